@@ -91,7 +91,7 @@ def wait_told(status: int, headers: Mapping[str, str], text: str, now: float, li
 
 
 def _retry_after(value: Any, now: float) -> float | None:
-    """The seconds in a Retry-After header, which has seconds or a time; None where it is not known what it has."""
+    """The seconds until the moment that a Retry-After header names, as seconds or as a date; None for another value."""
     seconds = _number(value)
     if seconds is None:
         date = _date(value)

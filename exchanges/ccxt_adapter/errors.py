@@ -51,7 +51,7 @@ def translated(
 
 
 def told(name: str, error: Exception) -> Wait:
-    """When to ask again, read from the answer behind an error of venue ``name``, by the venue's clock."""
+    """How long to wait before the next request, read from the answer that caused an error of venue ``name``."""
     if isinstance(error, VenueError):
         return Wait(None)
     cause, status, headers = _answer(error)

@@ -45,7 +45,7 @@ def tickers_of(ids: Set[str]) -> contextlib.AbstractContextManager[None]:
 
 
 def at_once() -> contextlib.AbstractContextManager[None]:
-    """Context in which requests wait for no turn among the others: the caller keeps to what the venue allows."""
+    """Context in which requests do not wait for their turn: the caller itself keeps to the venue's limits."""
     return having(_paced, False)
 
 
@@ -118,7 +118,7 @@ class _Hooks:
         return url.startswith("ws://") and not own and url not in _texts(self.urls.get("api"))  # type: ignore[attr-defined] # ccxt's own
 
     def safe_market_structure(self, market: Any = None) -> Any:
-        """Like ccxt's, but without the parts of the venue's own row that nobody reads."""
+        """Like ccxt's, but without the venue's own row where nobody reads it."""
         if self.profile.lean and isinstance(market, dict) and market.get("info"):
             market = {**market, "info": {}}
         return super().safe_market_structure(market)  # type: ignore[misc] # ccxt's own
@@ -192,7 +192,7 @@ class _Hooks:
         return completed
 
     def authenticate(self, *args: Any, **kwargs: Any) -> Any:
-        """Does nothing: ccxt's logs in, for streams that are public with other names."""
+        """Do nothing where ccxt would log in for streams that are public too, under other names."""
         if self.profile.keyless_streams and not self.apiKey:
             return {}
         return super().authenticate(*args, **kwargs)  # type: ignore[misc] # ccxt's own

@@ -1,7 +1,7 @@
 """Binance's public daily and monthly archives as a recording: trades, aggregated trades and candles, zip or CSV.
 
-The files (https://github.com/binance/binance-public-data) have a header or none, and times in ms or, on spot since
-2025, in µs. They do not say when a trade was received: ``received_at`` is the trade's own time, or a candle's end.
+Some of the files (https://github.com/binance/binance-public-data) have a header. Their times are in ms, on spot since
+2025 in µs. They do not say when a trade was received: ``received_at`` is the trade's own time, or a candle's end.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Raw capture files as recordings: lines ``<Unix ns> <frame of Binance's combined stream>``, as the simulator has.
+"""Reads raw capture files as recordings; their lines are ``<Unix ns> <frame of Binance's combined stream>``.
 
 Trades, tickers, candles and book tickers become events; frames of order books are left out, because a capture may begin
 anywhere between two snapshots.

@@ -80,7 +80,7 @@ class Manifest:
 
 
 class UnreadableFile(ValueError):
-    """A file of a recording can't be read, or has not its columns; the text names it."""
+    """A file of a recording can't be read, or lacks a column; the text names the file."""
 
 
 @contextmanager
@@ -108,7 +108,7 @@ def table(each: RecordedFile) -> pa.Table:
 
 
 def name_of(text: str) -> str:
-    """A coin or exchange as the name of a folder that every system and reader takes."""
+    """The name of a coin's or exchange's folder, in characters that every system and reader accepts."""
     name = "".join(each if each.isalnum() or each in "-." else quote(each, safe="") for each in text)
     if name.startswith("."):
         name = f"%2E{name[1:]}"
@@ -198,7 +198,7 @@ def recorded_files(folder: Path, channels: Iterable[str] = tuple(CHANNELS)) -> l
 
 
 def checked_files(folder: Path) -> list[RecordedFile]:
-    """The same. Raises FileNotFoundError where there is no folder, and ValueError where it holds no recording."""
+    """Like ``recorded_files``. Raises FileNotFoundError without a folder, and ValueError if it holds no recording."""
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is no folder")
     if not (files := recorded_files(folder)):

@@ -25,7 +25,7 @@ _FIELDS = Candle.__slots__
 
 @dataclass(frozen=True, slots=True)
 class Hole:
-    """Between the rows before and after this one nothing was recorded, because of ``reason``."""
+    """Nothing was recorded between the row before this one and the row after it; ``reason`` says why."""
 
     received_at: int
     reason: str
@@ -176,9 +176,9 @@ def merged(streams: Sequence[Iterator[Rows]]) -> Iterator[Rows]:
 
 
 def _lines(files: Iterable[RecordedFile]) -> list[list[RecordedFile]]:
-    """The files whose rows follow one another: those of one market's channel, and those not merged yet.
+    """Group the files whose rows follow one another: those of one market's channel, and those not merged yet.
 
-    Of files without numbers those of one name: an archive's candles of each timeframe.
+    Files without numbers follow one another if they have the same name: an archive has a file for each timeframe.
     """
     lines: defaultdict[tuple[Any, ...], list[RecordedFile]] = defaultdict(list)
     for each in files:
@@ -223,7 +223,7 @@ def _chosen(
 
 
 def _timed(stream: Iterator[Rows]) -> Iterator[Rows]:
-    """Rows without numbers: by the time of their receipt."""
+    """Key rows that have no numbers by the time at which they were received."""
     latest = 0
     for _, items, priced in stream:
         times = list(accumulate(map(_received, items), max, initial=latest))[1:]

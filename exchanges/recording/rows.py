@@ -33,7 +33,7 @@ class PriceRow:
 
 @dataclass(slots=True)
 class PastCandle(Candle):
-    """A closed candle that was fetched over REST, which no stream delivered; ``received_at`` is when it came."""
+    """A closed candle that was fetched over REST; no stream delivered it. ``received_at`` is when the answer came."""
 
 
 @dataclass(slots=True)

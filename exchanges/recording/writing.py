@@ -1,4 +1,4 @@
-"""Writes a recording's files and its manifest so that each row is in one file whenever a crash comes.
+"""Writes a recording's files and its manifest; each row is in exactly one file, even after a crash at any moment.
 
 Files that take the place of others are written under names that nobody reads, then a line of the manifest says which
 files they replace; only then they get their names and the old ones are removed. ``recover`` finishes what a crash has
@@ -38,7 +38,7 @@ _changing = threading.Lock()  # the manifest, by the threads of this process
 
 
 def write_small(folder: Path, place: str, first: int, last: int, rows: pa.Table) -> None:
-    """Write a file of few rows, of which the manifest knows nothing; its name has its numbers and its checksum.
+    """Write a file of few rows. Its name has their numbers and its checksum, because the manifest does not list it.
 
     It is there as a whole or not at all, also after a crash. Raises OSError.
     """
@@ -121,7 +121,7 @@ def _write_parts(file: Any, parts: Iterator[pa.Table]) -> None:
 
 
 def _row_groups(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """The same rows, in tables that are not small."""
+    """The same rows in fewer, larger tables: each has ROW_GROUP rows at least, except the last."""
     held: list[pa.Table] = []
     for rows in parts:
         held.append(rows)
@@ -154,7 +154,7 @@ class _Summary:
 
 
 def write_empty(folder: Path, date: str) -> None:
-    """Have each channel that every recording has be a folder that can be read, though nothing was written to it yet.
+    """Write a file without rows for each channel that readers expect in every recording, unless it has files.
 
     ``date``: that of the day, 2026-11-28. Raises OSError.
     """
@@ -214,7 +214,7 @@ def publish(folder: Path, shown: str) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Have the names in a folder survive a power cut, where the system can do that."""
+    """Make the names in a folder survive a power cut, where the system can do that."""
     if hasattr(os, "O_DIRECTORY"):
         number = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         try:

@@ -6,8 +6,8 @@ that ccxt would have to compute. So ccxt stays the reference, and what comes out
 (tests/exchanges/test_hotpath.py).
 
 The decoders are lax: a float may stand in a string. msgspec reads such a string by JSON's grammar for numbers, where
-Python's ``float``, which ccxt calls, also takes " 1", "+1" and "1_000"; those frames go to ccxt. Fields that are
-declared and not used are there to be known; all of them have defaults, since venues drop fields too.
+Python's ``float``, which ccxt calls, also takes " 1", "+1" and "1_000"; those frames go to ccxt. Some fields are
+declared only so that they are not unknown. All fields have defaults, because a venue may also leave a field out.
 """
 
 from __future__ import annotations

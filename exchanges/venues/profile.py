@@ -78,7 +78,7 @@ class Profile:
         return ALIASES.get(self.name, self.name)
 
     def for_market_type(self, market_type: str) -> Self:
-        """The profile of spot, or with what differs on perpetual swaps."""
+        """This profile, on perpetual swaps with the fields that differ there."""
         return replace(self, **self.swap) if market_type == "swap" else self
 
     def candle_is_closed(self, frame: Any, row: Any) -> bool | None:
@@ -86,7 +86,7 @@ class Profile:
         return None
 
     def base_volume(self, frame: Any, row: Any) -> Any:
-        """A candle's volume in base currency, if ccxt's row has another one; else None."""
+        """A candle's volume in base currency; None if that is the volume that ccxt's row has."""
         return None
 
     def is_history(self, frame: Any) -> bool:
@@ -127,7 +127,7 @@ class Profile:
         """Change a ticker before ccxt completes it."""
 
     def arrives_as(self, symbol: str) -> str:
-        """The market symbol with which the data of ``symbol`` comes."""
+        """The market symbol that the data of ``symbol`` carries."""
         return symbol
 
     def extra_requests(self) -> Mapping[str, Mapping[str, Any]]:

@@ -63,7 +63,7 @@ class ConnectionBooks:
             self._take_from(self.exchange, self._own)
 
     def add(self, coins: Mapping[str, str], scales: Mapping[str, float]) -> None:
-        """Carry these (symbol -> coin) too; ``scales``: what a unit of each market's sizes is in its base currency."""
+        """Carry these (symbol -> coin) too; ``scales``: one unit of a market's sizes in its base currency."""
         keeper = self._own or self._verified
         assert keeper is not None
         for symbol, coin in coins.items():
@@ -107,7 +107,7 @@ class ConnectionBooks:
                 self._verified.lose(symbol, "a frame could not be read")
 
     def distrust(self, coin: str, reason: str) -> None:
-        """Have a coin's book synchronized again, which the feed has found to be wrong."""
+        """Synchronize a coin's book again: the feed has found that it is wrong."""
         symbol = self._symbols.get(coin)
         if symbol is not None and not self._ended and self._delivery.proven(symbol):
             self._delivery.doubt(symbol, reason)

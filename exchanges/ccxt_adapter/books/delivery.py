@@ -101,7 +101,7 @@ class BookDelivery:
         self._listener.on_book_unsynced(told.coin, reason)
 
     def doubt(self, symbol: str, reason: str) -> None:
-        """Report a book that is wrong although its frames were in order, and have it synchronized again."""
+        """Report a book that is wrong although its frames were in order, and synchronize it again."""
         self.lose(symbol, reason)
         self.on_lost(symbol)
 
@@ -124,5 +124,5 @@ def _scaled(levels: list[Level], scale: float) -> list[Any]:
 
 
 def _of_contracts(levels: list[Level], worth: float) -> list[Any]:
-    """Contracts that are each ``worth`` so much of the quote currency, in the base currency."""
+    """The size of these contracts in the base currency; each is ``worth`` so much of the quote currency."""
     return [(price, size * worth / price) for price, size in levels]

@@ -34,7 +34,7 @@ class PausesOfBooks:
         self._growing: dict[str, Iterator[float]] = {}
 
     def wait(self, name: str, now: float) -> float:
-        """The seconds that this book waits which is lost at ``now`` (monotonic seconds)."""
+        """The seconds that this book waits if it is lost at ``now`` (monotonic seconds)."""
         if now - self._lost_at.get(name, -inf) >= self._steady:
             self._growing[name] = doubling(self._first, self._longest, at_once=True)
         self._lost_at[name] = now

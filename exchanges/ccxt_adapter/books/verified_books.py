@@ -148,7 +148,7 @@ class VerifiedBookKeeper:
                 proof.forget(market_id)
 
     def lose(self, symbol: str, reason: str) -> None:
-        """Mark the book as wrong, which ccxt or the feed has found."""
+        """Mark the book as wrong: ccxt or the feed has found that it is."""
         judged = self._books.get(symbol)
         if judged is not None and not judged.lost:
             self._delivery.doubt(symbol, reason)

@@ -1,6 +1,6 @@
 """A dict whose values are made when they are read: of thousands of markets a feed reads some twenty.
 
-A venue's list takes 6 kB a market as ccxt's rows, 0.7 kB as their bytes, and 0.1 kB as these are kept here and on disk.
+One market takes 6 kB as ccxt's row, 0.7 kB as the bytes of that row, and 0.1 kB as it is kept here and on disk.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Guards one ccxt WebSocket client: how it dials, answers pings and reads; an unreadable frame is dropped, no more.
 
-An exception in ccxt's message handler leaves ``Client.receive_loop`` through a done-callback, nothing re-arms it, and
-the stream ends with the socket open and the caller none the wiser (measured on ccxt 4.5.90). So the client's own
-handler is guarded here, and its futures are not woken for rows that the stores have delivered already.
+An exception in ccxt's message handler leaves ``Client.receive_loop`` through a done-callback, and nothing starts that
+loop again: the stream ends, but the socket stays open and the caller is not told (measured on ccxt 4.5.90). So this
+module guards the handler. It also keeps the client's futures asleep for rows that the stores have delivered already.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Caches that ccxt fills with parsed rows and that deliver each row at that moment.
 
 All ccxt.pro modules keep public data the same way: they look up ``exchange.trades[symbol]`` (``tickers``, ``ohlcvs``,
-``bidsasks`` likewise), append or assign the parsed row, then resolve a future. Putting stores of our own there before
-subscribing makes ccxt's append the delivery: every row once, in order, none lost to a ring or to a future that woke
-too late (ccxt issues 28089, 22125). The stores keep nothing that grows with time.
+``bidsasks`` likewise), append or assign the parsed row, then resolve a future. The adapter puts its own stores there
+before it subscribes, so that ccxt's append delivers the row: each row once and in order. With ccxt's caches a row is
+lost if the cache is full or if the future wakes too late (ccxt issues 28089, 22125). The stores keep nothing that grows
+with time.
 """
 
 from __future__ import annotations
