@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from exchanges.ccxt_adapter.markets.table import MarketTable, joined
-from exchanges.ccxt_adapter.markets.unreadable_rows import load_markets
+from exchanges.ccxt_adapter.markets.unreadable_rows import Answers, load_markets
 from exchanges.ccxt_adapter.markets.worker import Rows
 
 TICK_SIZE = 4  # ccxt's number for precisions that are steps, not digits
@@ -27,29 +27,19 @@ async def load_in_parts(exchange: Any, taken: Callable[[], MarketTable]) -> Mark
 
     If a part cannot be parsed, all answers are parsed again without the faulty rows.
     """
-    answers: dict[tuple[Any, ...], Any] = {}
     tables: list[MarketTable] = []
-    fetch, paced, failed = exchange.fetch, exchange.enableRateLimit, False
+    fetch, paced = exchange.fetch, exchange.enableRateLimit
+    answers = Answers(fetch)
     unloaded = {name: getattr(exchange, name) for name in HELD}
 
-    async def whole(url: str, method: str = "GET", headers: Any = None, body: Any = None) -> Any:
-        nonlocal failed
-        if (key := (method, url, body)) not in answers:
-            try:
-                answers[key] = await fetch(url, method, headers, body)
-            except BaseException:
-                failed = True
-                raise
-        return answers[key]
-
     async def part(url: str, method: str = "GET", headers: Any = None, body: Any = None) -> Any:
-        if tables and (method, url, body) not in answers:
+        if tables and (method, url, body) not in answers.kept:
             raise ValueError(f"{url} was not asked for with the first part")
-        return _part(await whole(url, method, headers, body), ROWS * len(tables))
+        return _part(await answers.get(url, method, headers, body), ROWS * len(tables))
 
     exchange.fetch = part
     try:
-        while not tables or ROWS * len(tables) < _longest(answers.values()):
+        while not tables or ROWS * len(tables) < _longest(answers.kept.values()):
             vars(exchange).update(unloaded)
             exchange.set_markets(await exchange.fetch_markets())
             tables.append(taken())
@@ -57,11 +47,11 @@ async def load_in_parts(exchange: Any, taken: Callable[[], MarketTable]) -> Mark
             await asyncio.sleep(0)  # a point at which this can be cancelled
         return joined(tables, operator.lt if exchange.precisionMode == TICK_SIZE else operator.gt)
     except Exception:  # ccxt's parsers on whatever a venue answers: anything may come out
-        if failed:
+        if answers.failed:
             raise
         tables.clear()
         vars(exchange).update(unloaded)
-        exchange.fetch = whole
+        exchange.fetch = answers.get
         await load_markets(exchange)
         return taken()
     finally:

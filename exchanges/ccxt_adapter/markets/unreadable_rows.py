@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from loguru import logger
@@ -27,31 +28,39 @@ _Way = tuple[Any, ...]  # the keys and numbers that lead to a list in an answer
 _Place = tuple[_Request, _Way]
 
 
+@dataclass(eq=False, repr=False)
+class Answers:
+    """A ccxt instance's answers by request, each asked for once with its own ``fetch``."""
+
+    fetch: Any
+    kept: dict[_Request, Any] = field(default_factory=dict)
+    failed: bool = False  # whether a request has failed
+
+    async def get(self, url: str, method: str = "GET", headers: Any = None, body: Any = None) -> Any:
+        """The answer, like ``fetch``."""
+        if (key := (method, url, body)) not in self.kept:
+            try:
+                self.kept[key] = await self.fetch(url, method, headers, body)
+            except BaseException:
+                self.failed = True
+                raise
+        return self.kept[key]
+
+
 async def load_markets(exchange: Any, *, rows_by_place: bool = False) -> None:
     """Load a ccxt instance's markets, without those that cannot be read. Raises what ccxt raises.
 
     ``rows_by_place``: the meaning of a row depends on its place, so no row may be left out.
     """
-    answers: dict[_Request, Any] = {}
-    fetch, failed = exchange.fetch, False
-
-    async def kept(url: str, method: str = "GET", headers: Any = None, body: Any = None) -> Any:
-        nonlocal failed
-        try:
-            answers[method, url, body] = answer = await fetch(url, method, headers, body)
-        except BaseException:
-            failed = True
-            raise
-        return answer
-
-    exchange.fetch = kept
+    fetch = exchange.fetch
+    answers = Answers(fetch)
+    exchange.fetch = answers.get
     try:
         await exchange.load_markets()
         return
     except Exception as error:  # ccxt's parsers on whatever a venue answers: anything may come out
-        if rows_by_place or not answers or failed:
+        if rows_by_place or not answers.kept or answers.failed:
             raise
-        exchange.fetch = fetch
         if not await _Repair(exchange, answers).repair():
             raise
         logger.debug("{}: its markets could not be parsed at first: {!r}", exchange.id, error)
@@ -62,11 +71,11 @@ async def load_markets(exchange: Any, *, rows_by_place: bool = False) -> None:
 class _Repair:
     """Parses kept answers again with rows left out."""
 
-    def __init__(self, exchange: Any, answers: dict[_Request, Any]) -> None:
+    def __init__(self, exchange: Any, asked: Answers) -> None:
         self._exchange = exchange
-        self._fetch = exchange.fetch
-        self._answers = answers
-        self._places = [(key, way) for key, answer in answers.items() for way in _ways(answer) if _rows(answer, way)]
+        self._asked = asked
+        self._answers = asked.kept
+        self._places = [(key, way) for key, answer in asked.kept.items() for way in _ways(answer) if _rows(answer, way)]
         self._left_out: list[Any] = []
 
     async def repair(self) -> bool:
@@ -138,10 +147,7 @@ class _Repair:
 
     async def _answer(self, url: str, method: str = "GET", headers: Any = None, body: Any = None) -> Any:
         await asyncio.sleep(0)  # so that this can be cancelled
-        key = (method, url, body)
-        if key not in self._answers:  # its request was still running when another answer could not be parsed
-            self._answers[key] = await self._fetch(url, method, headers, body)
-        return self._answers[key]
+        return await self._asked.get(url, method, headers, body)  # it asks if a request still ran when parsing failed
 
 
 def _ways(answer: Any) -> list[_Way]:
