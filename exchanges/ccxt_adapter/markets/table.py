@@ -80,13 +80,12 @@ def joined(tables: Sequence[MarketTable], finer: Callable[[Any, Any], bool]) -> 
 
     ``finer`` compares two precisions as the venue counts them. Raises ValueError for rows that could not be packed.
     """
-    lists = [(table.markets, table.currencies) for table in tables]
     packs = [
-        (markets.packed, rows.packed)
-        for markets, rows in lists
-        if isinstance(markets, LazyRows) and isinstance(rows, LazyRows)
+        (table.markets.packed, table.currencies.packed)
+        for table in tables
+        if isinstance(table.markets, LazyRows) and isinstance(table.currencies, LazyRows)
     ]
-    if len(packs) < len(lists):
+    if len(packs) < len(tables):
         raise ValueError("a part has rows that cannot be packed")
     ids: dict[MarketId, list[str]] = {}
     currencies: dict[str, Any] = {}
