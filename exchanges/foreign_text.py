@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode, urlsafe_b64encode
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from html.entities import codepoint2name
+from itertools import accumulate
 from typing import Any
 from urllib.parse import parse_qsl, unquote, unquote_plus
 
@@ -140,14 +142,44 @@ class Cleaner:
 
     def redacted(self, text: str) -> str:
         """The beginning of ``text``, without the secrets."""
-        text = beginning(text)
-        return without_logins(text if self._secrets is None else self._secrets.sub(HIDDEN, text))
+        return without_logins(self._hidden(beginning(text)))
 
     def lines(self, text: str) -> str:
         """A text of several lines, such as a traceback, in a form that may be logged."""
-        text = text if len(text) <= TRACE else text[: TRACE - CUT]
-        redacted = text if self._secrets is None else self._secrets.sub(HIDDEN, text)
-        return "\n".join(escaped(line) for line in without_logins(redacted).splitlines())
+        redacted = without_logins(self._hidden(text if len(text) <= TRACE else text[: TRACE - CUT]))
+        return "\n".join(escaped(line) for line in redacted.splitlines())
+
+    def _hidden(self, text: str) -> str:
+        """``text`` without the secrets, also where the end of a line is within one."""
+        if self._secrets is None:
+            return text
+        text = self._secrets.sub(HIDDEN, text)
+        starts, lines = _lines(text)
+        joined = "".join(lines)
+        parts, shown = [], 0
+        for found in self._secrets.finditer(joined) if len(lines) > 1 else ():
+            begin, end = (starts[line] + at for line, at in _places(lines, found.start(), found.end() - 1))
+            parts += [text[shown:begin], HIDDEN]
+            shown = end + 1
+        return "".join([*parts, text[shown:]])
+
+
+def _lines(text: str) -> tuple[list[int], list[str]]:
+    """Where each line of ``text`` starts, and the lines; a line ends also where its end is written as an escape."""
+    starts, lines, start = [], [], 0
+    for end in _LINE_END.finditer(text):
+        starts.append(start)
+        lines.append(text[start : end.start()])
+        start = end.end()
+    return [*starts, start], [*lines, text[start:]]
+
+
+def _places(lines: list[str], *positions: int) -> Iterator[tuple[int, int]]:
+    """The line, and the place in it, of each of some positions in the joined lines."""
+    ends = list(accumulate(map(len, lines)))
+    for position in positions:
+        line = bisect_right(ends, position)
+        yield line, position - (ends[line - 1] if line else 0)
 
 
 def escaped(text: str) -> str:
@@ -187,6 +219,7 @@ def _part(text: str) -> str:
 
 
 _ESCAPE = r"\\{1,15}"  # before a character that was escaped up to four times; without a bound, a long text takes hours
+_LINE_END = re.compile(rf"(?:\r|\n|{_ESCAPE}[rn])+[ \t]*")  # and what the next line is indented by
 _PARTS = re.compile(r"\s+|[!-~]+|[^\s!-~]+")
 _BLANKS = rf"(?:\s|\+|%(?:25)*(?:20|0[9ad])|{_ESCAPE}[nrt])+"
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from exchanges.foreign_text import Cleaner
 from feed.channels import BOOKS, CANDLES, CHANNELS, PRICES, QUOTES, STATUS, TICKER, TRADES, Part
 from feed.clock import Clock
 from feed.errors import SettingsError
@@ -16,6 +17,7 @@ from feed.market_data.hub import MarketDataHub
 from feed.policies.circuit_breaker import CircuitBreakerPolicy
 from feed.queries import Queries
 from feed.running.runner import FeedRunner
+from feed.sessions.shared_venue import secrets_of
 from feed.settings.arguments import coins_of, known_depth, known_timeframe, order_of, own, symbol
 from feed.settings.file import load_settings
 from feed.settings.schema import ExchangeConfig, Settings
@@ -128,7 +130,7 @@ class MarketFeed:
         for name in self._settings.channels if source is None else source.channels:
             if name in CHANNELS:
                 wanted.add(CHANNELS[name])
-        reporter = self._reporter = StatusReporter(clock, breaker)
+        reporter = self._reporter = StatusReporter(clock, breaker, lambda: Cleaner(secrets_of(order, self._settings)))
         hub = self._hub = MarketDataHub(
             reporter.dispatcher, clock, self._settings.connection.max_price_ratio, wanted.depths
         )

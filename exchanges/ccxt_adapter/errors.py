@@ -99,7 +99,7 @@ def _reason(name: str, error: Exception, cause: BaseException, status: int, clea
     if fault := local_fault(_behind(error)):
         return clean(fault, LENGTH)
     silent = "no answer in time" if isinstance(cause, TimeoutError) else type(cause).__name__
-    text = " ".join(_NOISE.sub("", beginning(str(cause))).split()) or silent
+    text = " ".join(_NOISE.sub("", clean.redacted(str(cause))).split()) or silent  # a line may end within a secret
     text = _with_status_first(name, text)
     if not isinstance(error, errors.BaseError | OSError | TimeoutError):  # unclear without its type
         text = f"sent something that cannot be read ({type(error).__name__}: {text})"

@@ -343,8 +343,10 @@ class FeedRunner:
             failure = next(each for each in errors.exceptions if isinstance(each, FeedError))
             self.reporter.note("error", driver.exchange, error=str(failure))
         except* Exception as errors:  # noqa: BLE001 - a defect of ours: the end must not be silent
-            logger.opt(exception=errors).critical("the feed ended over an unforeseen error")
-            failure = FeedError(f"the feed ended over an unforeseen error: {errors.exceptions[0]!r}")
+            dispatcher = self.reporter.dispatcher
+            logger.critical("the feed ended over an unforeseen error\n{}", dispatcher.traceback_of(errors))
+            told = dispatcher.cleaner.redacted(repr(errors.exceptions[0]))
+            failure = FeedError(f"the feed ended over an unforeseen error: {told}")
             self.reporter.note("error", driver.exchange, error=str(failure))
         return failure
 

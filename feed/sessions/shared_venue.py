@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable, Iterator
 from math import inf
 from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
+from exchanges.ccxt_adapter.transport.proxies import environment_proxies
 from exchanges.errors import VenueError
+from exchanges.foreign_text import secrets_in_address
 from exchanges.venue import Access
 from feed.candles.missing import CandleRecord
 from feed.clock import Clock
@@ -87,3 +90,11 @@ def access_of(config: ExchangeConfig, settings: Settings) -> Access:
         timeout=settings.connection.connect_timeout,
         bus=None if settings.bus is None else settings.bus.address,
     )
+
+
+def secrets_of(order: Iterable[ExchangeConfig], settings: Settings) -> Iterator[str]:
+    """The texts of the settings and of the environment's proxies that must not be shown."""
+    for config in order:
+        yield from access_of(config, settings).secrets()
+    for proxy in environment_proxies():
+        yield from secrets_in_address(proxy)

@@ -20,11 +20,13 @@ import copy
 import functools
 import inspect
 import time
+import traceback
 from collections.abc import Callable, Collection, Container, Hashable, Mapping
 from typing import Any
 
 from loguru import logger
 
+from exchanges.foreign_text import Cleaner
 from feed.subscriptions.observation import Observation, Take
 from feed.subscriptions.queues import QUEUE_SIZE, Buffer
 from feed.subscriptions.routes import Route
@@ -44,6 +46,7 @@ class Dispatcher:
     ``slow_after`` seconds, a coroutine callback or an iterator if its queue of ``queue_size`` events is full. Before
     that, ``look`` reports one that falls behind as "slow_callback" {callback, behind (seconds), waiting (events)}.
     ``copies`` has, by channel, the function that copies an event whose parts its receivers may change.
+    ``clean`` makes what hides the settings' secrets in the errors of callbacks; it is called at the first error.
     Errors during the delivery of a report are counted and logged, but not reported: a status callback that raises must
     not cause the next report.
     """
@@ -56,6 +59,7 @@ class Dispatcher:
         queue_size: int = QUEUE_SIZE,
         clock: Callable[[], float] = time.monotonic,
         copies: Mapping[str, Callable[[Any], Any]] | None = None,
+        clean: Callable[[], Cleaner] = Cleaner,
     ) -> None:
         self.clock = clock
         self.copies = copies or {}
@@ -63,6 +67,7 @@ class Dispatcher:
         self.workers: dict[asyncio.Task[None], Worker] = {}
         self.errors = 0  # errors of all subscriptions, including ended ones
         self._report = report
+        self._clean = clean
         self.slow_after = slow_after
         self._queue_size = queue_size
         self._subscriptions: dict[str, dict[Subscriber, None]] = {}  # by channel, in the order in which they subscribed
@@ -254,8 +259,10 @@ class Dispatcher:
         count = subscription.due("callback_error", self.clock())
         if count:
             name, channel = subscription.name, subscription.channel
-            logger.opt(exception=error).error("{} raised over {} ({} times since last told)", name, channel, count)
-            self._tell("callback_error", {"callback": name, "error": repr(error), "count": count}, reported)
+            trace = self.traceback_of(error)
+            logger.error("{} raised over {} ({} times since last told)\n{}", name, channel, count, trace)
+            told = self.cleaner.redacted(_repr(error))
+            self._tell("callback_error", {"callback": name, "error": told, "count": count}, reported)
 
     def slow(self, subscription: Subscriber, seconds: float, dropped: int | None = None) -> None:
         """Count and, when due, report a slow call or a full queue, which has ``dropped`` so many events by now."""
@@ -275,9 +282,25 @@ class Dispatcher:
         try:
             self._report(event, details)
         except Exception as error:  # noqa: BLE001 - it ends in callbacks; none of them may disturb the others
-            logger.opt(exception=error).error("reporting {} failed", event)
+            logger.error("reporting {} failed\n{}", event, self.traceback_of(error))
         finally:
             self.reporting = False
+
+    @functools.cached_property
+    def cleaner(self) -> Cleaner:
+        """Hides the settings' secrets."""
+        return self._clean()
+
+    def traceback_of(self, error: BaseException) -> str:
+        """An error with its traceback, as text. Loguru's own form may show the values of variables, such as a key."""
+        return self.cleaner.lines("".join(traceback.format_exception(error)))
+
+
+def _repr(error: BaseException) -> str:
+    try:
+        return repr(error)
+    except Exception:  # noqa: BLE001 - a program's own class
+        return f"{type(error).__name__}(...)"
 
 
 def _name(callback: Callback) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from loguru import logger
 
+from exchanges.foreign_text import Cleaner
 from feed.channels import COPIES
 from feed.clock import Clock
 from feed.events import FeedState
@@ -51,7 +52,7 @@ class StatusReporter:
     ``exchange`` is the venue that the last connection event was about.
     """
 
-    def __init__(self, clock: Clock, breaker: CircuitBreakerPolicy) -> None:
+    def __init__(self, clock: Clock, breaker: CircuitBreakerPolicy, clean: Callable[[], Cleaner] = Cleaner) -> None:
         self.state = FeedState.IDLE
         self.exchange = ""
         self.reconnects = 0  # connections that carried data after one was lost
@@ -60,7 +61,7 @@ class StatusReporter:
         self.breaker = breaker
         self._clock = clock
         self._lost = False
-        self.dispatcher = Dispatcher(self._report, clock=clock.monotonic, copies=COPIES)
+        self.dispatcher = Dispatcher(self._report, clock=clock.monotonic, copies=COPIES, clean=clean)
 
     def note(self, event: str, exchange: str, **details: Any) -> None:
         """Report that ``event`` happened at ``exchange``; ``details`` are those beside exchange and time."""

@@ -134,6 +134,23 @@ def test_an_odd_password_is_hidden_however_it_was_escaped_or_read(form: str) -> 
         assert "rd" not in shown
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r\n   ", "\n\t", "\\n", "\\r\\n ", "\\\\n", "\n\n"])
+@pytest.mark.parametrize("every", [1, 7, 60])
+def test_a_secret_that_goes_over_several_lines_is_hidden(end: str, every: int) -> None:
+    """As base64 in MIME, a folded header, or a table of a terminal has it, and as JSON quotes these."""
+    secret = "".join(map(chr, range(ord("A"), ord("Z")))) * 4
+    clean = Cleaner([secret])
+    for form in (secret, b64encode(secret.encode()).decode().rstrip("="), secret.encode().hex()):
+        split = end.join(form[at : at + every] for at in range(0, len(form), every))
+        text = f"before{end}it: {split} after{end}it"
+        for shown in (clean(text), clean.lines(text), clean.redacted(text)):
+            assert shown.count("***") == 1
+            assert form[:3] not in shown
+            assert form[-3:] not in shown
+            assert shown.startswith("before")
+            assert shown.endswith("it")
+
+
 @pytest.mark.parametrize("cut", range(4, 26, 3))
 @pytest.mark.parametrize("before", ["\n", "x", "\u202e"])
 def test_a_secret_that_is_cut_where_reading_ends_is_not_shown(before: str, cut: int) -> None:

@@ -22,7 +22,7 @@ from feed import MarketFeed, NoExchangeAvailable, Settings
 from feed.events import CoinConfig
 from feed.settings import Connection, ExchangeConfig
 from tests.exchanges.support import served
-from tests.support import Recorder
+from tests.support import Recorder, until
 
 PASSWORD, KEY = "hunter2-S3cr3t", "AKIA-0123456789"
 LOGIN = b64encode(f"me:{PASSWORD}".encode()).decode().rstrip("=")
@@ -141,6 +141,44 @@ async def test_text_of_a_venue_is_cleaned_for_events_and_log(options: dict[str, 
         recorder = Recorder(feed)
         assert_clean(await all_said(feed, recorder, 2.0), log)
         assert "bad_frame" in recorder.events
+
+
+class Unfriendly(Exception):
+    def __repr__(self) -> str:
+        raise RuntimeError(KEY)
+
+
+@pytest.mark.parametrize("kind", ["plain", "coroutine"])
+async def test_the_error_of_a_callback_shows_no_secret(options: dict[str, Any], log: list[str], kind: str) -> None:
+    """Neither in its text, nor in its cause's, nor as a variable of the callback, which loguru would show."""
+    async with Simulator(venues=("binance",), rate=50) as simulator:
+        where = {"rest_url": simulator.rest_url, "ws_url": simulator.ws_url}
+        given = settings({**options, "password": PASSWORD, "authorization": LOGIN}, **where)
+        feed = MarketFeed(settings=given)
+
+        def fail(event: object) -> None:
+            password = str(given.exchanges[0].options["password"])
+            try:
+                raise ValueError(f"{password} {LOGIN}")
+            except ValueError as error:
+                if len(recorder.details("callback_error")) % 2:
+                    raise Unfriendly(password) from error
+                raise RuntimeError(given.exchanges[0].options) from error
+
+        async def fail_later(event: object) -> None:
+            fail(event)
+
+        feed.subscribe_trades(fail if kind == "plain" else fail_later)
+        feed.subscribe_price(fail if kind == "plain" else fail_later)
+        recorder = Recorder(feed)
+        await feed.connect()
+        await until(lambda: len(recorder.details("callback_error")) >= 2)
+        await feed.disconnect()
+    said = repr(recorder.status)
+    assert_clean(said, log)
+    assert "RuntimeError" in said
+    assert "Unfriendly" in said
+    assert any("in fail" in line for line in log)  # where it was raised is told
 
 
 async def test_the_command_line_shows_no_password(tmp_path: Path) -> None:
