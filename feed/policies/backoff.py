@@ -26,23 +26,23 @@ class GrowingWait:
 
     def __init__(self, first: float) -> None:
         self._first = first
-        self._attempts = 0
+        self.attempts = 0
         self._tried_at = -inf
 
     def at(self, now: float) -> float:
         """The wait at ``now`` (monotonic seconds), in seconds."""
         if now - self._tried_at > BUSY * self._length:
-            self._attempts = 0
+            self.attempts = 0
         return self._length
 
     def spend(self, now: float) -> None:
         """Note that an attempt is made at ``now``."""
         self._tried_at = now
-        self._attempts += 1
+        self.attempts += 1
 
     @property
     def _length(self) -> float:
-        return doubled(self._first, self._attempts, LONGEST_WAIT) if self._attempts else self._first
+        return doubled(self._first, self.attempts, LONGEST_WAIT) if self.attempts else self._first
 
 
 @dataclass(eq=False, repr=False)
@@ -64,28 +64,24 @@ class Backoff:
     draw: Callable[[], float] = random.random
 
     def __post_init__(self) -> None:
-        self._attempt = 0
+        self.attempt = 0
+        """The attempt whose delay was drawn last: 1, 2, ...; 0 if none was needed since data flowed long enough."""
         self._first_data: float | None = None  # on this connection
 
     def __repr__(self) -> str:
-        return f"<Backoff attempt {self._attempt}, next about {self._delay:g} s>"
+        return f"<Backoff attempt {self.attempt}, next about {self._delay:g} s>"
 
     @property
     def _delay(self) -> float:
         """The delay before the next attempt, without jitter."""
-        return doubled(self.initial, self._attempt, self.maximum)
-
-    @property
-    def attempt(self) -> int:
-        """The attempt whose delay was drawn last: 1, 2, ...; 0 if none was needed since data flowed long enough."""
-        return self._attempt
+        return doubled(self.initial, self.attempt, self.maximum)
 
     def next_delay(self) -> float:
         """Seconds to wait before the next dial. Counts one attempt."""
         self._first_data = None  # the caller has lost the connection
         low = self._delay * (1 - self.jitter)
         high = min(self._delay * (1 + self.jitter), self.maximum)
-        self._attempt += 1
+        self.attempt += 1
         return low + (high - low) * self.draw()
 
     def delay_for(self, retry_after: float | None) -> float:
@@ -97,8 +93,8 @@ class Backoff:
         """Note that a piece of data came at ``now`` (monotonic seconds)."""
         if self._first_data is None:
             self._first_data = now
-        if self._attempt and now - self._first_data >= self.stable_after:
-            self._attempt = 0
+        if self.attempt and now - self._first_data >= self.stable_after:
+            self.attempt = 0
 
     def note_disconnect(self, now: float) -> None:
         """Note that the connection is lost: on the next one, the time of flow is counted from zero."""

@@ -71,35 +71,31 @@ class CircuitBreakerPolicy:
         self._cooldown = cooldown
         self._healthy_for = window / 4 if healthy_for is None else healthy_for
         self._borne = {BreakerState.CLOSED: failures, BreakerState.HALF_OPEN: 1}  # failures that open it, by state
-        self._state = BreakerState.CLOSED
+        self.state = BreakerState.CLOSED
         self._failed: deque[float] = deque(maxlen=failures)
         self._until = 0.0  # the cooldown's end, while open
         self._healthy_since: float | None = None
 
     def __repr__(self) -> str:
-        return f"<Breaker {self._state.value}>"
-
-    @property
-    def state(self) -> BreakerState:
-        return self._state
+        return f"<Breaker {self.state.value}>"
 
     @property
     def tradable(self) -> bool:
-        return self._state is not BreakerState.OPEN
+        return self.state is not BreakerState.OPEN
 
     @property
     def next_tick(self) -> float | None:
         """When tick() must be called; None while time alone changes nothing."""
-        return self._until if self._state is BreakerState.OPEN else None
+        return self._until if self.state is BreakerState.OPEN else None
 
     def failure(self, reason: str, now: float) -> list[Transition]:
         """Note a failure; ``reason`` is reported if this failure opens the breaker."""
         told = self.tick(now)
-        if self._state is BreakerState.OPEN:
+        if self.state is BreakerState.OPEN:
             return told
         self._failed.append(now)
         recent = sum(now - at <= self._window for at in self._failed)
-        if recent >= (borne := self._borne[self._state]):
+        if recent >= (borne := self._borne[self.state]):
             self._until = now + self._cooldown
             counted = f"{recent} failures within {self._window:g} s, last: {reason}" if borne > 1 else reason
             told.append(self._move(BreakerSignal.FAILED, counted))
@@ -107,10 +103,10 @@ class CircuitBreakerPolicy:
 
     def data(self, now: float) -> list[Transition]:
         """Note that data flows; cheap while the breaker is closed."""
-        if self._state is BreakerState.CLOSED:
+        if self.state is BreakerState.CLOSED:
             return []
         told = self.tick(now)
-        if self._state is BreakerState.HALF_OPEN:
+        if self.state is BreakerState.HALF_OPEN:
             if self._healthy_since is None:
                 self._healthy_since = now
             if now - self._healthy_since >= self._healthy_for:
@@ -119,14 +115,14 @@ class CircuitBreakerPolicy:
 
     def tick(self, now: float) -> list[Transition]:
         """Note that time has passed; call it at ``next_tick``."""
-        if self._state is BreakerState.OPEN and now >= self._until:
+        if self.state is BreakerState.OPEN and now >= self._until:
             return [self._move(BreakerSignal.COOLED)]
         return []
 
     def _move(self, signal: BreakerSignal, reason: str = "") -> Transition:
-        self._state = MOVES[self._state, signal]
+        self.state = MOVES[self.state, signal]
         self._failed.clear()
         self._healthy_since = None
-        if self._state is BreakerState.OPEN:
-            return Transition(EVENTS[self._state], reason, self._until, self._cooldown)
-        return Transition(EVENTS[self._state])
+        if self.state is BreakerState.OPEN:
+            return Transition(EVENTS[self.state], reason, self._until, self._cooldown)
+        return Transition(EVENTS[self.state])

@@ -140,7 +140,7 @@ class Failover:
         self._carrying = min(CARRYING, self.relief_after / 2)
         self._step = min(RELIEF_STEP, RELIEF_SPREAD / max(1, len(self.venues) - 2))
         self._records = {venue: _Record() for venue in self.venues}
-        self._state = FailoverState.CONNECTING
+        self.state = FailoverState.CONNECTING
         self._turn = _Turn(self.venues[0], inf)
         self._trials: dict[str, _Turn] = {}
         self._reason = ""  # why another venue is needed; empty: silence
@@ -148,16 +148,12 @@ class Failover:
         self._step_at = -inf  # when the next venue may be put on trial, where data is needed
 
     def __repr__(self) -> str:
-        return f"<Failover {self._state.value} {self.active}, trials {', '.join(self._trials) or None}>"
-
-    @property
-    def state(self) -> FailoverState:
-        return self._state
+        return f"<Failover {self.state.value} {self.active}, trials {', '.join(self._trials) or None}>"
 
     @property
     def active(self) -> str | None:
         """The venue that carries the feed or is dialled for it; None while every venue refuses or blocks the feed."""
-        return None if self._state is FailoverState.EXHAUSTED else self._turn.venue
+        return None if self.state is FailoverState.EXHAUSTED else self._turn.venue
 
     @property
     def trials(self) -> tuple[str, ...]:
@@ -172,7 +168,7 @@ class Failover:
     def awaits(self, venue: str, now: float) -> bool:
         """Whether the next data of this venue may lead to a decision, so that it should be passed on at once."""
         trial = self._trials.get(venue)
-        if trial is None or self._state is FailoverState.RELIEF:
+        if trial is None or self.state is FailoverState.RELIEF:
             return trial is not None
         return trial.first is None or now - trial.first >= self._trial_needed(venue)
 
@@ -191,7 +187,7 @@ class Failover:
             return [self._fail_trial(venue, now)]
         self._records[venue].refusals = 0
         trial.note(at)
-        if self._state is FailoverState.RELIEF:
+        if self.state is FailoverState.RELIEF:
             return self._relieved(now)
         if trial.flowed >= self._trial_needed(venue) and trial.carries(now, JUST):
             left = self._turn.venue
@@ -252,11 +248,11 @@ class Failover:
         """Note that time has passed; call it at next_tick() at the latest."""
         if now < self.next_tick(now):
             return []
-        if self._state is FailoverState.EXHAUSTED:
+        if self.state is FailoverState.EXHAUSTED:
             return [self._reopen(now)]
         if over := [venue for venue, trial in self._trials.items() if trial.fails_at <= now]:
             return [self._fail_trial(venue, now) for venue in over]
-        if self._state is FailoverState.RELIEF:
+        if self.state is FailoverState.RELIEF:
             return self._try_relief(now)
         if self._silence_at <= now:
             return self._need(now, "")
@@ -267,21 +263,21 @@ class Failover:
 
     def next_tick(self, now: float) -> float:
         """When tick() must be called, if nothing else happens; ``inf`` for never."""
-        if self._state is FailoverState.EXHAUSTED:
+        if self.state is FailoverState.EXHAUSTED:
             return min(record.shut_until for record in self._records.values())
         due = [trial.fails_at for trial in self._trials.values()]
-        if self._state is FailoverState.RELIEF:
+        if self.state is FailoverState.RELIEF:
             due += [
                 max(self._step_at, self._relief_due(venue)) for venue in self._others() if venue not in self._trials
             ]
         else:
             due.append(self._silence_at)
-        if self._state is FailoverState.LIVE:
+        if self.state is FailoverState.LIVE:
             due += map(self._trial_due, self._preferred())
         return min(due, default=inf)
 
     def _move(self, event: FailoverEvent) -> None:
-        self._state = MOVES[self._state, event]
+        self.state = MOVES[self.state, event]
 
     def _active_data(self, at: float) -> list[Decision]:
         self._records[self._turn.venue].refusals = 0
@@ -290,9 +286,9 @@ class Failover:
             return []
         news = self.heard == inf or at > self.heard
         self.heard = at if news else self.heard
-        if self._state is FailoverState.CONNECTING:
+        if self.state is FailoverState.CONNECTING:
             self._move(FailoverEvent.FLOWED)
-        elif self._state is FailoverState.RELIEF and news:
+        elif self.state is FailoverState.RELIEF and news:
             dropped: list[Decision] = [*self._drop_trials(but=self.trial)]
             self._move(FailoverEvent.FLOWED)
             if self._trials:
@@ -304,7 +300,7 @@ class Failover:
         """The active venue carries nothing that counts: let the first other venue with data take over."""
         if len(self.venues) == 1:
             return []
-        if self._state is not FailoverState.RELIEF:
+        if self.state is not FailoverState.RELIEF:
             self._move(FailoverEvent.NEEDED)
             self._step_at = now
         self._reason = reason

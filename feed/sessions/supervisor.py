@@ -165,7 +165,7 @@ class Supervisor:
         if now - self._policy.heard > self._feed.settings.staleness.feed_stale_after / 4:
             self._prefetch.hurry([session for name, session in self.sessions.items() if name != self.exchange], now)
         for session in self._started:
-            session.pool.is_awaited = self._policy.awaits(session.name, now)
+            session.pool.expect_data(self._policy.awaits(session.name, now))
 
     def _note_suspend(self, now: float) -> None:
         """Have the silence watch count a suspend, one check later, because newer data may have come since."""

@@ -272,9 +272,9 @@ class TradeBackfiller:
                     await self._space(coin)
                     async with asyncio.timeout(HOLD_FOR):
                         pages = await self._pages(coin, gap, sequence)
-                    counted = sequence.counts
+                    counted = sequence.numbered
                     self._carry_out(coin, sequence.answered(pages, self.clock.monotonic()))
-                    if counted and not sequence.counts:
+                    if counted and not sequence.numbered:
                         logger.warning(
                             "{}: the trade ids of {} are not consecutive, as the venue itself shows: they don't count",
                             self.venue.name,

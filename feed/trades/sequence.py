@@ -50,13 +50,13 @@ class TradeSequence:
         "_floor",
         "_given_up",
         "_max_gap",
-        "_numbered",
         "_outage",
         "_recent",
         "_resumed",
         "_resumed_at_id",
         "_stamp_doubt",
         "next_id",
+        "numbered",
         "open_gaps",
         "stamp",
     )
@@ -64,7 +64,8 @@ class TradeSequence:
     def __init__(
         self, consecutive_ids: bool, max_gap: float, *, fetch: bool = True, since_ts: int | None = None
     ) -> None:
-        self._numbered = consecutive_ids
+        self.numbered = consecutive_ids
+        """Whether the coin's ids are taken as consecutive; False after PROOFS gaps that were none."""
         self._max_gap = max_gap
         self._fetch = fetch
         self.open_gaps = OpenGaps()
@@ -93,17 +94,12 @@ class TradeSequence:
         """A value that changes with every trade accepted from a connection."""
         return self.next_id, "" if self._recent is None else self._recent.newest, self.stamp
 
-    @property
-    def counts(self) -> bool:
-        """Whether the coin's ids are taken as consecutive; False after PROOFS gaps that were none."""
-        return self._numbered
-
     def accept(self, trade: TradeEvent, now: float | None = None, number: int | None = None) -> Outcome:
         """Take a trade from a connection; ``number`` is its id as a number if the caller knows it.
 
         Without ``now`` a gap's time begins with the next expire().
         """
-        if not self._numbered:
+        if not self.numbered:
             return self._accept_named(trade, now)
         if number is None and (number := number_of(trade)) is None:
             return self._append(trade, None, now)  # an id that is not a number can't be compared
@@ -129,7 +125,7 @@ class TradeSequence:
     @property
     def _untouched(self) -> bool:
         """Whether no trade has come since the last outage or doubt."""
-        return self._resumed_at_id == self.next_id if self._numbered else self._resumed
+        return self._resumed_at_id == self.next_id if self.numbered else self._resumed
 
     def returned(self, since_ts: int | None) -> None:
         """Note that the venue is active again; the venue before had its last trade at ``since_ts`` (Unix ms), if any.
@@ -161,7 +157,7 @@ class TradeSequence:
         stamp = self.stamp
         if stamp is None:
             return []
-        if self._numbered:
+        if self.numbered:
             told = [t for t in past if t.trade_id.isdecimal()]
             fresh = told if self.next_id is not None else [t for t in told if t.timestamp > stamp]
             if len(fresh) < len(told):  # a trade between the old and the new ones may be missing
@@ -178,7 +174,7 @@ class TradeSequence:
     def unbroken(self) -> None:
         """Note that the connection is older than the last trade of the venue that the feed left: nothing is missing."""
         self._resumed = False
-        if self._numbered and self.next_id is None:
+        if self.numbered and self.next_id is None:
             self.stamp = None
 
     def behind(self, gap: Gap) -> int:
@@ -191,7 +187,7 @@ class TradeSequence:
         """Take a page of trades from REST, oldest first, before the whole answer is there: it may come too late."""
         for trade in self._recent.after_first(trades) if self._recent is not None else trades:
             number, doubts = number_of(trade), self._doubtful_ids
-            floor = self._floor if self._numbered else 0
+            floor = self._floor if self.numbered else 0
             if self.open_gaps.place_numbered(trade, number, floor, doubts.knows if doubts is not None else _is_unknown):
                 continue
             if self._floor and number is not None and number < self._floor:
@@ -250,7 +246,7 @@ class TradeSequence:
 
     def _accept_lower(self, trade: TradeEvent, number: int, now: float | None) -> Outcome:
         doubts = self._doubtful_ids
-        if doubts is not None and self._numbered and (place := doubts.contradicted(trade, number, self.next_id)) >= 0:
+        if doubts is not None and self.numbered and (place := doubts.contradicted(trade, number, self.next_id)) >= 0:
             return self._correct(place, trade, number, now)
         for open_gap in self.open_gaps:
             if open_gap.has_place_for(number, trade.timestamp):
@@ -285,7 +281,7 @@ class TradeSequence:
         before = trade.timestamp if self.stamp is None else self.stamp
         gap = Gap(None, None, before, trade.timestamp, None, fetch=False)
         released = self.give_up()
-        if self._numbered:
+        if self.numbered:
             self.next_id = number + 1
         self.stamp = trade.timestamp
         self._floor = 0
@@ -358,15 +354,15 @@ class TradeSequence:
     def _leaps(self) -> list[Leap]:
         """The leaps from which no trade has continued."""
         doubts = self._doubtful_ids
-        return doubts.standing(self.next_id) if doubts is not None and self._numbered else []
+        return doubts.standing(self.next_id) if doubts is not None and self.numbered else []
 
     def _note_proof(self, now: float) -> None:
         """Note a gap whose ids the venue has skipped. After PROOFS such gaps the ids don't count as consecutive."""
         proofs = self._doubted.proofs
         proofs[:] = [at for at in proofs if at > now - PROOFS_WITHIN] + [now]
-        if len(proofs) >= PROOFS and self._numbered and self.next_id is not None:
+        if len(proofs) >= PROOFS and self.numbered and self.next_id is not None:
             self._resumed = self._untouched  # the next trade opens a gap by time only if none came since an outage
-            self._numbered = False
+            self.numbered = False
             self._floor, self.next_id = self.next_id, None
 
     def _accept_named(self, trade: TradeEvent, now: float | None) -> Outcome:
@@ -413,7 +409,7 @@ class TradeSequence:
             wait = HOLD_FOR if gap.fetch else 0.0 if self._fetch else REORDER_FOR
             if wait == REORDER_FOR and (gap.missing is None or gap.missing > REORDER_LIMIT):
                 wait = 0.0
-            numbered = self._numbered
+            numbered = self.numbered
             self.open_gaps.append(OpenGap(gap, now, [trade], wait, before, numbered, open=wait > 0))
         if len(self.open_gaps) > MAX_OPEN or self.open_gaps.held > HOLD_LIMIT:
             self.open_gaps[0].open = False

@@ -112,13 +112,8 @@ class ConnectionPool:
         """Whether one of its connections lags while others do not."""
         return any(connection.is_lagging for connection in self._connections)
 
-    @property
-    def is_awaited(self) -> bool:
-        """Whether the next data of a trial may lead to a decision, so that it wakes the supervisor."""
-        return self._is_awaited
-
-    @is_awaited.setter
-    def is_awaited(self, is_awaited: bool) -> None:
+    def expect_data(self, is_awaited: bool) -> None:
+        """Say whether the next data of a trial may lead to a decision, so that it must wake the supervisor."""
         self._is_awaited = is_awaited
         for opened in self.opened:
             opened.listener.is_awaited = is_awaited

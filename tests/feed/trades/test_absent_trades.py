@@ -34,7 +34,7 @@ def test_ids_that_belong_to_no_trade_are_not_missing_and_not_waited_for() -> Non
     assert feed.prices == [item.price for item in truth]
     assert all(end.complete for end in feed.filled)
     assert len(feed.gaps) == 3
-    assert not feed.policy.counts
+    assert not feed.policy.numbered
     assert feed.longest < 0.7
 
 
@@ -63,7 +63,7 @@ def test_trades_that_show_that_ids_are_not_consecutive_are_delivered_once(how: s
     feed = begun(how, truth[0])
     feed.record = [(item.timestamp / 1000, item) for item in truth]
     run(feed, truth, [item.timestamp for item in truth])
-    assert not feed.policy.counts
+    assert not feed.policy.numbered
     assert feed.prices == [item.price for item in truth]
     by_time = [gap for gap in feed.gaps if gap.from_id is None]
     assert all(gap.to_ts == truth[0].timestamp for gap in by_time)  # if another venue had the last trade before
@@ -77,7 +77,7 @@ def test_no_trade_is_repeated_by_an_outage_after_ids_stopped_being_consecutive(t
     place = 0
     while True:
         feed.go_on_until(truth[place].timestamp / 1000)
-        if not feed.policy.counts:
+        if not feed.policy.numbered:
             break
         feed.stream(truth[place])
         place += 1
@@ -125,7 +125,7 @@ def test_a_repeated_trade_from_the_time_of_another_venue_is_not_delivered() -> N
     truth = skipping(100, 5, pause=500)
     feed = Feed(TradeSequence(True, 300), 0.0, [(item.timestamp / 1000, item) for item in truth])
     run(feed, truth[:30], [item.timestamp for item in truth[:30]])
-    assert not feed.policy.counts
+    assert not feed.policy.numbered
     feed.go_on_until(truth[50].timestamp / 1000)
     feed.policy.returned(truth[50].timestamp)
     run(feed, truth[53:56], [item.timestamp for item in truth[53:56]])
@@ -166,7 +166,7 @@ def test_repeated_trades_are_recognized_after_ids_stopped_being_consecutive_and_
     truth = skipping(100, 2)
     feed = Feed(TradeSequence(True, 300), 0.0, [(item.timestamp / 1000, item) for item in truth])
     run(feed, truth, [item.timestamp for item in truth])
-    assert not feed.policy.counts
+    assert not feed.policy.numbered
     before = len(feed.delivered)
     for item in truth[::7]:
         feed.stream(item)
@@ -186,7 +186,7 @@ def test_a_trade_that_an_answer_omits_at_first_is_not_lost() -> None:
     run(feed, wire, [item.timestamp for item in wire])
     assert feed.prices == [item.price for item in truth]
     assert [(end.trades, end.complete) for end in feed.filled] == [(1, True)]
-    assert feed.policy.counts
+    assert feed.policy.numbered
 
 
 # --- a record that is behind ------------------------------------------------------------------------------------------
