@@ -13,7 +13,7 @@ from typing import Any
 
 from exchanges.events import Candle
 from exchanges.recording.books import BookDecoder
-from exchanges.recording.files import RecordedFile, RecorderRun, checked_files, manifest, opened, recorded_files
+from exchanges.recording.files import RecordedFile, checked_files, manifest, opened, recorded_files
 from exchanges.recording.rows import MARKET_DATA, REPEATED, STAMPS, BookRow, events, schema
 
 WINDOW = 4096  # rows of a file that are held at a time
@@ -60,6 +60,8 @@ class Recording:
         self.folder = Path(folder)
         self.files = [each for each in checked_files(self.folder) if each.channel in PLAYED]
         self.manifest = manifest(self.folder)
+        self.sessions = self.manifest.sessions
+        """The runs of recorders that wrote to the folder."""
         found = [market for each in self.files for market in _markets(each)]
         self.markets: dict[tuple[str, str], str] = {(exchange, coin): market for exchange, coin, market in found}
         if not self.markets:
@@ -68,15 +70,9 @@ class Recording:
         self.exchanges = list(dict.fromkeys(exchange for exchange, _ in sorted(self.markets)))
         self.channels = [channel for channel in MARKET_DATA if any(each.channel == channel for each in self.files)]
 
-    @property
-    def sessions(self) -> list[RecorderRun]:
-        """The runs of recorders that wrote to the folder."""
-        return self.manifest.sessions
-
     def span(self) -> tuple[int, int]:
         """The times (Unix ns) of the first row and of the last."""
-        spans = [span for each in self.files if (span := _span(each))[1]]
-        return min((low for low, _ in spans), default=0), max((high for _, high in spans), default=0)
+        return _around(map(_span, self.files))
 
     def timeframes(self) -> list[str]:
         """The timeframes of the candles."""
@@ -271,16 +267,19 @@ def _bounds(group: Any) -> tuple[int, int] | None:
 def _span(each: RecordedFile) -> tuple[int, int]:
     """The first and last time (Unix ns) of a file's rows; 0 of an empty one."""
     with opened(each.path) as file:
-        found = [_bounds(file.metadata.row_group(number)) for number in range(file.metadata.num_row_groups)]
-    known = [each for each in found if each is not None]
+        return _around(_bounds(file.metadata.row_group(number)) for number in range(file.metadata.num_row_groups))
+
+
+def _around(spans: Iterable[tuple[int, int] | None]) -> tuple[int, int]:
+    """The first and the last time of several spans; 0 and 0 if all are empty or unknown."""
+    known = [span for span in spans if span is not None and span[1]]
     return min((low for low, _ in known), default=0), max((high for _, high in known), default=0)
 
 
 def bounds(folder: Path, channels: Iterable[str] = PLAYED) -> tuple[int, int]:
     """The times (Unix ms) of the first and the last row of a recording; 0 where it has none."""
-    spans = [_span(each) for each in recorded_files(folder, channels)]
-    spans = [span for span in spans if span[1]]
-    return min((low for low, _ in spans), default=0) // 1_000_000, max((high for _, high in spans), default=0) // 10**6
+    low, high = _around(map(_span, recorded_files(folder, channels)))
+    return low // 1_000_000, high // 1_000_000
 
 
 def newest(files: Iterable[RecordedFile]) -> int:
