@@ -28,6 +28,7 @@ from aiohttp import ClientResponse, ClientSession, TCPConnector, TraceConfig, co
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
+from exchanges.ccxt_adapter.transport.dial_socket import dial_socket
 from exchanges.ccxt_adapter.transport.name_lookup import look_up
 from exchanges.ccxt_adapter.transport.proxies import PORTS, TLS, Proxy
 from exchanges.foreign_text import READ
@@ -97,6 +98,7 @@ class HttpClient:
                 ssl=tls,
                 resolver=Resolver(),
                 family=socket.AF_UNSPEC,
+                socket_factory=dial_socket,
                 happy_eyeballs_delay=0,  # as in ccxt: both address families at once
                 enable_cleanup_closed=_CLEANUP_CLOSED,
             )
