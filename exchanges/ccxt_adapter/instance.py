@@ -26,6 +26,7 @@ from exchanges.ccxt_adapter.transport.choose import uses_picows
 from exchanges.ccxt_adapter.transport.http_client import SOCKS_EXTRA, HttpClient, redirect, socks_missing
 from exchanges.ccxt_adapter.transport.proxies import Proxy, proxy_for
 from exchanges.errors import Disconnected, Rejected
+from exchanges.foreign_text import Cleaner
 from exchanges.venue import Access
 from exchanges.venues.profile import Profile
 
@@ -80,6 +81,7 @@ class _Hooks:
     """Methods added to a ccxt.pro class: they redirect addresses, keep HTTP statuses and show new clients."""
 
     quiet: Quiet | None = None  # while the venue wants no requests
+    clean: Callable[[], Cleaner] = Cleaner  # makes what hides the settings' secrets in the venue's words
     make_session: Callable[[Any], Any] | None = None  # makes the session; given the TLS context
     access = Access()
     on_new_client: Any = None

@@ -321,6 +321,7 @@ async def _parsed_by_ccxt(profile: Profile, access: Access) -> MarketTable:
     """Load a venue's markets with a ccxt instance made for this."""
     exchange = make_instance(profile, access)
     exchange.parses_in_turns = True
+    exchange.clean = lambda: Cleaner(_secrets(access))
     exchange.timeout_on_exit = 0  # no wait for TLS connections: nothing else runs on this loop
     taken = partial(taken_from, exchange, deepcopy(exchange.options), time.time(), lean=profile.lean)
     try:

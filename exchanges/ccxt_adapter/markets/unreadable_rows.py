@@ -15,12 +15,10 @@ from typing import Any
 
 from loguru import logger
 
-from exchanges.foreign_text import printable
-
 MOST = 50  # rows that may be left out; with more faulty rows the venue's format has changed
 DEEP = 4  # containers around the rows of an answer
 PARTS = 20  # parts of a list of lists that are searched
-SHOWN = 80  # characters of a row that are logged
+SAMPLES, SHOWN = 3, 80  # rows that are logged, and characters of each
 
 _Rows = list[Any]  # of a list its items, of a mapping its pairs
 _Request = tuple[Any, ...]
@@ -63,7 +61,7 @@ async def load_markets(exchange: Any, *, rows_by_place: bool = False) -> None:
             raise
         if not await _Repair(exchange, answers).repair():
             raise
-        logger.debug("{}: its markets could not be parsed at first: {!r}", exchange.id, error)
+        logger.debug("{}: its markets could not be parsed at first: {}", exchange.id, exchange.clean()(repr(error)))
     finally:
         exchange.fetch = fetch
 
@@ -94,7 +92,8 @@ class _Repair:
         finally:
             exchange.enableRateLimit, exchange.fetch = paced, fetch
         if repaired and 0 < len(self._left_out) <= MOST:
-            shown = printable(", ".join(str(_value(row))[:SHOWN] for row in self._left_out))
+            clean = exchange.clean()
+            shown = ", ".join(clean(str(_value(row)), SHOWN) for row in self._left_out[:SAMPLES])
             logger.warning("{}: {} rows of its markets cannot be read: {}", exchange.id, len(self._left_out), shown)
         return repaired and len(self._left_out) <= MOST
 

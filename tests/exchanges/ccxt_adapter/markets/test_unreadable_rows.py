@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp import web
+from loguru import logger
 
 from exchanges.ccxt_adapter.venue import CcxtVenue
 from exchanges.errors import VenueError
@@ -32,7 +34,9 @@ BAD: dict[str, Any] = {
 
 
 @asynccontextmanager
-async def spoiled(name: str, spoil: Callable[[list[Any]], None], markets: int = 40) -> AsyncIterator[CcxtVenue]:
+async def spoiled(
+    name: str, spoil: Callable[[list[Any]], None], markets: int = 40, **access: Any
+) -> AsyncIterator[CcxtVenue]:
     """A venue whose lists of markets and of tickers are changed by ``spoil``."""
     async with Simulator(venues=(name,), rate=0, markets=markets) as simulator, aiohttp.ClientSession() as session:
 
@@ -42,7 +46,7 @@ async def spoiled(name: str, spoil: Callable[[list[Any]], None], markets: int = 
             spoil(LISTS[name](good))
             return web.Response(text=json.dumps(good), content_type="application/json")
 
-        async with served(web.get("/{path:.*}", answer)) as at, opened(name, at) as venue:
+        async with served(web.get("/{path:.*}", answer)) as at, opened(name, at, **access) as venue:
             yield venue
 
 
@@ -110,3 +114,25 @@ async def test_a_market_whose_name_cannot_be_printed_is_left_out() -> None:
         await venue.load()
         assert all(symbol.isprintable() for symbol in venue._api.markets)
         assert venue.market("BTC") == "BTC/USDT"
+
+
+def quoting(row: str, rows: list[Any]) -> None:
+    rows.insert(3, row)
+
+
+async def test_the_log_shows_no_secret_of_the_settings_that_a_bad_row_quotes() -> None:
+    """Neither a whole one nor, where the row is shortened, its first half."""
+    key = "AKIA0123456789ABCDEFGHIJ"
+    lines: list[str] = []
+    sink = logger.add(lambda line: lines.append(str(line)), level=0)
+    logger.enable("exchanges")
+    try:
+        for before in range(30, 90, 4):
+            row = "x" * before + key
+            async with spoiled("binance", partial(quoting, row), options={"apiKey": key}) as venue:
+                await venue.load()
+    finally:
+        logger.disable("exchanges")
+        logger.remove(sink)
+    assert any("cannot be read" in line for line in lines)
+    assert not any("AKIA0123" in line for line in lines)
