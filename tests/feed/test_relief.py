@@ -21,7 +21,7 @@ from feed.settings import Connection, Settings, Staleness
 from tests.support import Recorder, settings_for, until
 
 STALE = 1.0  # seconds, as feed_stale_after
-LIMIT = STALE + 2.0
+LIMIT = STALE + 3.0
 NAMES = ("bybit", "binance", "binance_us")
 
 
