@@ -11,7 +11,7 @@ from time import monotonic
 
 WAITING = 64 * 1024 * 1024  # bytes that may wait for a slow reader; if there are more, the feed must wait too
 _SLICE = 0.2  # seconds between two checks whether waiting for a slow reader still makes sense
-_STANDSTILL = 1.0  # seconds in which nothing is written, after which a reader is not waited for at the end
+_STANDSTILL = 2.0  # seconds in which nothing is written, after which a reader is not waited for at the end
 
 
 class StdoutWriter:
