@@ -54,7 +54,7 @@ class Report:
 
     @property
     def behind(self) -> list[int]:
-        """Ids of proven states that differ from the newest book ticker up to them: tickers come at each change."""
+        """Update ids at which the book differs from the last book ticker up to that id; each change has a ticker."""
         ids = sorted(self.tickers)
         found = []
         for number, best in self.states.items():

@@ -202,7 +202,7 @@ async def test_a_missing_trade_is_lost_unless_the_feed_has_said_so(bench: Bench,
     assert bench.found == ({} if complete is False else {"lost": 1})
 
 
-async def test_a_gap_that_is_not_fetched_has_no_end_of_its_own(bench: Bench) -> None:
+async def test_a_gap_that_is_not_fetched_is_not_ended_by_the_next_gap_filled_event(bench: Bench) -> None:
     """The end that comes later is that of the gap after it."""
     first, second, third, fourth, fifth = [await bench.trade("binance") for _ in range(5)]
     bench.status("connected", "binance")

@@ -24,7 +24,7 @@ DOUBT = 20.0  # seconds for which a venue's record is doubted after it was behin
 
 
 class CandleRecord:
-    """What REST answers about any market of a venue show about its record of candles."""
+    """What is known about a venue's record of candles from its REST answers, whichever market they were about."""
 
     def __init__(self) -> None:
         self.lists_running = False

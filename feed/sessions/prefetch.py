@@ -1,4 +1,4 @@
-"""Loads the markets of the next venues early, so that a failover need not wait for them, and renews old lists."""
+"""Loads the next venues' markets early, for a failover, and renews lists that the venue calls aged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All settings and their defaults (waits, silence, failover, breaker, coins, channels), as dataclasses.
+"""What settings.yaml may have, with its defaults (waits, silence, failover, breaker, coins, channels), as dataclasses.
 
 They are the schema: each field's annotation says which values are allowed. It says so in code (msgspec checks type and
 bounds, a ``read`` function checks the rest) and in words (``description``, which ends the line about a wrong value).

@@ -1,4 +1,4 @@
-"""A bounded queue between a channel and a slow consumer; its policy says what a full queue drops."""
+"""A bounded queue between a channel and a slow consumer: its default size, and what it drops when it is full."""
 
 from __future__ import annotations
 

@@ -161,7 +161,7 @@ class Worker:
         return True
 
     def is_busy(self, sleeping: Container[asyncio.Task[Any] | None]) -> bool:
-        """Whether its callback has something to do, and is not among the ``sleeping``."""
+        """Whether its callback has something to do; False while its task is one of the ``sleeping`` tasks."""
         task = self.task
         if task is None or task.done() or task in sleeping:
             return False

@@ -1,4 +1,4 @@
-"""Fetches missing trades over REST, page by page, and carries out what ``sequence.py`` decides."""
+"""Fetches missing trades over REST, page by page and again, for as long as ``sequence.py`` lets the gap wait."""
 
 from __future__ import annotations
 

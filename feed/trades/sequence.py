@@ -1,5 +1,4 @@
-"""Puts a coin's trades into the venue's order, each once: drops duplicates, finds gaps, decides what waits
-for them and for how long.
+"""Puts a coin's trades into the venue's order, each once; decides what is missing, and how long the others wait.
 
 The trades after a gap wait behind it (feed.trades.open_gaps). Gaps are released from the oldest on, each when it is
 full, when the fetch gives it up, or when its time is over. Without an open gap no trade is held. This is the usual

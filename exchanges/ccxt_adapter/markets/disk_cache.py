@@ -1,4 +1,4 @@
-"""Keeps market lists on disk for some hours, so that the next start need not fetch and parse thousands of markets.
+"""Keeps market lists on disk; decides how long they are valid, and after what time a running feed renews them.
 
 One file per venue, market type, address, options and version of ccxt, in the platform's folder for such things:
 ``$XDG_CACHE_HOME`` or ``~/.cache`` on Linux, ``~/Library/Caches`` on macOS, ``%LOCALAPPDATA%`` on Windows, below

@@ -1,8 +1,8 @@
-"""Defers what aiohttp loads when it is imported: the system's certificate authorities, twice, and a feed uses neither.
+"""Defers loading the system's certificate authorities: importing aiohttp loads them twice, and a feed uses neither.
 
 aiohttp makes two TLS contexts at its import, 25 ms and 1 MB each. A feed has a context of its own (``certificates``).
-Here both load the authorities when something uses them: a program's own aiohttp session, say. So an import does not
-wait for ever either if SSL_CERT_FILE names a pipe that nobody writes to.
+Here both load the authorities when something uses them: a program's own aiohttp session, say. This also
+keeps the import from hanging if SSL_CERT_FILE names a pipe that nobody writes to.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The streams of the bus: made by the first collector that needs them, with limits on age and size."""
+"""The streams of the bus, and by default how many hours and gigabytes of events they keep."""
 
 from __future__ import annotations
 

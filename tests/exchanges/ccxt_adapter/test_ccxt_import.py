@@ -70,12 +70,12 @@ def test_every_exchange_is_the_same_either_way() -> None:
     assert lazy.splitlines()[:-1] == whole.splitlines()[:-1]
 
 
-def test_the_feed_asks_for_nothing_that_brings_all_the_rest() -> None:
+def test_the_feed_asks_for_nothing_that_imports_all_of_ccxt() -> None:
     """No class for synchronous programs is imported, for any venue."""
     assert both(EVERY_EXCHANGE)[0].splitlines()[-1] == "[]"
 
 
-def test_a_venue_brings_its_own_modules_alone() -> None:
+def test_a_venue_imports_its_own_modules_alone() -> None:
     told = ran(f"{FEED}\nimport sys\nprint(*(name for name in sys.modules if name.startswith('ccxt.')))").stdout.split()
     exchanges = {name for name in told if name.count(".") == 2 and not name.startswith(("ccxt.base", "ccxt.static"))}
     assert exchanges == {
@@ -83,7 +83,7 @@ def test_a_venue_brings_its_own_modules_alone() -> None:
     }  # fmt: skip
 
 
-def test_an_instance_of_the_feed_brings_neither_requests_nor_cryptography() -> None:
+def test_making_an_instance_imports_neither_requests_nor_cryptography() -> None:
     code = """
         import sys
         from exchanges.ccxt_adapter.instance import make_instance
@@ -97,7 +97,7 @@ def test_an_instance_of_the_feed_brings_neither_requests_nor_cryptography() -> N
     assert whole.split() == [*lazy.split(), "requests", "urllib3", "cryptography"]
 
 
-def test_a_name_that_is_not_there_brings_the_rest_once() -> None:
+def test_a_name_that_is_not_there_imports_the_rest_once() -> None:
     code = """
         import sys
         import ccxt

@@ -107,7 +107,7 @@ async def test_a_signal_while_connecting_ends_it(venue: Simulator, settings: str
             assert (await running.end())[0] == 130
 
 
-def test_any_details_make_a_json_line() -> None:
+def test_status_details_of_any_type_are_written_as_one_line_of_json() -> None:
     details = {"exchange": "x", "sample": "\ud800", "error": ValueError("no"), "nan": float("nan"), "a\nb": {1: 2}}
     for each in ({"error": ValueError("no")}, details, {"sample": "\udfff"}, {"set": {1}}):
         line = payloads.status("error", each)
