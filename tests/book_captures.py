@@ -2,9 +2,9 @@
 
     python -m tests.book_captures FILE ...
 
-A line of a capture is ``<local Unix ns> <frame as received>``; one frame is a REST snapshot. The frames go the way of a
-stream's: the fast decoder, the book that joins snapshot and diffs, the best levels. A book ticker has the update id of
-the state that it shows, so it must be equal to the book at that id.
+A line of a capture is ``<local Unix ns> <frame as received>``; one frame is a REST snapshot. They are
+handled like a stream's frames: by the fast decoder, by the book that joins snapshot and diffs, and by the best levels.
+A book ticker has the update id of the state that it shows, so it must be equal to the book at that id.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Report:
     """The result of a replay; the lists are empty if no fault was found."""
 
     updates: int = 0
-    proven_after: int | None = None  # number of the update with which the book was proven
+    proven_after: int | None = None  # number of updates, counted from 1, at which the book was proven
     states: dict[int, Best] = field(default_factory=dict)  # update id -> best levels of the proven book
     tickers: dict[int, Best] = field(default_factory=dict)  # update id -> the book ticker's
     lost: list[str] = field(default_factory=list)
@@ -113,7 +113,7 @@ def replayed(frames: Iterable[str]) -> Report:
 
 
 def _decoded(text: str) -> BookUpdate:
-    """As the fast decoder has it."""
+    """The update of a frame, read by the fast decoder."""
     kinds = [kind for kind in BINANCE.kinds[text[BINANCE.at]] if kind.makes is BookUpdate]
     frame: Any = kinds[0].decode(text)
     update: BookUpdate = frame.event(None, 0)

@@ -1,4 +1,4 @@
-"""``python -m tests.benchmarks``: this project beside its peers and the floors, in one table."""
+"""``python -m tests.benchmarks``: this project, its peers and the floors, compared in one table."""
 
 from __future__ import annotations
 

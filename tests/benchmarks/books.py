@@ -2,25 +2,26 @@
 
     python -m tests.benchmarks.books [--venue binance] [--seconds 20] [--rounds 3] [--rate 1000]
 
-Beside them, on Binance: the floor of the same job (clients/floor_books.py), which proves and mends nothing.
+On Binance the floor of the same job (clients/floor_books.py) is measured too: it proves no book and mends none.
 
 The simulator of this process sends the same to all readers, which take turns in processes of their own: the depth of
 each coin (Binance's 10 diffs/s, Bybit's 50 deltas/s), each stream at its own times, and the trades. The venues' laws
 are off: on a busy machine ccxt's requests come too close together, and it would be cut off. Each reader takes the best
-20 levels of each book at each change, and each trade. It tells the CPU seconds that it spent once the books were there,
-and, for this project, how long a book took from its frame's reading to the callback. ccxt has a loop for each coin,
-because a loop for several is woken for one of them and forgets the books of the others that came in the same turn (20
-of 200 came).
+20 levels of each book at each change, and each trade. It reports the CPU seconds that it spent after the first books
+came and, for this project, how long a book took from the reading of its frame to the callback. The ccxt reader has a
+loop for each coin: a loop for several coins is woken for one coin, and misses the books of the other coins that came
+in the same turn of the event loop (20 of 200 came).
 
     python -m tests.benchmarks.books --path
 
-says what a Binance diff of 18 levels costs from its frame's text to the callback, without a socket: the fastest of many
-runs, because a shared machine only ever adds.
+measures what a Binance diff of 18 levels costs from its frame's text to the callback, without a socket. The fastest of
+many runs counts, because other programs on the machine can only make a run slower.
 
     python -m tests.benchmarks.books --resubscribe [--coins 200] [--settled 120]
 
-says how long the books of so many Binance coins on two connections take until all are proven, at the start and after a
-cut so many seconds later, under the venue's law of REST weight; the simulator is in a process of its own.
+measures how long it takes until the books of ``--coins`` Binance coins on two connections are all proven: at the start,
+and after a cut ``--settled`` seconds later. The venue's limit of REST weight applies; the simulator is in a process of
+its own.
 
     python -m tests.benchmarks.books --sides
 
@@ -52,7 +53,7 @@ from feed.settings import ExchangeConfig
 from tests.benchmarks.clients import floor_books
 
 DEPTH = 20
-SETTLED = 15.0  # seconds after the first books until the measurement begins: renewals of the snapshots are over then
+SETTLED = 15.0  # seconds from the first books to the measurement: snapshots are not renewed any more
 FAILED_PAUSE = 0.1  # seconds between two calls of a ccxt loop whose last one failed
 WITHIN = 90.0  # seconds for all books and trades to come; ccxt subscribes to them one by one
 
@@ -82,7 +83,7 @@ class Tally:
                 self.complete.set()
 
     async def failed(self, error: Exception) -> None:
-        """Note it, and pause: a loop that fails at once, again and again, would let nothing else run."""
+        """Count the failure, and pause: a loop that failed again and again without a pause would block all others."""
         name = f"{type(error).__name__}: {str(error)[:80]}"
         self.errors[name] = self.errors.get(name, 0) + 1
         await asyncio.sleep(FAILED_PAUSE)
@@ -221,7 +222,7 @@ async def compare(venue: str, seconds: float, rounds: int, rate: float) -> None:
     print(f"{venue}, {len(DEFAULT_COINS)} coins, depth {DEPTH}, {rate:g} trades/s: the least of {rounds} rounds")
     cpu = {}
     for name, rows in found.items():
-        least = {key: min(row[key] for row in rows) for key in rows[0]}  # a shared machine only ever adds
+        least = {key: min(row[key] for row in rows) for key in rows[0]}  # other programs only make a run slower
         cpu[name] = least["cpu"]
         line = f"  {name:16} {100 * least['cpu']:6.1f} % of a core, {least['books']:6.0f} books/s"
         line += f", {least['trades']:6.0f} trades/s"
@@ -273,13 +274,13 @@ async def path(runs: int = 60) -> None:
 
 
 def settled(keeper: Any) -> bool:
-    """Whether all books are proven, and none has or awaits a snapshot that these frames would not fit."""
+    """Whether all books are proven, and no book has or awaits a snapshot, because these frames would not fit it."""
     books = keeper._books.values()
     return not keeper._renewing and all(b.proven and b._snapshot is None and not b.wants_snapshot() for b in books)
 
 
 class Diffs:
-    """Frames that go on from the books as they are, with 9 levels a side, the best one among them."""
+    """Frames that continue the present books; each changes 9 levels a side, among them the best one."""
 
     def __init__(self, books: Mapping[str, Any], draw: random.Random) -> None:
         self._draw = draw

@@ -1,4 +1,4 @@
-"""The bus: from the collector's socket to a consumer's callback, throughput beside raw nats-py, what shards cost.
+"""The bus: delays from the collector's socket to a consumer's callback, throughput beside nats-py, and cost of shards.
 
     python -m tests.benchmarks.bus [--trades 60000] [--rounds 3]
 
@@ -46,7 +46,7 @@ PAYLOAD = event(
 
 
 async def read(url: str, coins: Sequence[str]) -> None:
-    """The consumer's process: answers a line on stdin with the delays, in ns, of the trades since the line before."""
+    """The consumer's process: answers each line on stdin with the delays (ns) of the trades since the previous line."""
     settings = Settings(
         coins=[CoinConfig(coin) for coin in coins],
         exchanges=[ExchangeConfig(VENUE)],
@@ -93,7 +93,7 @@ async def collected(shards: int, folder: Path) -> AsyncIterator[tuple[Process, B
 
 
 async def stored(url: str, trades: int) -> float:
-    """Return when the stream has so many trades, by the clock of this machine; TimeoutError after a minute."""
+    """Wait until the stream has so many trades; returns the time (perf_counter). Raises TimeoutError after a minute."""
     client = await BusClient.dial(BusAddress((url,)), "benchmark")
     try:
         async with asyncio.timeout(60):
@@ -111,7 +111,7 @@ async def _count(client: BusClient) -> int:
 
 
 async def throughput(trades: int, folder: Path, shards: int) -> tuple[float, float]:
-    """Trades per second that the collectors bring from socket to bus, and their CPU µs per trade."""
+    """Trades per second that the collectors read from the socket and publish, and their CPU µs per trade."""
     async with collected(shards, folder) as (sender, server, collectors):
         used = sum(cpu_seconds(each.process.pid) for each in collectors)
         began = time.perf_counter()
@@ -124,7 +124,7 @@ async def throughput(trades: int, folder: Path, shards: int) -> tuple[float, flo
 
 
 async def raw_throughput(trades: int, folder: Path) -> tuple[float, float]:
-    """The same of nats-py alone: publish_async with message ids, in this process."""
+    """Throughput of nats-py alone: publish_async with message ids, in this process."""
     async with BusServer(0, folder / "raw", 4.0) as server:
         client = await BusClient.dial(BusAddress((server.url,)), "raw")
         stream = client.nats.jetstream(publish_async_max_pending=4000)
@@ -148,7 +148,7 @@ async def delays(seconds: float, folder: Path) -> list[float]:
             while not ready.done():
                 await sender.ask(f"{RATE} {RATE}", 60)
             await ready
-            await sender.ask(f"{2 * RATE} {RATE}", 60)  # what a feed does once after its first data
+            await sender.ask(f"{2 * RATE} {RATE}", 60)  # warm-up: work that a feed does once, after its first data
             await reader.ask("look")
             await sender.ask(f"{int(seconds * RATE)} {RATE}", 60 + seconds)
             await asyncio.sleep(0.5)
@@ -157,7 +157,7 @@ async def delays(seconds: float, folder: Path) -> list[float]:
 
 
 async def raw_delays(seconds: float, folder: Path) -> list[float]:
-    """The same of nats-py alone, publisher and subscriber in this process."""
+    """Delays of nats-py alone, with publisher and subscriber in this process."""
     async with BusServer(0, folder / "raw", 4.0) as server:
         client = await BusClient.dial(BusAddress((server.url,)), "raw")
         reader = await BusClient.dial(BusAddress((server.url,)), "raw reader")

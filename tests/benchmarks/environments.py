@@ -16,7 +16,7 @@ WITHIN = 300.0  # seconds for pip
 
 
 def interpreter(reader: Reader, folder: Path) -> str:
-    """The Python to run ``reader`` with. Raises Failed, with pip's last word, when its needs can't be installed."""
+    """The Python to run ``reader`` with. Raises Failed with pip's last line if its packages can't be installed."""
     if not reader.needs:
         return sys.executable
     base = _python(reader.python)
@@ -38,7 +38,7 @@ def interpreter(reader: Reader, folder: Path) -> str:
 
 
 def _python(oldest: tuple[int, int]) -> str:
-    """This Python, or a newer one of this machine where a reader needs it. Raises Failed where there is none."""
+    """This Python, or a newer one of this machine if the reader needs it. Raises Failed if there is none."""
     if sys.version_info >= oldest:
         return sys.executable
     for minor in range(oldest[1], oldest[1] + 5):

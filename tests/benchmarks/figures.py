@@ -1,4 +1,4 @@
-"""What the runs say together: medians over the rounds, and ratios round by round, as a slow round is slow for all."""
+"""The results of all runs: medians over the rounds; ratios within a round, because a slow round is slow for all."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class DelayGoal:
     rate: int = 5_000
 
 
-JUDGED = "binance"  # the venue of the goals
+JUDGED = "binance"  # the goals below are for this venue
 GOALS = (
     SpeedGoal("feed", "ccxt", 5),
     SpeedGoal("feed", "cryptofeed", 1.4),

@@ -42,7 +42,8 @@ def bybit(trade: Trade, stream: str, combined: bool) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """``streams`` of a market that carry its trades; ``text`` of a trade on such a stream, combined or not."""
+    """``streams``: a market's streams that carry trades; ``text``: a trade's frame on such a stream, combined or
+    not."""
 
     streams: Callable[[str], tuple[str, ...]]
     text: Callable[[Trade, str, bool], str]

@@ -23,15 +23,15 @@ WARM_UP = 5_000  # trades before anything is measured
 SETTLE = 3.0  # seconds for one-time work after the first data: this project fetches past candles
 STARTING = 60.0  # seconds that a reader may take until it has subscribed to every coin
 SENDING = 600.0  # seconds in which the slowest reader takes what is sent
-LOOK_EVERY = 0.1  # seconds between two looks at how far it is
-BUSY = 0.3  # of a core: less is rest
-PATIENCE = 1.0  # seconds of rest without a trade after which the others are lost
+LOOK_EVERY = 0.1  # seconds between two looks at the reader's count
+BUSY = 0.3  # of a core: a reader that uses less is idle
+PATIENCE = 1.0  # seconds idle and without a trade, after which missing trades are lost
 LATE = 0.2  # seconds in which a trade may come a second time
 LINE = 1 << 26  # bytes of the sender's longest answer
 
 
 class Failed(Exception):
-    """The reader did not come as far as a measurement; the text says why."""
+    """The reader could not be measured; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What one reader made of one phase: ``speed`` in trades/s, ``cpu`` in s per 100,000 sent, delays in µs."""
+    """The results of one reader in one phase: ``speed`` in trades/s, ``cpu`` in s per 100,000 sent, delays in µs."""
 
     phase: Phase
     speed: float
@@ -67,7 +67,7 @@ class Process:
         self._process.stdin.write(f"{line}\n".encode())
 
     async def hear(self, seconds: float = STARTING) -> Any:
-        """The next line, as JSON. Raises Failed with the last of its stderr when there is none."""
+        """The next line, as JSON. If there is none, raises Failed with the end of the process's stderr."""
         assert self._process.stdout is not None
         try:
             line = await asyncio.wait_for(self._process.stdout.readline(), seconds)
@@ -108,7 +108,7 @@ async def started(command: Sequence[str], core: int) -> AsyncIterator[Process]:
 
 
 async def subscribed(sender: Process, reader: Process) -> None:
-    """Wait until the sender says so. Raises Failed when the reader ends first, or takes too long."""
+    """Wait until every coin of the sender has a reader. Raises Failed if the reader ends first, or takes too long."""
     watching = asyncio.create_task(sender.hear())
     try:
         while not watching.done():
@@ -120,10 +120,9 @@ async def subscribed(sender: Process, reader: Process) -> None:
 
 
 async def received(reader: Process, before: int, sent: int) -> dict[str, Any]:
-    """Wait until the reader has ``sent`` trades more than ``before``, or has stopped without them; returns its last
-    answer.
+    """Wait until the reader has ``sent`` trades more than ``before``, or gets none any more; returns its last answer.
 
-    One that is busy is waited for: ccxt's loops see nothing while its receiver works off what came.
+    A busy reader is waited for: ccxt's loops get nothing while its receiver handles the frames that have come.
     """
     loop = asyncio.get_running_loop()
     now = await reader.ask("look")
@@ -139,7 +138,7 @@ async def received(reader: Process, before: int, sent: int) -> dict[str, Any]:
 
 
 def read(dump: Path) -> dict[int, list[int]]:
-    """When each trade came, by id; more than once when it was doubled."""
+    """For each trade id, when the trade came; several times if it came more than once."""
     rows, arrivals = json.loads(dump.read_text()), defaultdict(list)
     for trade, stamp in zip(rows["ids"], rows["times"], strict=True):
         arrivals[trade].append(stamp)

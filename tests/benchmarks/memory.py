@@ -1,11 +1,11 @@
-"""What a feed weighs: resident memory, objects, a full collection's pause, and CPU at 500 ticks a second.
+"""What a feed costs: resident memory, objects, the pause of a full garbage collection, and CPU at 500 ticks a second.
 
     python -m tests.benchmarks.memory [--venue binance] [--markets 3000] [--seconds 60]
 
 Each exchange is a simulator in a process of its own, each reader a fresh process with trades, ticker and candles of
-twenty coins, looked at after so many seconds: ``cold`` has asked for the list of markets, ``cached`` has found it on
-disk, ``cached, failed over`` began on another exchange whose process was ended, ``1000 coins`` is cold. Beside them
-``import ccxt.pro`` alone.
+twenty coins, measured after ``--seconds`` seconds: ``cold`` has fetched the list of markets, ``cached`` has found it on
+disk, ``cached, failed over`` began on another exchange whose process was ended, ``1000 coins`` is cold. For comparison
+there is ``import ccxt.pro`` alone.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def coin_names(count: int) -> list[str]:
 
 
 async def read(venues: dict[str, list[str]], coins: int, seconds: float) -> None:
-    """Carry the first venue; say when data flows, and what the process weighs after so many seconds."""
+    """Run a feed on these venues; print when data flows, and the process's memory and objects after so many seconds."""
     from feed import MarketFeed, Settings
     from feed.settings import ExchangeConfig
 
@@ -87,7 +87,7 @@ async def read(venues: dict[str, list[str]], coins: int, seconds: float) -> None
 
 def measure(args: argparse.Namespace) -> None:
     folder = os.environ["MARKET_FEED_CACHE"] = tempfile.mkdtemp()
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its bytecode
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # so that bytecode is written, as for an installed package
     pipe = subprocess.PIPE
 
     def simulator(
@@ -117,7 +117,7 @@ def measure(args: argparse.Namespace) -> None:
         found = {"import ccxt.pro": json.loads(alone)}
         found["cold"] = reader({args.venue: urls})
         found["cached"] = reader({args.venue: urls})
-        reader(both)  # so that the other list is on disk too
+        reader(both)  # writes the other exchange's list to disk too
         found["cached, failed over"] = reader(both, ended=other)
         found["1000 coins"] = reader({args.venue: urls}, coins=1000)
         _, busy_urls = simulator(stack, args.venue, rate=450.0, markets=40)  # tickers make ticks too

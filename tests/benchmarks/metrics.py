@@ -1,11 +1,11 @@
-"""What the metrics cost: the CPU time of a feed that has them beside that of one that has not.
+"""What the metrics cost: the CPU time of a feed with metrics, compared with that of a feed without.
 
     python -m tests.benchmarks.metrics [--rate 2000] [--seconds 10] [--rounds 4]
 
 Each round runs both feeds at the same time, in processes of their own, on one simulator in a third process. They swap
-places from round to round. Both have the second core: one that shared a core with the simulator would be woken less
-often, for more trades at a time, and take half of the time. The one with metrics is scraped once in 5 seconds, which
-counts, as Prometheus would do.
+places from round to round. Both run on the second core: a feed on the simulator's core would be woken less often, for
+more trades at a time, and take half of the time. The feed with metrics is scraped every 5 seconds, as by Prometheus;
+the CPU time of that is included.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ async def read(urls: list[str], seconds: float, with_metrics: bool) -> None:
     feed.subscribe_candles(lambda candle: None)
     metrics = start_metrics(feed, 0) if with_metrics else None
     async with feed:
-        await asyncio.sleep(1.0)  # the start is no part of it
+        await asyncio.sleep(1.0)  # the start is not measured
         print(0 if metrics is None else metrics.port, flush=True)
         trades, begin = 0, time.process_time()
         await asyncio.sleep(seconds)

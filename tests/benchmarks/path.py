@@ -2,10 +2,10 @@
 
     python -m tests.benchmarks.path [--venue binance] [--runs 300]
 
-A feed is connected to the simulator; then its own way from text to callback is called with frames whose ids go on from
-each other. Every stage holds those before it, and a part is the difference to the stage before; each is the fastest of
-all runs of 200 frames, because a shared machine only ever adds. "cold" is the whole once more, over 40,000 frames that
-are not in the caches any more.
+A feed is connected to the simulator; then its own functions from text to callback are called with frames of consecutive
+ids. Every stage includes the earlier ones, and the cost of a part is the difference to the stage before. The fastest of
+all runs of 200 frames counts, because other programs on the machine can only make a run slower. "cold" measures the
+whole path again, over 40,000 frames that are not in the CPU's caches any more.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from feed.settings import ExchangeConfig
 from tests.benchmarks.frames import WIRES, Trade
 
 FRAMES, COLD, COLD_RUNS = 200, 40_000, 15
-WARM_UP = 30_000  # the ids have leapt: the second one of a coin is believed; and 1,024 of each coin are remembered
+WARM_UP = 30_000  # ids jump: a coin's second trade confirms the jump; 1,024 ids of each coin are remembered
 FIRST = 10**12  # our ids, far from the simulator's
 
 
@@ -65,7 +65,7 @@ def fastest(call: Callable[[str], Any], runs: Iterator[Sequence[str]]) -> float:
 
 
 def nowhere(profile: Profile) -> Take:
-    """The hot path with nobody behind it."""
+    """The hot path whose events go to nobody."""
     assert profile.fast_frames is not None
     markets = {f"{coin}USDT": (coin, f"{coin}/USDT") for coin in DEFAULT_COINS}
     reading = FrameReading()
@@ -110,7 +110,7 @@ async def measure(venue: str, runs: int) -> None:
             assert table is not None
             for text in texts.make(WARM_UP):
                 take(text)
-            stage("nothing", str.isascii, aside)  # as cheap a call as any
+            stage("nothing", str.isascii, aside)  # the cost of a call itself
             stage("the frame is decoded", table.kinds[aside.make(1)[0][table.at]][0].decode, aside)
             stage("checked, and made an event", nowhere(profile), aside)
             stage("ordered, cached, watched over", take)

@@ -1,6 +1,7 @@
-"""How soon other libraries have a trade of the same twenty coins, and what they weigh then.
+"""How soon other libraries receive a trade of the same twenty coins, and how much memory they use then.
 
-Each is a script of ``clients`` in a process and an environment of its own, as ``python -m tests.benchmarks`` makes it.
+Each library runs as a script of ``clients``, in a process and an environment of its own, like those that
+``python -m tests.benchmarks`` makes.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ from tests.benchmarks.readers import READERS
 
 PEERS = ("ccxt", "cryptofeed", "cryptofeed-2", "unicorn")
 PATIENCE = 30.0  # seconds until the first trade
-EVERY = 0.01  # seconds between two looks
+EVERY = 0.01  # seconds between two looks at the trades' count
 
 
 @contextmanager
 def trading(
     name: str, venue: str, urls: Sequence[str], coins: Sequence[str], cache: Path
 ) -> Iterator[tuple[int, float]]:
-    """A peer that has had its first trade: its process id, and the seconds since its start. Raises Failed."""
+    """Run a peer until its first trade; yields its process id and the seconds since its start. Raises Failed."""
     reader = READERS[name]
     if venue not in reader.venues:
         raise Failed(f"knows no {venue}")

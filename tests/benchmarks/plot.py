@@ -1,4 +1,4 @@
-"""The speeds as bars, in an SVG written by hand: there is nothing in it that would need a library."""
+"""The speeds as bars, in an SVG that is written without a library."""
 
 from __future__ import annotations
 

@@ -9,9 +9,9 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """``client`` is a module of ``clients``, ``options`` are what it is told, ``needs`` what pip installs for it.
+    """``client`` is a module of ``clients``, ``options`` are passed to it, ``needs`` are packages for pip to install.
 
-    ``python`` is the oldest Python that it runs on; ``usual`` is False where it is compared only when asked for.
+    ``python`` is the oldest Python that it runs on; if ``usual`` is False, it is compared only on request.
     """
 
     name: str

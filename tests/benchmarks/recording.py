@@ -2,8 +2,9 @@
 
     python -m tests.benchmarks.recording [--seconds 60] [--trades 50000]
 
-Each comparison is of one run: the bare writer puts the same rows into one Parquet file of each channel, a batch as
-often as the recorder; the live feed reads the same number of trades over a loopback socket.
+Both sides of a comparison are measured in one run: the bare writer puts the same rows into one Parquet file of each
+channel, in batches at the same intervals as the recorder; the live feed reads the same number of trades over a
+loopback socket.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ RATE = 2000  # events per second
 FLUSH = 2.0
 TURN = 0.005  # seconds between two batches of events
 COINS = list(DEFAULT_COINS)
-MIX = ("trade",) * 14 + ("ticker",) * 5 + ("candle",)  # of 20 events
+MIX = ("trade",) * 14 + ("ticker",) * 5 + ("candle",)  # the types of every 20 events
 NAN = float("nan")
 Event = TradeEvent | Ticker | Candle
 Delivered = Event | PriceTick
@@ -69,7 +70,7 @@ def made_events(seconds: float) -> list[Event]:
 
 
 class Paced:
-    """Hands events on at a steady rate; measures CPU seconds: of that, of what is called, and of other threads."""
+    """Passes events on at a steady rate; measures the CPU seconds of the calls and of other threads."""
 
     def __init__(self, events: Sequence[Delivered], put: Callable[[Any], object], seconds: float) -> None:
         self.events, self.put, self.rate = events, put, len(events) / seconds
@@ -85,9 +86,9 @@ class Paced:
             self.put(event)
 
     def run(self, every: Callable[[], object] | None, close: Callable[[], object]) -> float:
-        """Hand all of them on, and call ``every`` as often as a recorder writes."""
+        """Pass all events on, and call ``every`` as often as a recorder writes; returns the CPU seconds."""
         gc.collect()
-        gc.freeze()  # the events are here before they come: a feed does not have them to look through
+        gc.freeze()  # the events of the whole run: in a feed the collector would not have to look through them
         ours, all_of_it, began = time.thread_time(), time.process_time(), time.monotonic()
         place, due = 0, FLUSH * EARLY
         while place < len(self.events):
@@ -140,7 +141,7 @@ def cost(seconds: float, folder: Path) -> tuple[float, float]:
     """CPU seconds of the bare writer and of the recorder."""
     events = made_events(seconds)
     delivered = list(_delivered(events))
-    pa.array([0.0])  # imports pandas where that is installed: neither's cost
+    pa.array([0.0])  # imports pandas if it is installed; that cost counts for neither side
     bare = BareWriter(folder)
     bare_cost = Paced(events, bare.put, seconds).run(bare.flush, bare.close)
     writer = Writer(Plan(folder / "r", ["trades", "ticker", "candles"], COINS, ["1m"], 20, FLUSH, 300.0, 200_000))
@@ -166,7 +167,7 @@ def _tick(of: TradeEvent | Ticker, price: float, volume: float, change: float) -
 
 
 async def size(seconds: float, rate: float, folder: Path) -> list[str]:
-    """Bytes of each channel of twenty simulated coins, for a day: in one file, as large ones are not all footer."""
+    """Bytes of each channel of twenty simulated coins for a day, from one large file: small ones are mostly footer."""
     async with Simulator(0, ("binance",), rate) as simulator:
         venue = ExchangeConfig("binance", rest_url=simulator.rest_url, ws_url=simulator.ws_url)
         feed = MarketFeed(settings=Settings(exchanges=[venue]))

@@ -1,4 +1,4 @@
-"""The runs as Markdown: all readers at full speed, their delays, and how far the goals are reached."""
+"""The runs as Markdown: all readers at full speed, their delays, and whether the goals are reached."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def table(head: Row, rows: Iterable[Row]) -> str:
 
 
 def spread(measured: Sequence[float], form: str) -> str:
-    """The median, and the range behind it where there is one."""
+    """The median, followed by the range if the values differ."""
     low, middle, high = (format(each(measured), form) for each in (min, median, max))
     return middle if low == high else f"{middle} ({low} to {high})"
 
@@ -40,7 +40,7 @@ def delays(runs: Runs, phases: Sequence[Phase]) -> Iterator[Row]:
 
 
 def goals(runs: Runs, phases: Sequence[Phase]) -> Iterator[Row]:
-    """Each goal whose readers both ran: what is wanted, what was reached in trades/s, and in trades per CPU second."""
+    """Each goal whose two readers ran: the wanted ratio, and those reached in trades/s and in trades per CPU second."""
     for goal in GOALS:
         if {goal.reader, goal.peer} <= runs.keys():
             names = f"{READERS[goal.reader].label} against {READERS[goal.peer].label}"

@@ -2,17 +2,18 @@
 
     python -m tests.benchmarks.scale [--venue binance] [--coins 1000] [--messages 60000] [--rounds 5]
 
-The simulator, with its laws, and the reader have a process each; both sizes stand side by side on the same list of
-markets and take turns. When every coin has its past candles, trades come on coins drawn at random, one per frame,
-rendered beforehand and as fast as the reader takes them; CPU is the reader's alone, over all messages. Three mixes:
+The simulator, with the venue's limits, and the reader have a process each. Both sizes use the same list of markets, run
+at the same time and are measured in turn. When every coin has its past candles, trades of coins drawn at random are
+sent, one per frame, rendered beforehand and as fast as the reader takes them. CPU is the reader's alone, over all
+messages. There are three mixes:
 
 - trades alone;
-- like with like: in both sizes a ticker with every second trade and a candle with every fourth;
+- like with like: the same messages in both sizes, a ticker with every second trade and a candle with every fourth;
 - as the venue sends: at 2,000 trades a second in all, tickers and candles of the coins that traded, as often as the
-  venue sends them. Fifty times as many coins have fifty times as many, so this compares other things than messages.
+  venue sends them. Fifty times as many coins have fifty times as many of these, so the sizes get different messages.
 
-"subscribed" counts from the first dial until the venue has every subscription, "allowed" is the least that its laws let
-it take; memory is what each coin beyond the twenty adds.
+"subscribed" is the time from the first dial until the venue has every subscription, "allowed" the shortest time that
+the venue's limits permit; memory is what each coin beyond the twenty adds.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ WARM_UP = 5_000  # trades before anything is measured
 PATIENCE = 400.0  # seconds: ccxt asks Bybit for the past candles of ten coins a second
 PACE = {"binance": (100, 5.0), "bybit": (10, math.inf)}  # subscriptions of a request, requests per second
 MIXES = ("trades alone", "like with like", "as the venue sends")
-TICKER_EACH, CANDLE_EACH = 2, 4  # trades, like with like
+TICKER_EACH, CANDLE_EACH = 2, 4  # trades per ticker and per candle, in the second mix
 RATE = 2_000  # trades per second, as the venue sends
 
 Block = list[tuple[ClientConnection, list[bytes]]]
@@ -58,13 +59,13 @@ def names(count: int) -> list[str]:
 
 
 def allowed(venue: str, streams: int) -> float:
-    """Seconds for so many subscriptions on one connection: each second begins with as many requests as are allowed."""
+    """Shortest time (s) for so many subscriptions on a connection: each second begins with all requests it allows."""
     size, pace = PACE[venue]
     return max(0.0, math.ceil(math.ceil(streams / STREAMS / size) * STREAMS / pace) - 1.0)
 
 
 class Sender:
-    """Renders and sends a mix. Its venue's clock goes on with the trades, so that no bar ends meanwhile."""
+    """Renders and sends a mix. Its venue's clock advances with the trades only, so that no candle ends meanwhile."""
 
     def __init__(self, own: Any, coins: list[str]) -> None:
         self.own, self._draw, self._made = own, random.Random(1), 0
@@ -117,7 +118,7 @@ class Sender:
 
 
 async def serve(venue: str, count: int, listed: int) -> None:
-    """Answer ``subscribed`` once everything is; to a mix and its trades on stdin, "rendered", and send on a line."""
+    """Print the times once all is subscribed; render each mix read from stdin, and send it at the next line."""
     coins = names(count)
     async with Simulator(venues=(venue,), coins=names(listed), rate=10.0) as simulator:
         own = simulator[venue]
@@ -139,14 +140,15 @@ async def serve(venue: str, count: int, listed: int) -> None:
 
 
 def memory() -> int:
-    """Bytes of this process in RAM."""
+    """Resident memory of this process in bytes."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
 async def read(venue: str, urls: list[str], coins: list[str]) -> None:
     """For each number on stdin, print the CPU seconds and messages until so many trades had come."""
     exchange = ExchangeConfig(venue, rest_url=urls[0], ws_url=urls[1])
-    quiet = Staleness(feed_stale_after=PATIENCE, coin_stale_after=PATIENCE, reconnect_after=PATIENCE)  # between turns
+    # for pauses between turns
+    quiet = Staleness(feed_stale_after=PATIENCE, coin_stale_after=PATIENCE, reconnect_after=PATIENCE)
     own = Settings(coins=[CoinConfig(coin) for coin in coins], exchanges=[exchange], staleness=quiet)
     feed = MarketFeed(settings=own)
     seen, until, came = 0, math.inf, asyncio.Event()
@@ -195,7 +197,7 @@ def ask(process: subprocess.Popen[str], line: Any) -> Any:
 
 
 class Side:
-    """One size: a sender, a reader, and what it took to bring them together."""
+    """The sender and the reader of one size, and the times of subscribing."""
 
     def __init__(self, stack: ExitStack, venue: str, count: int, listed: int) -> None:
         def started(*args: str) -> subprocess.Popen[str]:

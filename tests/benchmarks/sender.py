@@ -1,9 +1,9 @@
-"""The venue of all readers: the simulator's REST and subscriptions, and frames rendered before they are sent.
+"""The venue that all readers read: the simulator's REST and subscriptions, and frames rendered before they are sent.
 
 ``python -m tests.benchmarks.sender VENUE`` prints its addresses, says ``subscribed`` once every coin has a reader,
 and then does what each line on stdin says: ``TRADES RATE`` sends that many trades, RATE of them per second (0: as fast
 as the sockets take them), and is answered by one line: the ids in the order sent, and when each was written. The
-prices walk at random; the ids of a coin count up by one, and no two coins share any.
+prices walk at random; the ids of a coin count up by one, and no id belongs to two coins.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tests.benchmarks.frames import WIRES, Trade
 
 APART = 10**9  # distance between the ids of two coins
 BLOCK = 256  # trades per write at full speed
-NAP = 200_000  # ns: at full load a frame that is due later is not waited for
+NAP = 200_000  # ns: the sender sleeps only if the next frame is due later than this
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class Sender:
         for i, trade in enumerate(trades):
             due = start + round(i * gap)
             if i % 64 == 0:
-                await asyncio.sleep(0)  # for pings, and for what a socket did not take
+                await asyncio.sleep(0)  # lets pings be answered, and unsent bytes be sent
             while (now := time.perf_counter_ns()) < due:
                 if due - now > NAP:
                     time.sleep((due - now - NAP / 2) / 1e9)  # noqa: ASYNC251  # the loop's own sleep is 1 ms at least

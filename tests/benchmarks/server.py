@@ -4,9 +4,9 @@
 
 Each round runs, one after the other and for so many seconds: the server over a feed; the same with one client in ten
 that reads nothing; a bare aiohttp server that sends as many bytes in ``send_str`` calls, one event to each client; and
-a floor that writes them to the transports. A server has one core, its source and its clients the other one. The delay
-is from the moment at which the server's process had read an event (the bare ones: made it) to the moment at which a
-client's process reads it.
+a floor that writes the same bytes to the transports. A server has one core; its source and its clients share the other
+one. The delay is from the moment at which the server's process had read an event (the bare servers: made it) to the
+moment at which a client's process reads it.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ class Reader(asyncio.Protocol):
 
 
 async def read(url: str, count: int, seconds: float, stalled: bool) -> None:
-    """Print the frames per client and second, whether all had each, and the delays in ms."""
+    """Print the frames per client and second, whether each client got every frame, and the delays in ms."""
     on_core(0)
     port = int(url.rstrip("/").rpartition(":")[2])
     loop = asyncio.get_running_loop()

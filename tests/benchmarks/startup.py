@@ -1,12 +1,12 @@
-"""From the start of a process to twenty priced coins, with the markets asked for and with those kept on disk.
+"""From the start of a process to twenty priced coins, with the list of markets fetched or read from disk.
 
     python -m tests.benchmarks.startup [--venue binance] [--markets 3000] [--rounds 5] [--peers FOLDER]
 
 The simulator runs in a process of its own, each reader in a fresh one: trades, ticker and candles of twenty coins are
 subscribed, and the clock stops when each coin has a price, its turnover and its change of 24 hours. ``cold`` finds an
-empty folder, ``cached`` the one that the run before it has left; ``import`` is ``import ccxt.pro`` alone in a process,
-which none of them can be faster than; ``--help`` is ``market-feed --help`` from its start to its end. Then what the
-time consists of, part by part, in runs of their own. ``--peers`` names a folder for the environments of other libraries
+empty folder, ``cached`` the folder of an earlier run; ``import`` is ``import ccxt.pro`` alone in a process, the least
+that a reader can take; ``--help`` is ``market-feed --help`` from its start to its end. Then the parts of the time are
+measured, in runs of their own. ``--peers`` names a folder for the environments of other libraries
 (see ``peers``), whose clock stops at the first trade of any of these coins.
 """
 
@@ -43,7 +43,7 @@ async def serve(venue: str, markets: int) -> None:
 
 
 async def read(venue: str, urls: list[str], parts: bool) -> None:
-    """Print the time, Unix seconds, at which every coin is priced; or the time at which each of PARTS ended."""
+    """Print the time (Unix seconds) at which every coin is priced or, for ``parts``, at which each of PARTS ended."""
     times = [time.time()]
     from feed import MarketFeed, PriceTick, Settings
     from feed.settings import ExchangeConfig
@@ -78,7 +78,7 @@ async def read(venue: str, urls: list[str], parts: bool) -> None:
 
 
 def note_parts(venue: str, times: list[float]) -> None:
-    """Import one after the other what a feed imports beside its other work, and have the markets' time noted."""
+    """Import one by one the modules that a feed imports in a thread; note the times, and when the markets come."""
     times.append(time.time())
     import_module("feed.running.runner")
     adapter: Any = import_module("exchanges.ccxt_adapter.instance")
@@ -98,7 +98,7 @@ def note_parts(venue: str, times: list[float]) -> None:
 
 
 def timed(command: list[str], told: bool = False) -> float:
-    """Seconds from the start of a process to its end, or to the time that it has ``told``."""
+    """Seconds from the start of a process to its end, or, with ``told``, to the time that it prints."""
     start = time.time()
     answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE).stdout
     return (float(answer) if told else time.time()) - start
@@ -124,7 +124,7 @@ def main() -> None:
 
 def compare(venue: str, markets: int, rounds: int, peers: Path | None) -> None:
     folder = os.environ["MARKET_FEED_CACHE"] = tempfile.mkdtemp()
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its bytecode: the first run writes it
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # the first run writes bytecode, as an installation does
     command = [*HERE, "--serve", "--venue", venue, "--markets", str(markets)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdin is not None
@@ -152,7 +152,7 @@ def compare(venue: str, markets: int, rounds: int, peers: Path | None) -> None:
             "--help": lambda: timed([sys.executable, "-m", "feed", "--help"]),
         }
         try:
-            timed(reader, told=True)  # not counted: whatever the machine has to load first
+            timed(reader, told=True)  # not counted: the machine loads files into its cache
             seconds: dict[str, list[float]] = {name: [] for name in runs}
             for _ in range(rounds):
                 for name, run in runs.items():
@@ -173,7 +173,7 @@ def compare(venue: str, markets: int, rounds: int, peers: Path | None) -> None:
 
 
 def compared(venue: str, urls: list[str], rounds: int, folder: Path) -> dict[str, str]:
-    """For each peer the median of the times to its first trade and its resident memory then, or why there are none."""
+    """For each peer: the median time to its first trade and its memory then, or why it could not be measured."""
     from feed import load_settings
     from tests.benchmarks.measure import Failed
     from tests.benchmarks.peers import PEERS, resident, trading

@@ -1,1 +1,1 @@
-"""What is compared: one script per reader, run with that reader's own interpreter; only ``tally`` is shared."""
+"""One script per reader that is compared, run with that reader's own interpreter; only ``tally`` is shared."""

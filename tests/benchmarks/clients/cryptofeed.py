@@ -1,4 +1,4 @@
-"""cryptofeed's own Binance feed, as its README starts it; it reads ``@aggTrade``, and uvloop is among its needs."""
+"""cryptofeed's own Binance feed, as its README starts it; it reads ``@aggTrade`` and requires uvloop."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ dial = connection.connect
 
 
 def plain(address: str, **named: Any) -> Any:
-    """cryptofeed refuses addresses that are not wss: on loopback that becomes ws at the last moment."""
+    """cryptofeed refuses addresses that are not wss; for loopback the address is changed to ws just before the dial."""
     return dial(address.replace("wss://", "ws://"), **named)
 
 

@@ -1,7 +1,8 @@
 """The floor of this project's own job with order books, on Binance: picows and msgspec, the sides of the books, the
 events, and the numbers compared.
 
-Nothing else: a missing diff ends it, no book is renewed or doubted, nothing is connected again, no callback is fenced.
+It does nothing else: a missing diff ends it, no book is renewed or checked, no connection is dialled again, and errors
+of callbacks are not caught.
 """
 
 from __future__ import annotations
@@ -61,11 +62,11 @@ class Reader(WSListener):
     """Both connections; a book is there once its snapshot has come."""
 
     def __init__(self, coins: dict[str, str], callbacks: Callbacks) -> None:
-        self.coins = coins  # by the venue's market id
+        self.coins = coins  # key: the venue's market id
         self.callbacks = callbacks
         self.books: dict[str, LocalBook] = {}
         self.last: dict[str, int] = {}
-        self.early: dict[str, list[Diff]] = {market_id: [] for market_id in coins}  # until the snapshot is there
+        self.early: dict[str, list[Diff]] = {market_id: [] for market_id in coins}  # diffs before the snapshot
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         if frame.msg_type == WSMsgType.PING:
@@ -94,7 +95,7 @@ class Reader(WSListener):
         self.callbacks.on_book(OrderBook(self.coins[market_id], bids, asks, diff.E, "binance", now, diff.u, market_id))
 
     def joins(self, market_id: str, snapshot: Snapshot) -> bool:
-        """Make the book of a snapshot and the diffs so far; False if the snapshot is too old, or no diff has come."""
+        """Make the book from a snapshot and the diffs so far; False if the snapshot is too old, or no diff has come."""
         early, last = self.early[market_id], snapshot.lastUpdateId
         if not early or last + 1 < early[0].U:
             return False

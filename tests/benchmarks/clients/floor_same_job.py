@@ -1,6 +1,7 @@
 """The floor of this project's own job: picows and msgspec, the events, the price cache, ids compared, two callbacks.
 
-Nothing else: no second exchange, no gap that is filled, no clock watched, no bad frame survived, no callback fenced.
+It does nothing else: there is no second exchange, no gap is filled, no silence is noticed, a bad frame ends it, and
+errors of callbacks are not caught.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def on_price(tick: PriceTick) -> None: ...
 
 class Reader(WSListener):
     def __init__(self, coins: dict[str, str]) -> None:
-        self.coins = coins  # by the venue's market id
+        self.coins = coins  # key: the venue's market id
         self.last_ids: dict[str, int] = {}
         self.prices: dict[str, PriceTick] = {}
         self.trade_callbacks: list[Any] = [on_trade]

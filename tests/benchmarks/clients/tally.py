@@ -1,9 +1,9 @@
 """What every reader does with a trade: keep its id and the time. Nothing but the standard library is needed here.
 
 A reader is a process: ``python -m tests.benchmarks.clients.NAME VENUE REST_URL WS_URL COIN,COIN OPTIONS``. It connects,
-hands every trade's id to ``take`` and answers the runner's lines on stdin, from a thread that sleeps meanwhile:
-``look`` is answered by a line with the trades and the CPU seconds so far, ``dump FILE`` writes both columns and ends
-the process without further ado, so that no reader needs an end of its own.
+passes every trade's id to ``take`` and answers the runner's lines on stdin, in a thread that sleeps between two lines:
+``look`` is answered by a line with the trades and the CPU seconds so far, ``dump FILE`` writes the ids and times to a
+file and ends the process at once, so that no reader needs code to close its connections.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ times: list[int] = []
 
 
 def take(trade_id: int | str) -> None:
-    """A trade came, now: the clock is the machine's own, so the sender's stamps compare."""
+    """Note a trade that has just come. All processes use the machine's clock, so the sender's times can be compared."""
     ids.append(trade_id)
     times.append(time.perf_counter_ns())
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the venue is and what to read there; ``options`` are the reader's own."""
+    """Where the venue is and what to read there; ``options`` are for this reader only."""
 
     venue: str
     rest_url: str
