@@ -1,5 +1,5 @@
-"""``python -m tests.bus_soak --minutes N``: collectors killed and paused, bus restarts, exchange faults; exit 1 for a
-trade that was lost, doubled, out of order or wrong."""
+"""``python -m tests.bus_soak --minutes N``: kills and pauses collectors, restarts the bus and causes faults of the
+exchange; exits with 1 if a trade was lost, repeated, out of order or wrong."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from tests.bus.support import (
 )
 from tests.support import until
 
-COINS = ("BTC", "ETH", "SOL", "BNB", "XRP")  # the simulator's first ones
+COINS = ("BTC", "ETH", "SOL", "BNB", "XRP")  # the first coins of the simulator's list
 READERS = 3
 RATE = 200.0  # trades per second
 FAULTS = ("cut", "close-1001", "stall+1.5", "mute+1.5", "late-0.05+3", "doubled-0.2+3", "missing-0.1+3")
 CALM = 15.0  # seconds without faults at the end; a third of a short run
-PAUSE = (3.0, 9.0)  # seconds between two strikes
+PAUSE = (3.0, 9.0)  # seconds between two faults
 READY = 60.0  # seconds that a collector may take until it stands by again
 
 Say = Callable[[str], None]
@@ -42,8 +42,8 @@ Say = Callable[[str], None]
 
 @dataclass
 class Result:
-    """What came out; the silences in seconds, by what was done before: on the bus by its clock, and at the consumers,
-    whose process makes the trades too and judges them."""
+    """The result. The longest silences (s) after each kind of fault are kept: on the bus by its own clock, and at the
+    consumers, whose process also makes the trades and checks them."""
 
     seconds: float = 0.0
     trades: int = 0
@@ -79,7 +79,7 @@ class Soak:
     async def ready(self) -> None:
         """Wait until every collector is connected to its exchange."""
         await until(lambda: all(any(" connected " in line for line in each.log) for each in self.collectors), READY)
-        await asyncio.sleep(2)  # data of its own, before which it takes nothing over
+        await asyncio.sleep(2)  # a collector takes over only after it has had data for a while
 
     async def of_role(self, *, publishes: bool) -> CollectorProcess:
         name = await publisher(self.server.url, "binance")
@@ -113,7 +113,7 @@ class Soak:
         return kind
 
     async def mend(self) -> None:
-        """Have two collectors again."""
+        """Start collectors until two run again."""
         while len(self.collectors) < 2:
             await self.start_collector()
         await self.ready()
@@ -138,7 +138,7 @@ async def parts(seed: int, folder: Path) -> AsyncIterator[Soak]:
 
 
 async def soak(minutes: float, seed: int, say: Say = lambda line: None) -> Result:
-    """Run for so many minutes and return the result."""
+    """Run for the given minutes and return the result."""
     result = Result()
     with tempfile.TemporaryDirectory() as folder:
         async with parts(seed, Path(folder)) as made:
@@ -185,7 +185,7 @@ def _last(reader: Consumer, coin: str) -> int:
 
 
 def _learn(simulator: Simulator, truth: dict[tuple[str, int], float]) -> None:
-    """Note the prices of the trades that the exchange has made since the last time."""
+    """Note the prices of the trades that the exchange has made since the last call."""
     for coin in COINS:
         for trade in reversed(simulator["binance"].trades[coin]):
             if (coin, trade.id) in truth:
@@ -194,7 +194,7 @@ def _learn(simulator: Simulator, truth: dict[tuple[str, int], float]) -> None:
 
 
 def _take(readers: list[Consumer], truth: dict[tuple[str, int], float], result: Result) -> None:
-    """Check the trades since the last look, and keep only the last one of each coin."""
+    """Check the trades since the last call, and keep only the last one of each coin."""
     for place, reader in enumerate(readers):
         result.trades += len(reader.trades)
         for trade in reader.trades:

@@ -15,7 +15,8 @@ register_profiles()
 
 @pytest.fixture(scope="session", autouse=True)
 def no_market_cache() -> Iterator[None]:
-    """The user's own folder of market lists stays as it is; a test that wants one names it."""
+    """Turn off the cache of market lists, so that the user's own folder stays as it is; tests of the cache name a
+    folder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MARKET_FEED_CACHE", "off")
         yield
@@ -23,19 +24,19 @@ def no_market_cache() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def no_venue_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forget venues' times, which are kept for all feeds of a process, so that tests do not affect each other."""
+    """Forget the venues' times, which all feeds of a process share, so that tests do not affect each other."""
     for known in ("_told", "_suspected"):
         monkeypatch.setattr(venue_time, known, {})
 
 
 @pytest.fixture(autouse=True)
 def no_bans(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A ban is kept for all feeds of a process and by address, and a port may be the next test's."""
+    """Forget bans, which all feeds of a process share by address: the next test may use the same port."""
     monkeypatch.setattr(bans, "_quiet_until", {})
 
 
 @pytest.fixture(autouse=True)
 def no_registered_venues(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A venue that a test registers is forgotten after the test: it would be one of all exchanges for later tests."""
+    """Remove the venues that a test has registered, because later tests would have them among all exchanges."""
     monkeypatch.setattr(registry, "_factories", dict(registry._factories))
     monkeypatch.setattr(names, "_added", dict(names._added))

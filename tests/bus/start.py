@@ -1,4 +1,4 @@
-"""``python -m tests.bus.start URL COINS``: read the bus until each coin has a price, and print what that cost.
+"""``python -m tests.bus.start URL COINS``: read the bus until each coin has a price, and print the cost.
 
 Prints CPU seconds, the peak of memory (MB), whether ccxt was imported, and when the last price came (Unix seconds).
 """

@@ -90,7 +90,7 @@ class CollectorProcess:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Send SIGSTOP, and SIGCONT at the end."""
+        """Send SIGSTOP at the start of the context and SIGCONT at its end."""
         self.process.send_signal(signal.SIGSTOP)
         try:
             yield
@@ -108,7 +108,7 @@ class CollectorProcess:
         return code
 
     async def gone(self) -> None:
-        """Make sure that the process has ended, in any state of it."""
+        """Make sure that the process has ended, even if it is paused."""
         if self.process.returncode is None:
             self.process.kill()
         await self.process.wait()
@@ -177,11 +177,11 @@ class Proxy:
 
 
 class Consumer:
-    """A feed on the bus, every trade that it delivered, and how long nothing came."""
+    """A feed that reads the bus, with every trade that it delivered and its longest silence."""
 
     def __init__(self, settings: Settings) -> None:
         self.feed = MarketFeed(settings=settings)
-        self.ids: defaultdict[tuple[str, str], list[str]] = defaultdict(list)  # exchange and coin
+        self.ids: defaultdict[tuple[str, str], list[str]] = defaultdict(list)  # keys: exchange, coin
         self.trades: list[TradeEvent] = []
         self.status: list[tuple[str, dict[str, Any]]] = []
         self.longest = 0.0
@@ -273,7 +273,7 @@ async def consumers(count: int, settings: Settings) -> AsyncIterator[list[Consum
 
 
 async def shards(url: str, exchange: str) -> Mapping[str, Shard]:
-    """The register's entries for an exchange's shards."""
+    """The entries for an exchange's shards in the bus's register."""
     client = await BusClient.dial(BusAddress((url,)), "test")
     try:
         names = MarketSubjects(exchange, "spot")
@@ -283,7 +283,7 @@ async def shards(url: str, exchange: str) -> Mapping[str, Shard]:
 
 
 async def publisher(url: str, exchange: str, timeout: float = 60.0) -> str:
-    """The name of the collector that publishes an exchange's only shard, once there is one that lists its coins."""
+    """Wait until a collector publishes an exchange's only shard and lists its coins; returns the collector's name."""
     async with asyncio.timeout(timeout):
         while True:
             found = (await shards(url, exchange)).get("1-1")

@@ -26,7 +26,7 @@ def settings_file(simulator: Simulator, tmp_path: Path) -> Path:
     return file
 
 
-async def test_books_come_from_the_bus_and_are_not_proven_without_a_collector(
+async def test_books_come_from_the_bus_and_are_unproven_without_a_collector(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
 ) -> None:
     one = await collect("one")

@@ -1,4 +1,4 @@
-"""The consumers of docs/bus.md in other languages are run unchanged."""
+"""The consumers in docs/bus.md, in JavaScript, Go and Python, are run unchanged."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LINES = 30
 
 
 def example(language: str) -> str:
-    """The page's consumer in this language."""
+    """The consumer that docs/bus.md has in this language."""
     found: list[str] = re.findall(rf"```{language}\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
     return found[-1]
 
@@ -73,10 +73,11 @@ async def test_the_consumer_in_javascript(bus: BusServer, simulator: Simulator, 
     check(simulator, await lines(bus, "node", "-e", example("js"), NODE_PATH=modules))
 
 
-async def test_the_consumer_in_go(
+async def test_the_go_consumer_prints_trades(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """It is built with Debian's packages (golang-go, golang-github-nats-io-go-nats-dev) or those in GOPATH."""
+    """The consumer is built with Debian's packages (golang-go, golang-github-nats-io-go-nats-dev) or those in
+    GOPATH."""
     file, program = tmp_path / "main.go", tmp_path / "consumer"
     file.write_text(example("go").replace("nats.DefaultURL", f'"{bus.url}"'))
     paths = os.pathsep.join(filter(None, (os.environ.get("GOPATH"), "/usr/share/gocode")))
@@ -106,6 +107,6 @@ async def test_the_consumer_in_python_alone(bus: BusServer, simulator: Simulator
     check(simulator, await lines(bus, sys.executable, "-c", example("python")))
 
 
-def test_the_examples_are_short() -> None:
+def test_each_consumer_is_short() -> None:
     for language in ("js", "go", "python"):
         assert len([line for line in example(language).splitlines() if line.strip()]) <= 14, language

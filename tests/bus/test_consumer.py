@@ -1,4 +1,4 @@
-"""A feed that reads the bus keeps the same promises as over an exchange, even when the bus fails."""
+"""A feed that reads the bus delivers the same as one that reads an exchange, even when the bus fails."""
 
 from __future__ import annotations
 
@@ -98,10 +98,10 @@ async def test_channels_that_the_collectors_do_not_publish_are_reported(
 
 
 @pytest.mark.parametrize("coins", [{}, {"ETH": "ETH/USDT"}])
-async def test_a_reader_that_is_there_before_the_first_data_waits_for_it(
+async def test_a_reader_that_starts_before_the_first_data_waits_for_it(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any], coins: dict[str, str]
 ) -> None:
-    """A new collector has reported no coins yet, or some. A coin that it does not carry is refused."""
+    """A new collector has not reported its coins yet, or only some. A coin that it does not carry is refused."""
     await collect("one")
     await publisher(bus.url, "binance")
     names = MarketSubjects("binance", "spot")
@@ -165,10 +165,10 @@ async def test_a_restart_of_the_bus_loses_no_trade(
                 assert check_order(reader.ids["binance", coin]) == []
 
 
-async def test_an_event_that_was_published_late_is_not_the_present_price(
+async def test_an_event_that_was_published_late_gives_no_fresh_price(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
 ) -> None:
-    """The only collector is cut off from the bus: all its trades come late, and none gives a fresh price."""
+    """The only collector is cut off from the bus; afterwards all its trades come late."""
     async with Proxy(bus.port) as proxy:
         await collect("one", url=proxy.url)
         await publisher(bus.url, "binance")
@@ -178,7 +178,7 @@ async def test_an_event_that_was_published_late_is_not_the_present_price(
         async with reader.feed:
             await until(lambda: len(reader.trades) > 50)
             with proxy.partitioned():
-                await until(lambda: reader.silent_for > 2.2)  # the reader does not give its collector up yet
+                await until(lambda: reader.silent_for > 2.2)  # the reader does not report the collector as lost yet
             count = len(reader.trades)
             await until(lambda: len(reader.trades) > count + 500, 60)
             for coin in COINS:
@@ -188,10 +188,10 @@ async def test_an_event_that_was_published_late_is_not_the_present_price(
         assert max(ages) < 1.8
 
 
-async def test_trades_that_the_bus_has_lost_are_published_again(
+async def test_trades_that_the_bus_loses_are_published_again(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
 ) -> None:
-    """The server had confirmed them but has lost them after its restart, as after a power cut."""
+    """The server confirms them but has lost them after its restart, as after a power cut."""
     names = MarketSubjects("binance", "spot")
     async with Proxy(bus.port) as proxy:
         await collect("one", url=proxy.url)
@@ -251,7 +251,7 @@ async def test_a_gap_beyond_what_the_bus_keeps_is_reported(
             await until(lambda: len(reader.trades) > 50)
             with proxy.partitioned():
                 await until(lambda: bool(reader.events("disconnected")))
-                await asyncio.sleep(0.5)  # some trades that it does not read
+                await asyncio.sleep(0.5)  # meanwhile trades are published that the reader does not get
                 await admin.api(f"STREAM.PURGE.{MarketSubjects('binance', 'spot').stream}", {})
             await until(lambda: any("does not keep" in each["reason"] for each in reader.events("source")))
             await until(lambda: bool(reader.events("gap")))
@@ -336,6 +336,6 @@ async def test_a_reader_of_the_bus_starts_without_ccxt_in_little_memory(
     await publisher(bus.url, "binance")
     command = [sys.executable, "-m", "tests.bus.start", bus.url, ",".join(COINS)]
     done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60, check=True)
-    _, megabytes, ccxt, _ = json.loads(done.stdout)  # the seconds: tests.benchmarks.bus
+    _, megabytes, ccxt, _ = json.loads(done.stdout)  # tests.benchmarks.bus measures the seconds
     assert not ccxt
     assert megabytes < 60

@@ -1,4 +1,5 @@
-"""A bus with TLS and a login from the settings or the environment; without it, access is refused; it is never shown."""
+"""A bus with TLS and a login from the settings or the environment: without the login access is refused. No secret is
+shown."""
 
 from __future__ import annotations
 
@@ -98,7 +99,7 @@ async def test_a_token_gives_access_and_is_not_shown(tmp_path: Path, monkeypatch
 
 
 async def test_a_creds_file_gives_access(tmp_path: Path) -> None:
-    """It has an operator, an account and a user by JWT, like the clusters of companies and hosts."""
+    """The server has an operator, an account and a user as JWTs, like the clusters of companies and providers."""
     keys = {kind: _key(kind) for kind in ("operator", "account", "user")}
     names = {kind: key.public_key.decode() for kind, key in keys.items()}
     operator = _jwt(keys["operator"], names["operator"], {"type": "operator", "version": 2})
@@ -158,7 +159,7 @@ async def test_a_pipe_for_the_systems_authorities_is_not_waited_for(
 
 @pytest.mark.parametrize("how", ["tls://", "an authority"])
 async def test_a_login_is_never_sent_in_plain_text_where_tls_is_asked_for(how: str, certificate: Path) -> None:
-    """The server, or an attacker in its place, has no TLS: nats-py alone would send it the login."""
+    """The server, or an attacker in its place, has no TLS: nats-py alone would send the login in plain text."""
     heard = bytearray()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""If a collector could not get trades, readers are told the coins even if ids do not show it."""
+"""If a collector missed trades, readers are told which coins are concerned, even if no gap in the ids shows it."""
 
 from __future__ import annotations
 

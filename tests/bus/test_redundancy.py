@@ -44,7 +44,7 @@ def proven(reader: Consumer, simulator: Simulator) -> None:
 
 
 async def goes_on(readers: list[Consumer], simulator: Simulator, count: int = 50) -> None:
-    """Wait until each consumer has ``more`` further trades, and all that the venue has made by then."""
+    """Wait until each consumer has ``count`` further trades, and all trades that the venue had made before the call."""
     made = {coin: made_ids(simulator["binance"], coin)[-1] for coin in COINS}
     wanted = [len(reader.trades) + count for reader in readers]
 
@@ -71,7 +71,7 @@ async def watched(bus: BusServer) -> AsyncIterator[tuple[list[Consumer], BusSile
 
 
 async def replaced_during(fault: AbstractContextManager[object], bus: BusServer, simulator: Simulator) -> None:
-    """While the fault lasts, the second collector publishes; during and after it, readers get each trade once."""
+    """During the fault the second collector publishes; during and after the fault, readers get each trade once."""
     async with watched(bus) as (readers, silence):
         await goes_on(readers, simulator)
         silence.watch()
@@ -107,7 +107,8 @@ async def test_a_killed_publisher_is_replaced(
 async def test_a_paused_publisher_that_comes_back_stores_nothing(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
 ) -> None:
-    """After SIGSTOP and SIGCONT its socket is open and it still tries to publish. The bus refuses its messages."""
+    """After SIGSTOP and SIGCONT the collector's socket is open and it still tries to publish. The bus refuses its
+    messages."""
     first = await collect("first")
     await publisher(bus.url, "binance")
     second = await collect("second")
@@ -129,7 +130,7 @@ async def test_a_paused_publisher_that_comes_back_stores_nothing(
 async def test_a_publisher_that_is_cut_off_from_the_bus_is_replaced(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
 ) -> None:
-    """Its messages from the partition arrive later and are refused."""
+    """The messages that it sent while it was cut off arrive later and are refused."""
     async with Proxy(bus.port) as proxy:
         first = await collect("first", url=proxy.url)
         await publisher(bus.url, "binance")
@@ -139,10 +140,10 @@ async def test_a_publisher_that_is_cut_off_from_the_bus_is_replaced(
         await first.gone()
 
 
-async def test_a_publisher_hands_over_when_it_is_told_to_end(
+async def test_a_publisher_that_is_told_to_end_releases_the_lease(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
 ) -> None:
-    """After SIGTERM, the silence only lasts until the other collector sees that the lease was released."""
+    """After SIGTERM, the silence on the bus lasts only until the other collector sees that the lease was released."""
     first = await collect("first")
     await publisher(bus.url, "binance")
     second = await collect("second")
@@ -158,10 +159,10 @@ async def test_a_publisher_hands_over_when_it_is_told_to_end(
         assert silence.longest < SILENCE
 
 
-async def test_a_publisher_whose_exchange_is_silent_gives_way(
+async def test_a_publisher_without_data_gives_way_to_a_collector_with_data(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any], tmp_path: Any
 ) -> None:
-    """One collector's connection brings no data any more, but the other's does: the one with data publishes."""
+    """The publisher's connection to the exchange delivers no data any more; the other collector's connection does."""
     from tests.bus.support import CollectorProcess, collector_settings
 
     async with Proxy(int(simulator.ws_url.rpartition(":")[2])) as venue:
@@ -173,7 +174,7 @@ async def test_a_publisher_whose_exchange_is_silent_gives_way(
             await publisher(bus.url, "binance")
             second = await collect("second")
             await both_ready(first, second)
-            await asyncio.sleep(1)  # it takes over only after a second of data of its own
+            await asyncio.sleep(1)  # the other collector takes over only after it has had data for a second
             await replaced_during(venue.partitioned(), bus, simulator)
         finally:
             await first.gone()
@@ -182,7 +183,7 @@ async def test_a_publisher_whose_exchange_is_silent_gives_way(
 async def test_the_only_collector_goes_on_after_the_last_trade_on_the_bus_when_it_starts_again(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
 ) -> None:
-    """There was no collector for a while. Trades of that time are fetched from the exchange, once and in order."""
+    """No collector ran for a while. The trades of that time are fetched from the exchange, once and in order."""
     first = await collect("first")
     await publisher(bus.url, "binance")
     async with watched(bus) as (readers, _):

@@ -1,4 +1,4 @@
-"""The server over a feed that reads the bus: the same answers as over an exchange."""
+"""The server over a feed that reads the bus gives the same answers as over an exchange."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def settings_file(simulator: Simulator, tmp_path: Path) -> Path:
     return file
 
 
-async def test_rest_and_stream_over_the_bus_and_what_they_say_without_a_collector(
+async def test_rest_and_stream_serve_the_bus_and_report_a_missing_collector(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
 ) -> None:
     collector = await collect("one")
@@ -71,7 +71,7 @@ async def test_rest_and_stream_over_the_bus_and_what_they_say_without_a_collecto
         await read("trade", 20)
         ids = [int(trade["trade_id"]) for trade in seen["trade"]]
         assert ids == sorted(set(ids))
-        if ids[-1] - ids[0] >= len(ids):  # trades while there was no collector
+        if ids[-1] - ids[0] >= len(ids):  # trades were made while no collector ran
             assert "gap" in [status["event"] for status in seen["status"]]
         assert (await get(http, "/v1/prices/BTC"))[0] == 200
         await ws.close()

@@ -1,4 +1,4 @@
-"""Collectors behind one IP keep its limits together, and shards of different layouts wait for each other."""
+"""Collectors behind one IP address share its limits, and shards of different layouts wait for each other."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = needs_bus
 
 
 @pytest.mark.parametrize(("addresses", "parts"), [(("one", "one"), 2), (("one", "two"), 1)])
-async def test_collectors_of_one_address_divide_the_limits(
+async def test_collectors_behind_one_address_divide_the_limits(
     bus: BusServer, simulator: Simulator, monkeypatch: pytest.MonkeyPatch, addresses: tuple[str, str], parts: int
 ) -> None:
     told: list[int] = []

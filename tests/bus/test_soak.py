@@ -1,4 +1,4 @@
-"""The soak of the bus in its short form; ``python -m tests.bus_soak --minutes 20`` is the long one."""
+"""The soak of the bus in its short form; ``python -m tests.bus_soak --minutes 20`` runs the long form."""
 
 from __future__ import annotations
 
