@@ -64,7 +64,9 @@ def check(simulator: Simulator, found: list[str]) -> None:
         assert float(price) == true[int(number)]
 
 
-async def test_the_consumer_in_javascript(bus: BusServer, simulator: Simulator, collect: Callable[..., Any]) -> None:
+async def test_the_javascript_consumer_prints_trades(
+    bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
+) -> None:
     modules = os.environ.get("NODE_PATH", "") or await asyncio.to_thread(node_modules)
     if shutil.which("node") is None or not any(map(has_nats, modules.split(os.pathsep))):
         pytest.skip("no Node, or no nats for it: npm install -g nats@2")
@@ -101,7 +103,9 @@ def has_nats(folder: str) -> bool:
     return bool(folder) and (Path(folder) / "nats" / "package.json").is_file()
 
 
-async def test_the_consumer_in_python_alone(bus: BusServer, simulator: Simulator, collect: Callable[..., Any]) -> None:
+async def test_the_python_consumer_prints_trades_without_this_project(
+    bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
+) -> None:
     await collect("one")
     await publisher(bus.url, "binance")
     check(simulator, await lines(bus, sys.executable, "-c", example("python")))

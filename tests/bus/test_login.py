@@ -58,7 +58,9 @@ async def guarded(tmp_path: Path, certificate: Path) -> AsyncIterator[Bus]:
         yield Bus(f"tls://127.0.0.1:{port}", user="me", password=SECRET, ca=str(certificate))
 
 
-async def test_with_the_login_and_the_authority_it_is_reached(guarded: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_with_the_login_and_the_authority_the_bus_is_reached(
+    guarded: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
     client = await BusClient.dial(guarded.address, "test")
     assert (await client.api("INFO"))["type"].endswith("account_info_response")
     await client.close()

@@ -24,29 +24,29 @@ def steps(proof: FrameProof, *frames: Any) -> list[Step]:
     return [step for _, step in verdicts(proof, *frames)]
 
 
-def test_numbers_that_rise_follow_whatever_lies_between_them() -> None:
+def test_a_higher_number_follows_however_many_numbers_are_skipped() -> None:
     frames = {"last": 5, "snapshot": True}, {"last": 6}, {"last": 60}
     assert steps(RisingNumbers(rising), *frames) == [Step.JOINED, Step.FOLLOWS, Step.FOLLOWS]
 
 
-def test_a_number_that_falls_came_late() -> None:
+def test_a_lower_number_is_a_loss() -> None:
     frames = {"last": 5, "snapshot": True}, {"last": 8}, {"last": 7}, {"last": 9}
     assert steps(RisingNumbers(rising), *frames) == [Step.JOINED, Step.FOLLOWS, Step.LOST, Step.WAITING]
 
 
-def test_the_same_frame_again_is_a_repetition_and_another_one_with_its_number_is_not() -> None:
+def test_an_equal_frame_is_a_repetition_but_another_frame_with_the_same_number_is_not() -> None:
     frames: list[dict[str, Any]] = [{"last": 5, "snapshot": True}, {"last": 8}, {"last": 8}, {"last": 8, "other": 1}]
     assert steps(RisingNumbers(rising), *frames) == [Step.JOINED, Step.FOLLOWS, Step.REPEATED, Step.LOST]
     assert steps(RisingNumbers(rising, ties=True), *frames)[2:] == [Step.REPEATED, Step.FOLLOWS]
 
 
-def test_an_update_that_an_earlier_snapshot_has_already_is_a_repetition() -> None:
+def test_an_update_older_than_the_last_snapshot_is_a_repetition() -> None:
     frames = {"last": 5, "snapshot": True}, {"last": 8}, {"last": 20, "snapshot": True}, {"last": 19}, {"last": 21}
     expected = [Step.JOINED, Step.FOLLOWS, Step.JOINED, Step.REPEATED, Step.FOLLOWS]
     assert steps(RisingNumbers(rising), *frames) == expected
 
 
-def test_a_clock_that_steps_back_a_little_makes_no_update_late() -> None:
+def test_numbers_from_a_clock_that_steps_back_a_little_still_follow() -> None:
     proof = RisingNumbers(rising, ties=True, jitter=10)
     frames = {"last": 50, "snapshot": True}, {"last": 80}, {"last": 71}, {"last": 70}, {"last": 69}
     assert steps(proof, *frames) == [Step.JOINED, Step.FOLLOWS, Step.FOLLOWS, Step.FOLLOWS, Step.LOST]
@@ -57,7 +57,7 @@ def test_rising_numbers_join_at_the_first_update_if_the_snapshot_comes_over_rest
     assert steps(RisingNumbers(rising), {"last": 5}) == [Step.WAITING]
 
 
-def test_a_missing_frame_of_a_connection_may_be_of_any_market() -> None:
+def test_a_missing_frame_of_a_connection_is_a_loss_for_all_its_markets() -> None:
     frames: list[dict[str, Any]] = [
         {"number": 0, "books": [("BTC", True)]},
         {"number": 1, "books": [("ETH", True)]},
@@ -69,7 +69,7 @@ def test_a_missing_frame_of_a_connection_may_be_of_any_market() -> None:
     ]  # fmt: skip
 
 
-def test_numbers_that_count_per_topic_open_no_gap() -> None:
+def test_frames_that_are_numbered_per_topic_show_no_gap() -> None:
     frames = [{"number": number, "topic": topic} for number, topic in ((0, "a"), (0, "b"), (1, "a"), (1, "b"))]
     assert steps(CountedFrames(counted), *frames) == []
     assert steps(CountedFrames(counted), *frames, {"number": 3, "topic": "a"}) == [Step.LOST]

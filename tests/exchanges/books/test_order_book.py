@@ -38,7 +38,7 @@ def test_a_level_outside_of_the_snapshots_range_is_not_kept() -> None:
     assert side.top(9) == [(10.0, 1.0), (9.5, 1.0), (9.0, 1.0)]
 
 
-def test_memory_is_bounded_and_what_was_dropped_is_not_proven() -> None:
+def test_memory_is_bounded_and_dropped_levels_are_not_proven() -> None:
     side = Side(1)
     side.replace([(float(price), 1.0) for price in range(1, 100)], whole=True)
     for price in range(100, MOST_LEVELS + 2):
@@ -49,7 +49,7 @@ def test_memory_is_bounded_and_what_was_dropped_is_not_proven() -> None:
     assert side.top(MOST_LEVELS)[-1][0] > 50.0
 
 
-def test_two_books_are_compared_inside_the_range_that_both_prove() -> None:
+def test_two_books_are_compared_within_the_range_that_both_prove() -> None:
     one, other = LocalBook(), LocalBook()
     one.replace([(10.0, 1.0), (9.0, 1.0)], [(11.0, 1.0)], whole=(False, True))
     other.replace([(10.0, 1.0), (9.0, 1.0), (8.0, 1.0)], [(11.0, 1.0)], whole=(False, True))

@@ -1,4 +1,5 @@
-"""Books of our own: diffs joined to a snapshot, as on Binance, and a snapshot with deltas, as on Bybit."""
+"""Books that this project keeps itself: a snapshot joined to diffs, as on Binance, or followed by deltas, as on
+Bybit."""
 
 from __future__ import annotations
 
@@ -32,7 +33,7 @@ def joined(*, depth: int = 1) -> DiffBook:
 
 
 @pytest.mark.parametrize(("number", "step"), [(3, Step.WAITING), (4, Step.JOINED), (5, Step.JOINED), (9, Step.JOINED)])
-def test_a_snapshot_joins_where_the_documented_rule_says(number: int, step: Step) -> None:
+def test_a_snapshot_joins_the_diffs_by_the_documented_rule(number: int, step: Step) -> None:
     book = DiffBook(1, LIMITS)
     assert book.apply(diff(5, 7, [(10.0, 7.0)])).step is Step.WAITING
     book.apply(diff(8, 9, [(9.5, 9.0)]))
@@ -54,7 +55,7 @@ def test_a_snapshot_newer_than_every_diff_waits_for_the_diff_that_joins_it() -> 
     assert book.levels.bids.top(1) == [(10.0, 9.0)]
 
 
-def test_diffs_that_no_snapshot_can_need_are_dropped() -> None:
+def test_diffs_too_old_for_any_snapshot_are_dropped() -> None:
     book = DiffBook(1, LIMITS)
     for number in range(1, 40):
         book.apply(diff(number, number, received_at=number * 1_000_000_000))
@@ -88,13 +89,13 @@ def test_a_repeated_diff_changes_nothing() -> None:
     assert book.levels.bids.top(1) == [(10.0, 5.0)]
 
 
-def test_restarted_numbers_are_a_loss_and_not_repeated_diffs() -> None:
+def test_numbers_that_restart_are_a_loss_and_not_repeated_diffs() -> None:
     book = joined()
     book.apply(diff(6, 7, timestamp=1_000_000))
     assert book.apply(diff(1, 2, timestamp=1_005_000)).step is Step.LOST
 
 
-def test_diffs_of_perpetuals_name_the_diff_before() -> None:
+def test_diffs_of_perpetuals_follow_the_diff_that_they_name() -> None:
     book = DiffBook(1, LIMITS)
     book.apply(diff(10, 20, previous=8))
     book.apply(diff(25, 30, previous=20))
@@ -104,7 +105,7 @@ def test_diffs_of_perpetuals_name_the_diff_before() -> None:
     assert book.apply(diff(45, 50, previous=41)).step is Step.LOST
 
 
-def test_a_first_snapshot_is_small_and_the_next_one_wide() -> None:
+def test_the_first_snapshot_has_few_levels_and_the_next_one_has_many() -> None:
     book = DiffBook(1, LIMITS)
     book.apply(diff(1, 5))
     assert book.wants_snapshot() == 10
@@ -114,14 +115,14 @@ def test_a_first_snapshot_is_small_and_the_next_one_wide() -> None:
     assert book.wants_snapshot() == 0
 
 
-def test_a_book_is_renewed_before_the_price_leaves_its_range_and_goes_on_meanwhile() -> None:
+def test_a_book_with_half_of_its_levels_is_proven_and_one_with_an_empty_side_is_not() -> None:
     book = DiffBook(1, (3,))
     book.apply(diff(1, 5))
     book.join(snapshot(5))
     assert book.wants_snapshot() == 0
     book.apply(diff(6, 6, asks=[(11.0, 0.0), (12.0, 0.0), (13.0, 0.0), (12.5, 1.0)]))
     assert book.proven
-    assert book.wants_snapshot() == 0  # half of a snapshot's levels is enough
+    assert book.wants_snapshot() == 0  # half of a snapshot's levels are enough
     book = DiffBook(2, (3,))
     book.apply(diff(1, 5))
     book.join(snapshot(5))
@@ -144,7 +145,7 @@ def test_a_book_is_renewed_when_few_levels_are_left() -> None:
     assert book.levels.asks.top(20) == new
 
 
-def test_a_proven_book_is_compared_with_a_small_snapshot_from_time_to_time() -> None:
+def test_a_proven_book_is_compared_with_a_small_snapshot_at_intervals() -> None:
     book = DiffBook(1, LIMITS)
     book.apply(diff(1, 5))
     book.join(BookSnapshot(BIDS, ASKS, 5, 100))
@@ -214,7 +215,7 @@ def test_a_snapshot_after_the_venues_restart_replaces_the_book() -> None:
     assert book.apply(bybit(2, cross=61)).step is Step.FOLLOWS
 
 
-def test_restarted_numbers_without_a_snapshot_are_a_loss() -> None:
+def test_numbers_that_restart_without_a_snapshot_are_a_loss() -> None:
     book = DeltaBook(3)
     book.apply(begun(500, 50))
     assert book.apply(bybit(499, cross=49)).step is Step.REPEATED

@@ -1,4 +1,4 @@
-"""The checks of every book: sorted, not crossed for longer than one update, no side that stands still."""
+"""The checks of every book: sorted levels, not crossed for longer than one update, no side that stands still."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_levels_that_cannot_be_a_book_are_found(bids: object, asks: object, faul
     assert bool(fault) is bool(fault_in(bids, asks))  # type: ignore[arg-type] # as above
 
 
-def test_a_crossed_book_is_not_delivered_and_tolerated_for_one_update() -> None:
+def test_a_crossed_book_is_withheld_and_a_fault_if_the_next_update_is_crossed_too() -> None:
     crossed = CrossedBooks()
     assert crossed.on_book(10.0, 10.0, 0.0) == (False, "")
     assert crossed.on_book(10.0, 11.0, 0.1) == (True, "")
@@ -35,7 +35,7 @@ def test_a_crossed_book_is_not_delivered_and_tolerated_for_one_update() -> None:
     assert "crossed" in reason
 
 
-def test_a_book_that_stays_crossed_without_an_update_is_overdue() -> None:
+def test_a_book_that_stays_crossed_for_a_second_without_an_update_is_overdue() -> None:
     crossed = CrossedBooks()
     crossed.on_book(12.0, 11.0, 5.0)
     assert not crossed.overdue(5.5)

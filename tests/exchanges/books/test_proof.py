@@ -1,4 +1,4 @@
-"""Verdicts on numbered frames: most venues' proofs consist of these."""
+"""Verdicts on numbered frames, which prove the books of most venues."""
 
 from __future__ import annotations
 
@@ -41,31 +41,31 @@ def test_a_missing_update_is_reported_once_and_nothing_is_proven_until_the_next_
     assert steps(proof, *frames) == [Step.JOINED, Step.LOST, Step.WAITING, Step.JOINED, Step.FOLLOWS]
 
 
-def test_the_first_update_joins_if_ccxt_fetches_the_snapshot_but_not_after_a_loss() -> None:
+def test_if_ccxt_fetches_the_snapshot_the_first_update_joins_except_after_a_loss() -> None:
     proof = NumberedFrames(numbers, joins_late=True)
     assert steps(proof, {"last": 5}, {"last": 7}, {"last": 8}) == [Step.JOINED, Step.LOST, Step.WAITING]
     proof.forget("BTCUSDT")
     assert steps(proof, {"last": 9}) == [Step.JOINED]
 
 
-def test_a_number_that_is_repeated_because_nothing_changed_follows() -> None:
+def test_an_update_that_repeats_its_number_because_nothing_changed_follows() -> None:
     proof = NumberedFrames(numbers)
     assert steps(proof, {"last": 5, "snapshot": True}, {"last": 5, "previous": 5}) == [Step.JOINED, Step.FOLLOWS]
 
 
-def test_an_update_that_begins_inside_the_one_before_follows_as_long_as_it_ends_later() -> None:
+def test_an_update_that_overlaps_the_previous_one_follows_if_it_ends_later() -> None:
     proof = NumberedFrames(numbers)
     frames = {"last": 5, "snapshot": True}, {"first": 4, "last": 8}, {"first": 7, "last": 8}, {"first": 8, "last": 9}
     assert steps(proof, *frames) == [Step.JOINED, Step.FOLLOWS, Step.REPEATED, Step.FOLLOWS]
 
 
-def test_numbers_that_begin_again_lower_follow_by_their_link() -> None:
+def test_a_lower_number_follows_if_it_is_linked_to_the_previous_one() -> None:
     proof = NumberedFrames(numbers)
     frames = {"last": 15, "snapshot": True}, {"previous": 15, "last": 3}, {"previous": 3, "last": 5}
     assert steps(proof, *frames) == [Step.JOINED, Step.FOLLOWS, Step.FOLLOWS]
 
 
-def test_the_loss_of_the_update_that_begins_again_lower_is_seen() -> None:
+def test_the_loss_of_the_first_update_with_a_lower_number_is_noticed() -> None:
     proof = NumberedFrames(numbers)
     frames = {"last": 10, "snapshot": True}, {"previous": 10, "last": 15}, {"previous": 3, "last": 5}
     assert steps(proof, *frames) == [Step.JOINED, Step.FOLLOWS, Step.LOST]
@@ -77,7 +77,7 @@ def test_a_linked_update_that_is_repeated_at_once_changes_nothing() -> None:
     assert steps(proof, *frames) == [Step.JOINED, Step.FOLLOWS, Step.REPEATED]
 
 
-def test_a_snapshot_joins_with_the_updates_that_came_before_it_and_are_newer() -> None:
+def test_a_snapshot_joins_with_newer_updates_that_came_before_it() -> None:
     proof = NumberedFrames(numbers, snapshot_asked=True)
     early = {"previous": 1, "last": 4}, {"previous": 4, "last": 7}, {"previous": 7, "last": 9}
     assert steps(proof, *early) == [Step.WAITING] * 3
@@ -101,7 +101,7 @@ def test_a_snapshot_joins_at_the_first_update_that_reaches_beyond_it() -> None:
 
 
 def test_a_snapshot_in_the_stream_always_replaces_the_book() -> None:
-    """Its numbers may begin again at a lower value."""
+    """The snapshot's numbers may restart at a lower value."""
     proof = NumberedFrames(numbers)
     frames = {"previous": 90, "last": 95}, {"last": 2, "snapshot": True}, {"previous": 2, "last": 4}
     assert steps(proof, *frames) == [Step.WAITING, Step.JOINED, Step.FOLLOWS]

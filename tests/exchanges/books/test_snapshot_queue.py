@@ -1,4 +1,4 @@
-"""REST snapshots within the venue's weight, unproven books first."""
+"""REST snapshots are requested within the venue's limit of weight, for unproven books first."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import asyncio
 from exchanges.books.snapshot_queue import WINDOW, SnapshotTurns, WeightLimit
 
 
-def test_requests_wait_until_their_weight_is_free() -> None:
+def test_requests_wait_until_the_limit_allows_their_weight() -> None:
     limit = WeightLimit(100)
     limit.spend(60, 0.0)
     limit.spend(40, 10.0)
@@ -25,7 +25,7 @@ def test_the_time_for_many_requests_is_computed() -> None:
 
 
 class Time:
-    """A clock that moves when somebody sleeps."""
+    """A clock that only advances when its ``sleep`` is called."""
 
     now = 0.0
 

@@ -29,7 +29,7 @@ def test_a_shard_without_a_publisher_says_why() -> None:
     assert "has ended" in shards_of([lease(SECOND, released=True)])["1-2"].fault(SECOND)
 
 
-def test_a_shard_whose_publisher_has_not_told_its_coins_is_not_available_yet() -> None:
+def test_a_shard_whose_publisher_has_not_reported_its_coins_is_not_available_yet() -> None:
     assert shards_of([lease(SECOND)])["1-2"].fault(2 * SECOND) == "its collector a has only begun"
     coins = Stored(NAMES.coins("1-2"), encode({"coins": {}, "awaited": ["BTC"]}), 2, 0)
     shard = shards_of([lease(SECOND), coins])["1-2"]
@@ -42,20 +42,20 @@ def test_invalid_json_is_ignored() -> None:
 
 def test_an_event_that_came_to_the_bus_later_than_others_is_late() -> None:
     lateness = Lateness()
-    assert not lateness.is_late(5 * SECOND, 0.0)  # the clocks differ
+    assert not lateness.is_late(5 * SECOND, 0.0)  # the least delay so far: only the clocks differ
     assert not lateness.is_late(4 * SECOND, 0.1)
     assert lateness.is_late(int(5.5 * SECOND), 0.2)
     assert not lateness.is_late(int(4.5 * SECOND), 0.3)
 
 
-def test_what_waited_for_the_bus_stays_late_until_it_has_caught_up() -> None:
+def test_events_that_waited_for_the_bus_are_late_until_the_delay_is_normal_again() -> None:
     lateness = Lateness()
     lateness.is_late(0, 0.0)
     found = [lateness.is_late(int((10 - at) * SECOND), at) for at in (0.5, 1.0, 2.0, 4.0, 6.0, 8.0, 8.9, 9.1)]
     assert found == [True] * 7 + [False]
 
 
-def test_a_clock_that_has_stepped_makes_nothing_late_for_longer_than_some_seconds() -> None:
+def test_after_a_step_of_the_clock_events_are_late_for_a_few_seconds_only() -> None:
     lateness = Lateness()
     lateness.is_late(0, 0.0)
     late = [lateness.is_late(3600 * SECOND + number, number / 10) for number in range(100)]
@@ -63,7 +63,7 @@ def test_a_clock_that_has_stepped_makes_nothing_late_for_longer_than_some_second
     assert not any(late[35:])
 
 
-def test_another_collector_begins_anew() -> None:
+def test_the_delay_of_another_collector_is_learned_anew() -> None:
     lateness = Lateness()
     lateness.is_late(0, 0.0)
     lateness.forget()

@@ -20,7 +20,7 @@ EVENTS = {
 
 
 @pytest.mark.parametrize("kind", EVENTS)
-def test_an_event_comes_back_as_it_was(kind: str) -> None:
+def test_an_event_is_equal_after_writing_and_reading(kind: str) -> None:
     event = EVENTS[kind]
     for payload in (payloads.event(kind, event), payloads.writer(kind)(event)):
         assert json.loads(payload)["type"] == kind
@@ -38,7 +38,7 @@ def test_fields_of_a_later_version_are_ignored() -> None:
     assert payloads.read("trade", payload) == EVENTS["trade"]
 
 
-HALF = "\ud83d"  # half of a surrogate pair: a text that an exchange has cut may end so
+HALF = "\ud83d"  # half of a surrogate pair: text that an exchange has cut may end with it
 
 
 def test_an_event_with_half_a_surrogate_pair_is_still_json() -> None:

@@ -10,14 +10,14 @@ COINS = [f"C{number}" for number in range(1000)]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 8])
-def test_every_coin_has_one_shard_and_the_shards_are_alike_in_size(count: int) -> None:
+def test_every_coin_has_one_shard_and_the_shards_have_similar_sizes(count: int) -> None:
     parts = [ShardChoice(index, count).of(COINS) for index in range(1, count + 1)]
     assert sorted(coin for part in parts for coin in part) == sorted(COINS)
     assert max(map(len, parts)) < 1.25 * len(COINS) / count
 
 
 @pytest.mark.parametrize("count", [1, 2, 4, 9])
-def test_with_one_shard_more_only_the_coins_of_the_new_one_move(count: int) -> None:
+def test_when_a_shard_is_added_only_its_coins_move(count: int) -> None:
     moved = [coin for coin in COINS if shard_of(coin, count) != shard_of(coin, count + 1)]
     assert all(shard_of(coin, count + 1) == count + 1 for coin in moved)
     assert len(moved) < 1.3 * len(COINS) / (count + 1)

@@ -11,7 +11,7 @@ from exchanges.bus.subjects import MarketSubjects, text, token
 
 
 @given(st.text(min_size=1, max_size=30))
-def test_any_text_becomes_a_token_and_comes_back(name: str) -> None:
+def test_any_text_becomes_a_token_that_can_be_read_back(name: str) -> None:
     assert re.fullmatch(r"[A-Za-z0-9_%-]+", token(name))
     if name.encode("utf-8", "ignore").decode() == name:
         assert text(token(name)) == name

@@ -333,7 +333,7 @@ print([name for name in sys.modules if name in ("ccxt.binance", "ccxt.okx")])
 
 
 def ran(code: str, *, whole: bool = False, first: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a program in a process of its own; ``first`` is a folder that Python searches before ccxt's own."""
+    """Run a program in a process of its own; Python looks for modules in ``first`` before the installed ccxt."""
     env = dict(os.environ, PYTHONPATH=os.pathsep.join(map(str, filter(None, (first, ROOT)))), PYTHONHASHSEED="0")
     env.pop(ccxt_import.VARIABLE, None)
     if whole:
@@ -347,7 +347,7 @@ def ran(code: str, *, whole: bool = False, first: Path | None = None) -> subproc
 
 @cache
 def both(code: str) -> tuple[str, str]:
-    """The output of a program beside the feed, and with the whole of ccxt."""
+    """The output of a program that imports the feed too, and its output with the whole of ccxt."""
     with ThreadPoolExecutor(2) as pool:
         lazy, whole = pool.map(lambda each: ran(code, whole=each).stdout, (False, True))
     return ADDRESS.sub("", lazy), ADDRESS.sub("", whole)
@@ -355,7 +355,8 @@ def both(code: str) -> tuple[str, str]:
 
 @cache
 def with_the_whole() -> Mapping[str, str]:
-    """The output of each way with the whole of ccxt, in one process; without the ways that change ccxt."""
+    """The output of each way of importing, with the whole of ccxt and in one process; ways that change ccxt are left
+    out."""
     end = "--- end of a way ---"
     ways = {way: textwrap.dedent(code) for way, code in WAYS.items() if way not in CHANGING}
     program = """

@@ -1,4 +1,4 @@
-"""The same frames for our own books and for ccxt's: the books are equal level by level after each frame."""
+"""This project's own books and ccxt's get the same frames: they must be equal level by level after each frame."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def decoded(table: FrameTable, text: str) -> BookUpdate:
 class Ccxts:
     """The book of a ccxt.pro instance that is given frames; its client has not dialled.
 
-    ``window``: the venue keeps so many levels, and sends nothing more about levels outside. ccxt keeps those levels: if
-    its book were not cut to the window, old levels would be at its top when the price returns.
+    ``window``: the venue only sends changes of so many levels. ccxt keeps levels outside of these: if its book were not
+    cut to the window, old levels would be at its top when the price returns.
     """
 
     def __init__(self, exchange: Any, url: str, window: int | None = None) -> None:
@@ -66,7 +66,7 @@ class Ccxts:
 
 
 def compared(texts: list[str], table: FrameTable, book: Any, ccxts: Ccxts) -> int:
-    """How many states were proven; asserts that all of them equal ccxt's."""
+    """The number of proven states; asserts that each equals ccxt's book."""
     count = 0
     for text in texts:
         ccxts.take(text)

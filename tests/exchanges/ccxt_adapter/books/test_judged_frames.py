@@ -27,7 +27,7 @@ def sides(book: OrderBook | Depth) -> tuple[Any, Any]:
 
 
 @pytest.mark.parametrize("name", ["deribit", "whitebit", "krakenfutures"])
-async def test_a_book_is_delivered_until_an_update_is_missing_and_again_after_a_whole_one(name: str) -> None:
+async def test_a_book_with_a_missing_update_is_not_delivered_until_a_whole_book_comes(name: str) -> None:
     symbol, market_id = MARKETS[name]
     script, first = depth.script(name), depth.first("BTC")
     size = 1.0 if name == "krakenfutures" else None
@@ -46,7 +46,7 @@ async def test_a_book_is_delivered_until_an_update_is_missing_and_again_after_a_
         assert spoken.heard.bad == []
 
 
-async def test_coinbases_usdc_books_come_under_the_name_of_the_usd_books() -> None:
+async def test_coinbase_sends_usdc_books_under_the_names_of_usd_books() -> None:
     ids = {"SOL/USDC": "SOL-USDC", "SOL/USD": "SOL-USD"}
     async with spoken_of("coinbase", ids, wanted=["SOL/USDC"], channels=["books"]) as spoken:
         first = depth.first("SOL")
@@ -71,15 +71,16 @@ def book(*bids: float, asks: tuple[float, ...] = (101.0, 102.0, 103.0, 104.0)) -
     return {"symbol": "BTC/USDT", "timestamp": 1, "nonce": 1, **rows}
 
 
-async def test_levels_beyond_a_snapshot_from_rest_are_not_delivered_though_changes_name_some() -> None:
+async def test_levels_outside_a_rest_snapshots_range_are_not_delivered_even_if_updates_name_them() -> None:
     heard = Heard()
     kept = keeper(heard)
     kept.on_snapshot("BTC/USDT", book(100.0, 99.0, 98.0, 97.0))
-    kept.on_book("BTC/USDT", book(100.0, 98.0, 97.0, 50.0), 1)  # 50 came with a change; levels between are unknown
+    # 50 came with an update; levels between 97 and 50 are unknown
+    kept.on_book("BTC/USDT", book(100.0, 98.0, 97.0, 50.0), 1)
     assert [price for price, _ in heard.books[-1].bids] == [100.0, 98.0, 97.0]
 
 
-async def test_a_book_is_renewed_while_half_of_its_levels_are_still_proven() -> None:
+async def test_a_book_is_renewed_when_less_than_half_of_its_levels_are_proven() -> None:
     heard = Heard()
     kept = keeper(heard)
     kept.on_snapshot("BTC/USDT", book(100.0, 99.0, 98.0, 97.0))

@@ -1,4 +1,4 @@
-"""The order of snapshots: a lost book never waits behind renewals."""
+"""The order of snapshot requests: a lost book never waits behind renewals of other books."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support import until
 
 
 class Scripted:
-    """A book that returns the verdicts of the test."""
+    """A book that returns the verdicts that the test sets."""
 
     def __init__(self) -> None:
         self.levels = LocalBook()
@@ -39,7 +39,7 @@ class Scripted:
 
 
 class Turns:
-    """Snapshots that never get their turn; ``asked``: for each request, whether it is a renewal."""
+    """A queue whose requests never get their turn; ``asked``: for each request, whether it is a renewal."""
 
     def __init__(self) -> None:
         self.asked: list[bool] = []
@@ -53,7 +53,7 @@ class Turns:
 
 
 class Heard:
-    """A listener of books that are not proven."""
+    """A listener that gets no books and ignores their reports."""
 
     def on_book_unsynced(self, coin: str, reason: str) -> None: ...
 
@@ -61,7 +61,7 @@ class Heard:
 async def nothing(request: Mapping[str, Any]) -> None: ...
 
 
-async def test_a_book_that_is_lost_while_it_was_proven_again_does_not_wait_for_a_renewals_turn() -> None:
+async def test_a_book_that_is_lost_while_its_renewal_waits_is_requested_as_a_lost_one() -> None:
     """The price left the range and was back before the snapshot's turn; then an update was missing."""
     book, turns, tasks = Scripted(), Turns(), list[asyncio.Task[Any]]()
 
@@ -77,7 +77,7 @@ async def test_a_book_that_is_lost_while_it_was_proven_again_does_not_wait_for_a
     keeper.add({"BTCUSDT": "BTC/USDT"})
     update = BookUpdate("", "BTCUSDT", [], [], 1, 1, 1)
     keeper.on_update(update)  # the book is lost
-    book.proven, book.verdict = True, FOLLOWS  # and proven again before a snapshot was requested
+    book.proven, book.verdict = True, FOLLOWS  # the book is proven again before a snapshot is requested
     await until(lambda: tasks[0].done() or bool(turns.asked))
     book.proven, book.verdict = False, lost("an update is missing")
     keeper.on_update(update)

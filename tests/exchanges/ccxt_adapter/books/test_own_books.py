@@ -1,4 +1,4 @@
-"""Books of our own over a real socket: each delivered book equals the simulator's at the same number."""
+"""This project's own books over a real socket: each delivered book equals the simulator's at the same update number."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Checked:
 
 
 @pytest.mark.parametrize("hotpath", [True, False])
-async def test_every_delivered_book_is_the_venues_own_at_the_same_number(
+async def test_every_delivered_book_equals_the_venues_at_the_same_update_number(
     moving: Simulator, transport: str, hotpath: bool
 ) -> None:
     async with reading(moving, transport=transport, hotpath=hotpath) as running:
@@ -197,7 +197,7 @@ async def test_a_restart_of_bybits_service_begins_every_book_again() -> None:
     assert not checked.wrong
 
 
-async def test_the_books_of_perpetuals_are_joined_by_the_number_that_each_message_follows() -> None:
+async def test_books_of_perpetuals_are_joined_by_the_previous_number_in_each_message() -> None:
     async with Simulator(venues=("binance_swap",), rate=200) as simulator:
         venue = the(simulator)
         async with (
@@ -214,7 +214,7 @@ async def test_the_books_of_perpetuals_are_joined_by_the_number_that_each_messag
     assert not checked.wrong
 
 
-async def test_a_book_is_unproven_when_an_unreadable_message_of_it_is_followed_by_none() -> None:
+async def test_a_book_is_unproven_after_an_unreadable_message_even_if_no_other_message_follows() -> None:
     async with Simulator(venues=("binance",), rate=0) as simulator, reading(simulator, ["BTC", "ETH"]) as running:
         venue, heard = the(simulator), running.heard
         await running.until(lambda: len(venue.topics) >= 2)
@@ -251,8 +251,10 @@ def snapshots_asked(venue: Simulated) -> int:
     return sum(path == "/api/v3/depth" for _, path in venue.rest_calls)
 
 
-async def test_books_are_proven_soon_after_refused_snapshots_and_cost_little_meanwhile(binance: Simulator) -> None:
-    """While they are refused, one snapshot is requested per second, not one per coin."""
+async def test_books_are_proven_soon_after_refused_snapshots_which_are_requested_once_a_second(
+    binance: Simulator,
+) -> None:
+    """While snapshots are refused, one is requested per second in all, not one per coin."""
     venue = the(binance)
     async with reading(binance) as running:
         checked = Checked(running, venue)
@@ -296,7 +298,7 @@ async def test_a_book_that_is_lost_repeatedly_is_synchronized_once_a_second(bina
     assert not checked.wrong
 
 
-async def test_bybits_snapshot_is_asked_for_again_soon_after_a_silence() -> None:
+async def test_a_bybit_snapshot_is_requested_again_soon_after_a_silence() -> None:
     async with Simulator(venues=("bybit",), rate=200) as simulator, reading(simulator, ["BTC"]) as running:
         venue = the(simulator)
         checked = Checked(running, venue)

@@ -11,7 +11,7 @@ def test_a_pause_doubles_up_to_the_longest() -> None:
     assert list(islice(doubling(0.25, 2.0), 5)) == [0.25, 0.5, 1.0, 2.0, 2.0]
 
 
-def test_a_book_waits_only_if_it_is_lost_repeatedly() -> None:
+def test_a_book_is_synchronized_at_once_unless_it_is_lost_repeatedly() -> None:
     pauses = PausesOfBooks(1.0, 4.0, steady=60.0)
     assert [pauses.wait("BTC", now) for now in (0.0, 1.0, 2.0, 3.0, 4.0)] == [0.0, 1.0, 2.0, 4.0, 4.0]
     assert pauses.wait("ETH", 5.0) == 0.0

@@ -94,7 +94,7 @@ def is_true(running: Running, server: Okx, coin: str) -> bool:
     return book.bids == list(true.bids[:20]) and book.asks == list(true.asks[:20])
 
 
-async def test_each_book_that_is_delivered_is_the_venues() -> None:
+async def test_each_delivered_book_equals_the_venues() -> None:
     async with at_okx() as (server, running):
         for _ in range(15):
             for coin in COINS:
@@ -104,7 +104,7 @@ async def test_each_book_that_is_delivered_is_the_venues() -> None:
         assert not running.heard.bad
 
 
-async def test_a_missing_update_is_reported_and_the_book_synchronized_without_disturbing_another() -> None:
+async def test_a_missing_update_is_reported_and_only_its_book_is_synchronized_again() -> None:
     async with at_okx() as (server, running):
         told = len(running.heard.unsynced)
         await server.change("BTC", told=False)
