@@ -1,4 +1,4 @@
-"""Live prices, trades and candles from any ccxt.pro venue, as callbacks a trading bot can bet on.
+"""Live prices, trades, candles and order books from any ccxt.pro venue, as callbacks for a trading bot.
 
 The names are imported when they are first used, so that ``market-feed --help`` need not wait for all of them.
 """

@@ -1,7 +1,7 @@
-"""All channels of events in one table: what settings, subscriptions, JSON, server and metrics know of each.
+"""All channels of events in one table: names, JSON types, what each is made of, what a full queue drops by default.
 
-A new channel is a row here, a way in which a venue brings it (exchanges/ccxt_adapter/stream/channels.py), the hub's
-method that publishes it, and the typed methods of MarketFeed.
+A new channel needs a row here, a row that says how a venue delivers it (exchanges/ccxt_adapter/stream/channels.py), a
+method of the hub that publishes it, and the typed methods of MarketFeed.
 """
 
 from __future__ import annotations
@@ -75,13 +75,13 @@ CHANNELS: Mapping[str, Channel] = {
     channel.name: channel for channel in (PRICES, TRADES, TICKER, CANDLES, QUOTES, BOOKS)
 }
 COPIES = {channel.name: channel.copy for channel in CHANNELS.values() if channel.copy is not None}
-"""How an event is copied, by channel, where each subscriber has one of its own."""
+"""Channel -> the function that copies its events, for channels where each subscriber gets a copy."""
 
 OF_VENUES = tuple(name for name, channel in CHANNELS.items() if channel.of_venue)
 """The channels that the settings may name."""
 
 HISTORY = "history"
-"""The channel of past candles that were fetched over REST; no stream has them, so it is no row of the table either."""
+"""The channel of past candles that were fetched over REST; no stream has them, so the table has no row for it."""
 
 STATUS = "status"
-"""The channel of status events, which are (event, details) and of no coin: the one that is no row of the table."""
+"""The channel of status events: (event, details) pairs, which belong to no coin. The table has no row for it."""

@@ -85,7 +85,7 @@ class Clock:
 
 
 async def is_set_within(event: asyncio.Event, seconds: float) -> bool:
-    """Wait until ``event`` is set, for so many seconds of the machine's time at most; whether it was set."""
+    """Wait until ``event`` is set, but at most ``seconds`` of the machine's time; returns whether it was set."""
     with suppress(TimeoutError):
         async with asyncio.timeout(None if seconds == inf else max(0.0, seconds)):  # wait_for() may lose a cancellation
             return await event.wait()

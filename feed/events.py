@@ -43,7 +43,7 @@ class CoinConfig:
 
 
 class FeedState(StrEnum):
-    """Where the feed stands."""
+    """The states of the feed."""
 
     IDLE = "idle"  # not connected yet
     CONNECTING = "connecting"  # dialling, loading markets, subscribing; no data yet

@@ -83,10 +83,10 @@ class MarketFeed:
         The events are those that were delivered then, in the same order each time; those of several folders are merged
         by the time of their receipt. ``coins`` and ``exchange``: some of the recording's, None for all. ``speed``: how
         many times as fast as it was recorded, None for as fast as the consumers take it. ``start`` and ``end``: Unix
-        ms, ISO 8601 (UTC where no zone is named) or datetime. ``settings``: for what require_fresh allows.
+        ms, ISO 8601 (UTC where no zone is named) or datetime. ``settings``: how old a price require_fresh allows.
 
         ``now()`` and ``sleep()`` follow the recording's clock. At the end iterators end, ``run()`` returns and
-        ``closed`` is told; connecting again plays it again. Raises SettingsError, with one line per problem, and
+        ``closed`` is reported; connecting again plays it again. Raises SettingsError, with one line per problem, and
         ImportError without the extra ``record``.
         """
         from feed.replay.source import ReplaySource
@@ -274,7 +274,7 @@ class MarketFeed:
         return self._subscriptions.subscribe_by_name(channel, cb, coins, on_full=on_full)
 
     def observe(self, channel: str, take: Take, coins: Coins = None, *, size: int = 500) -> Observation:
-        """Call ``take(events, times)`` with all events of a channel, ``size`` at a time, and ask for nothing more.
+        """Call ``take(events, times)`` with all events of a channel, ``size`` at a time, without wanting the channel.
 
         This is for metrics and the like: the exchange is asked for no channel because of it. ``channel``: trades,
         ticker, candles (of every timeframe), quotes or books (of every depth). ``times``: when each event was delivered
@@ -338,7 +338,7 @@ class MarketFeed:
         It is a copy. None while the book is not proven: before its first synchronization, from ``book_unsynced`` to
         ``book_synced``, and while its connection has brought no book for the settings' ``feed_stale_after``. It needs
         the channel books, and has as many levels as the settings' ``book_depth`` or the deepest subscription at most.
-        Raises SettingsError when ``coin`` is not a string or ``depth`` not such a number.
+        Raises SettingsError when ``coin`` is not a string, or ``depth`` not a whole number from 1 to 1000.
         """
         return self._queries.get_book(coin, depth)
 
@@ -346,7 +346,7 @@ class MarketFeed:
         """Return what ``get_book`` does if a bot may act on it now; otherwise raise StaleDataError with the reason.
 
         ``max_age``: seconds since the venue made the book's last change, as in ``require_fresh``. Raises SettingsError
-        as both of them do.
+        as ``get_book`` and ``require_fresh`` do.
         """
         return self._queries.require_fresh_book(coin, max_age, depth)
 
@@ -447,7 +447,7 @@ class MarketFeed:
     def start(self, timeout: float | None = 30) -> None:
         """Connect in a thread of its own and return when data flows; callbacks run in that thread.
 
-        The methods that ask (``get_price``, ``require_fresh``, ``volatility``, ...) may be called from any thread.
+        Methods that only read (``get_price``, ``require_fresh``, ``volatility``, ...) may be called from any thread.
         Raises what ``connect()`` raises, and FeedError when the feed is connected already.
         """
         self._runner.start(timeout)
@@ -513,9 +513,9 @@ class MarketFeed:
         await self._runner.sleep(seconds)
 
     async def seek(self, at: float | str | datetime) -> None:
-        """Continue a replay with the events from ``at`` on, which is given as ``start`` of from_recording.
+        """Continue a replay with the events from ``at`` on; ``at`` has the forms of ``start`` in from_recording.
 
-        Prices and candles are forgotten, but for the closed candles of the day before. Raises SettingsError for an
+        Prices and candles are forgotten, except the closed candles of the day before. Raises SettingsError for an
         invalid time, and FeedError if no replay runs.
         """
         await self._runner.seek(at)

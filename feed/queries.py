@@ -1,4 +1,4 @@
-"""Whether a bot may act on what is known now, and the state of the feed: freshness, status, health."""
+"""Decides whether a bot may act on a price or book now (freshness), and computes the feed's status and health."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _CONNECTED = (*_FLOWING, FeedState.STALE)
 
 @dataclass(eq=False, repr=False)
 class Queries:
-    """Answers what is known now; may be asked from any thread."""
+    """Returns what is known now; may be called from any thread."""
 
     runner: FeedRunner
     hub: MarketDataHub
@@ -107,7 +107,7 @@ class Queries:
             raise StaleDataError(coin, age, limit, f"the feed {told}")
 
     def _age_at_venue(self, stamp: int | None, exchange: str, received: float) -> float:
-        """Seconds since the venue made what it stamped; ``received``: seconds since that was received."""
+        """Seconds since the venue's ``stamp``; ``received``: seconds since the stamped data was received."""
         delay, clock = self.hub.delays[exchange].seconds, self.hub.clock
         lag = self._lag_of(exchange) or 0.0
         if stamp is None:

@@ -31,7 +31,7 @@ class CandleBuilder(MissingCandles):
         self._flat = False  # nothing was traded in the open candle yet: it has the last candle's price
         self._stamps: StampCheck[TradeEvent] = StampCheck(AHEAD, AHEAD)
         self._interrupted = False
-        self._after: int | None = None  # another venue's last closed candle, until a later one begins
+        self._after: int | None = None  # another venue's last closed candle; None again once a later candle has begun
 
     @property
     def begun(self) -> bool:
@@ -126,7 +126,7 @@ class CandleBuilder(MissingCandles):
             self._miss(opened for opened in unclosed if opened < newest)
 
     def _turn(self, bar: Candle | None, trade: TradeEvent) -> list[Candle]:
-        """Leave ``bar`` for the candle of ``trade``."""
+        """End ``bar`` and begin the candle of ``trade``; returns the candles to deliver."""
         opened = bar_open(trade.timestamp, self.timeframe)
         ended: list[Candle] = []
         whole = bar is not None and not self._interrupted

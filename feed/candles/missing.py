@@ -17,7 +17,7 @@ from exchanges.venues.units import of_coin, units_of
 from feed.settings.timeframes import next_open, timeframe_ms
 
 MAX_HOLES = 1_000  # candles of one REST answer; older candles are history, not a hole in the stream
-ROUNDED = 1e-9  # share of a volume that rounding may cost
+ROUNDED = 1e-9  # share of a volume by which rounding may make it smaller
 
 
 DOUBT = 20.0  # seconds for which a venue's record is doubted after it was behind its stream
@@ -28,20 +28,20 @@ class CandleRecord:
 
     def __init__(self) -> None:
         self.lists_running = False
-        """Whether it lists the candle that is not over yet: then its newest row is over only with a later one."""
+        """Whether the record lists the candle that is not over yet: then its newest row may not be final."""
         self._behind_at = -inf
 
     def answered(self, candles: Iterable[Candle], now: float) -> None:
-        """The record answered with these candles at the venue's time ``now`` (Unix ms)."""
+        """Note that the record answered with these candles at the venue's time ``now`` (Unix ms)."""
         if any(candle.timestamp <= now < next_open(candle.timestamp, candle.timeframe) for candle in candles):
             self.lists_running = True
 
     def was_behind(self, received_at: int) -> None:
-        """An answer that arrived at this time (Unix ns) lacks something that the stream had shown."""
+        """Note that an answer that arrived at this time (Unix ns) lacks something that the stream had shown."""
         self._behind_at = received_at / 1e9
 
     def is_doubtful(self, received_at: int) -> bool:
-        """Whether an answer that came at this time (Unix ns) may be behind: an answer of the last DOUBT seconds was."""
+        """Whether an answer at this time (Unix ns) may be behind, because an answer within DOUBT seconds before was."""
         return 0 <= received_at / 1e9 - self._behind_at < DOUBT
 
 
@@ -58,10 +58,10 @@ class MissingCandles:
     market: str = ""
     record: CandleRecord = field(default_factory=CandleRecord)
     lost: int = field(default=0, init=False)
-    """Candles given up: too many at once, or forgotten."""
+    """How many candles were given up: too many were missed at once, or they were forgotten."""
 
     def __post_init__(self) -> None:
-        timeframe_ms(self.timeframe)  # an unknown one fails here, not at the first row
+        timeframe_ms(self.timeframe)  # an unknown timeframe raises here, not at the first row
         self._units = units_of(self.coin, self.market)
         self._missed: dict[int, float] = {}  # open time -> the volume that was seen of the candle
         self._traded: int | None = None  # open time of the newest candle in which the stream has shown a trade
@@ -85,7 +85,7 @@ class MissingCandles:
         self.forget(self.holes()[:-MAX_HOLES])
 
     def _note_traded(self, candle: Candle) -> None:
-        """The stream has shown this candle, or a trade of it."""
+        """Note that the stream has shown this candle, or a trade of it."""
         if candle.volume > 0 and (self._traded is None or candle.timestamp > self._traded):
             self._traded = candle.timestamp
 
@@ -135,7 +135,7 @@ class MissingCandles:
         return [found[opened] for opened in sorted(found.keys() - unproven)]
 
     def answered(self, rows: Iterable[Any], now: float) -> None:
-        """The record answered with these rows at the venue's time ``now`` (Unix ms)."""
+        """Note that the record answered with these rows at the venue's time ``now`` (Unix ms)."""
         candles = (self._read(row, 0, False) for row in rows)
         self.record.answered((candle for candle in candles if candle is not None), now)
 

@@ -22,8 +22,8 @@ from exchanges.events import Candle
 from feed.candles.builder import CandleBuilder
 from feed.candles.tracker import CandleTracker
 
-GRACE = 3.0  # seconds after a candle's end in which the venue may close it itself, and bring its record up to date
-RECORD_TIMEOUT = 6.0  # seconds after its end until a candle is closed as seen last, if the record can't be asked
+GRACE = 3.0  # seconds after a candle's end in which the venue may close it itself, and update its record
+RECORD_TIMEOUT = 6.0  # seconds after a candle's end; then it is closed as seen last, if the record gave no answer
 LOOK_EVERY = 1.0  # seconds
 AT_A_LOOK = 5  # requests begun per check
 ATTEMPTS = 2  # requests to the record; after that the candle is closed in the state seen last
@@ -44,7 +44,7 @@ class Timing(Protocol):
         """The venue's time now, Unix ms; None while it is not known."""
 
     def stream_time(self) -> float | None:
-        """The venue's time (Unix ms) up to which its stream has brought everything; None while nothing is connected."""
+        """The venue's time (Unix ms) up to which its stream has sent everything; None while nothing is connected."""
 
     def heard_at(self, symbol: str) -> float:
         """The venue's time (Unix ms) of the market's last data.

@@ -39,15 +39,15 @@ class StampCheck(Generic[_Item]):
         self._slack = slack
         self._spread = spread
         self._waiting: list[_Waiting[_Item]] = []
-        self._confirmed = {True: 0.0, False: 0.0}  # ms that stamps may be ahead; key: is the venue's time known
+        self._confirmed = {True: 0.0, False: 0.0}  # ms that stamps may be ahead; key: whether the venue's time is known
 
     def take(
         self, item: _Item, stamp: int, now: float | None, received_at: int
     ) -> tuple[list[_Item], list[tuple[_Item, int]]]:
         """Return what can be taken now, in order and ``item`` last, and the refuted items with their corrected times.
 
-        ``now`` is the venue's time, None while it is not known: then that of the local clock stands in for it, at which
-        ``item`` was received (Unix ns, 0 if that is not known either: nothing waits).
+        ``now`` is the venue's time. While it is None (not known), ``received_at`` is used: when ``item`` was received
+        by the local clock (Unix ns). If that is 0 (not known either), no item waits.
         """
         time = received_at / 1e6 if now is None else now
         if not time or stamp - time <= AHEAD + self._confirmed[now is not None]:
@@ -77,5 +77,5 @@ class StampCheck(Generic[_Item]):
         return [(each.item, int(each.came)) for each in came]
 
     def distrust(self) -> None:
-        """The stamps that confirmed each other were wrong."""
+        """Note that the stamps which confirmed each other were wrong: no stamp may be ahead any more."""
         self._confirmed = {True: 0.0, False: 0.0}

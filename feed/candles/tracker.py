@@ -36,7 +36,7 @@ class CandleTracker(MissingCandles):
         super().__post_init__()
         self._open: Candle | None = None  # the newest candle, while it is not closed
         self._newest: int | None = None  # open time of the open candle, or of the last closed one
-        self._empty = 0  # the last later candle that is missing in the venue's record
+        self._empty = 0  # open time of the newest candle that the venue's record lacks: nothing was traded in it
         self._by_time = False  # the last candle was closed by time: the following ones may be missing
         self._interrupted = False
         self._stamps: StampCheck[tuple[Candle, bool]] = StampCheck(0, timeframe_ms(self.timeframe) + AHEAD)
@@ -119,7 +119,7 @@ class CandleTracker(MissingCandles):
         return [copied(bar, True, received_at)]
 
     def follow(self, candle: Candle, *, said: bool, now: float | None = None) -> list[Candle]:
-        """The candles to deliver for one row of the venue: the candle before, when this row ends it, then its own.
+        """The candles to deliver for one row of the venue: the candle that this row ends, if any, then the row's own.
 
         ``said``: the venue flags closed candles. ``now`` is the venue's time in Unix ms, None while it is not known.
         """
@@ -170,7 +170,7 @@ class CandleTracker(MissingCandles):
                 self._miss(between(max(newest, self._empty), opened, self.timeframe, MAX_HOLES))
             if before is not None and not unproven:
                 ended.append(copied(before, True, candle.received_at))
-        # a row of the same candle after an interruption is as good as before: venues send the whole candle each time
+        # after an interruption a row of the same candle is complete: venues send the whole candle each time
         self._interrupted = False
         if newest is None or opened > newest:
             self._by_time = False
@@ -180,7 +180,7 @@ class CandleTracker(MissingCandles):
         return [*ended, candle]
 
     def _is_earlier(self, candle: Candle, before: Candle) -> bool:
-        """Whether a row has less volume than the open candle: another connection may bring an earlier state of it.
+        """Whether a row has less volume than the open candle: another connection may send an earlier state of it.
 
         BELIEVED such rows in succession show that the larger volume was wrong.
         """

@@ -32,10 +32,10 @@ Fetch = Callable[[str, str, int], Awaitable[Sequence[Any]]]
 class VenueCandles:
     """Keeps the candles of every (market symbol, timeframe) of one venue, over all connections that follow one another.
 
-    ``fetch`` is the venue's REST answer; ``deliver`` takes the candles repaired with it. Candles that a connection
-    brings are returned to that connection. With ``timing`` a candle is closed after its end even if no more data
-    arrives. ``give_up`` is told the coin, the timeframe and the open times (Unix ms) of candles that stay open.
-    ``record`` is what is already known about the venue's record.
+    ``fetch`` requests candles over REST; ``deliver`` takes the candles that were repaired with the answers. Candles
+    of a connection's own data are returned to that connection. With ``timing`` a candle is closed after its end even
+    if no more data arrives. ``give_up`` is called with the coin, the timeframe and the open times (Unix ms) of candles
+    that stay open. ``record`` is what is already known about the venue's record.
     """
 
     name: str
@@ -72,7 +72,7 @@ class VenueCandles:
     ) -> int:
         """A connection begins: updates of open candles may have been missed. Returns its number.
 
-        ``connection`` is the number of one that stands, to which ``coins`` are added.
+        ``connection``: the number of a connection that is open already, and to which ``coins`` are added.
         ``coins``: market symbol -> coin. ``closed``: the newest candle (its open time, Unix ms) of a (coin, timeframe)
         that some venue has closed.
         """
@@ -84,7 +84,7 @@ class VenueCandles:
         for timeframe in timeframes:
             for symbol, coin in coins.items():
                 kept = self._kept.get((symbol, timeframe))
-                if kept is not None and kept.coin == coin:  # a market may go on as another coin
+                if kept is not None and kept.coin == coin:  # the same market may belong to another coin now
                     kept.interrupted()
                 else:
                     kind = CandleTracker if native else CandleBuilder
@@ -95,7 +95,7 @@ class VenueCandles:
         return connection
 
     def begun(self, symbol: str, timeframe: str) -> bool:
-        """Whether some candle is known."""
+        """Whether any candle of this market and timeframe is known."""
         return (kept := self._kept.get((symbol, timeframe))) is not None and kept.begun
 
     def on_candle(self, candle: Candle, flagged: bool) -> list[Candle]:
@@ -105,7 +105,7 @@ class VenueCandles:
         if tracker is None:
             return []  # the connection has ended, and its last data is still being read
         assert isinstance(tracker, CandleTracker)
-        candle.coin = tracker.coin  # the market may have gone on as another coin
+        candle.coin = tracker.coin  # the market may belong to another coin now
         candles = tracker.follow(candle, said=flagged, now=self._venue_time())
         self._repair_missing(symbol, timeframe)
         return candles
@@ -133,7 +133,7 @@ class VenueCandles:
         return candles
 
     def missed_trades(self, coin: str) -> None:
-        """Trades of the coin are missing before its next one: the candles that are built of them are not complete."""
+        """Note that trades of the coin are missing before its next one: candles built from trades are not complete."""
         for kept in self._kept.values():
             if kept.coin == coin and isinstance(kept, CandleBuilder):
                 kept.interrupted()
@@ -145,7 +145,7 @@ class VenueCandles:
             kept.go_on_after(opened)
 
     def answered(self, candles: Iterable[Candle]) -> None:
-        """The venue's record has answered with these candles."""
+        """Note that the venue's record has answered with these candles."""
         if (now := self._venue_time()) is not None:
             self._record.answered(candles, now)
 
@@ -154,7 +154,7 @@ class VenueCandles:
         return {(kept.coin, timeframe): holes for (_, timeframe), kept in self._kept.items() if (holes := kept.holes())}
 
     def note_unclosed(self, unclosed: Mapping[tuple[str, str], Collection[int]]) -> None:
-        """Close these candles too: another venue has begun or missed them."""
+        """Note that these candles must be closed too: another venue has begun or missed them."""
         for (_, timeframe), kept in self._kept.items():
             if bars := unclosed.get((kept.coin, timeframe)):
                 kept.note_unclosed(bars)
@@ -178,7 +178,7 @@ class VenueCandles:
         self._builds_from = dict.fromkeys(symbols, self._connections + 1)  # a connection that ended builds none
 
     async def end(self) -> None:
-        """The connection has ended; the next connection repairs what is not repaired yet."""
+        """Note that the connection has ended; what is not repaired yet is repaired over the next connection."""
         repairs = [*self._repairs.values(), *([] if self._looking is None else [self._looking])]
         for task in repairs:
             task.cancel()
@@ -228,7 +228,7 @@ class VenueCandles:
     async def _repair_once(
         self, kept: CandleTracker | CandleBuilder, symbol: str, due: Collection[int], attempt: int
     ) -> None:
-        """Ask for the candles that opened at these times."""
+        """Request the candles that opened at these times."""
         timeframe = kept.timeframe
         try:
             async with self._requests:

@@ -1,4 +1,4 @@
-"""``market-feed collect``: exchanges carried once, and published on the bus for any number of programs."""
+"""``market-feed collect``: receives exchanges once, and publishes them on the bus for any number of programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``market-feed demo``: the whole stack on simulated exchanges inside this process."""
+"""``market-feed demo``: the whole stack on simulated exchanges in this process, with a fixed series of faults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fetches past candles over REST, joins them to the delivered ones, and so makes volatility known soon."""
+"""Fetches past candles over REST and joins them to the delivered ones; at connecting, those that volatility needs."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class CandleHistory:
         self._something_new = asyncio.Event()  # set when there are coins without enough candles
 
     def forget(self, coins: Iterable[str]) -> None:
-        """These coins were removed, or added again."""
+        """Forget what was fetched of these coins, which were removed, or added again."""
         self._done.difference_update(coins)
         self._something_new.set()
 
@@ -97,7 +97,7 @@ class CandleHistory:
             except (VenueError, FeedError) as error:
                 logger.info("{}: no volatility from past candles yet: {}", coin.symbol, error)
                 if isinstance(error, Disconnected):
-                    return  # the venue has failed, not the coin: the other coins are asked for in the next round
+                    return  # the venue has failed, not the coin: the other coins are fetched in the next round
             except Exception:  # noqa: BLE001 - a defect of ours here must not end the feed: prices flow without it
                 logger.exception("{}: no volatility from past candles over an unforeseen error", coin.symbol)
                 self._done.add(coin.symbol)

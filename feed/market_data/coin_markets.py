@@ -76,14 +76,14 @@ class CoinMarkets:
         """Note that the connection delivers nothing more."""
         self._connections.discard(connection)
         for coin, taken in self._taken.items():
-            if taken.holder is connection:  # another connection of the same venue may bring the coin too
+            if taken.holder is connection:  # another connection of the same venue may deliver the coin too
                 venue = taken.market.exchange
                 others = [one for one in self._connections if one.exchange == venue and one.delivers(coin)]
                 taken.holder = max(others, key=lambda one: one.turn, default=None)
 
     def admit(self, connection: AdmittedConnection, coin: str, symbol: str, price: float) -> bool:
-        """Whether this connection may deliver the coin's events of market ``symbol``; ``price`` is that of such an
-        event.
+        """Whether this connection may deliver the coin's events of market ``symbol``; ``price`` is the price of one of
+        these events.
 
         Reports ``price_mismatch`` and ``market_changed``.
         """
@@ -97,7 +97,7 @@ class CoinMarkets:
                 taken.holder, taken.price, taken.at = connection, price, now
             return True
         was_withheld = market in self._plausibility.withheld(coin)
-        begun = KnownPrice(self._clock.since(taken.at), taken.price)  # it may have made no tick
+        begun = KnownPrice(self._clock.since(taken.at), taken.price)  # this price may have made no tick
         prices = [each for each in (begun, *self._known(coin)) if 0 < each.price < inf]
         age, last = min(prices, default=(0.0, None))
         verdict = self._plausibility.judge(coin, market, price, now, last, age)

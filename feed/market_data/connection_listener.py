@@ -20,7 +20,7 @@ from feed.trades.lost_subscription import LostSubscriptions
 TRIAL_BARS = 2  # closed candles kept of a trial, per coin and timeframe: the active venue may not have closed them
 TRIAL_TRADES = 256  # trades kept of a trial, per coin: they may be newer than the active venue's last ones
 TRIAL_MEMORY = 10 * 10**9  # ns for which these trades are kept; the last one of each coin stays
-OLD_TRADES = 3  # so many trades in succession that are withheld or not new: from then on, the lag is measured with them
+OLD_TRADES = 3  # after so many trades in succession that are withheld or not new, these trades show the lag
 WATCHED = 2.0  # seconds after a trial's first data within which all of its coins are subscribed to
 
 
@@ -161,7 +161,7 @@ class ConnectionListener(ListenerBase):
         """Carry out the verdict on a trade that cannot be delivered at once. A late or repeated trade is no sign of
         life.
 
-        A repeated trade shows that its connection works, though: one of two connections may bring only repeated trades.
+        But a repeated trade shows that its connection works: one of two connections may deliver only repeated trades.
         """
         counts = outcome.verdict not in (TradeVerdict.DUPLICATE, TradeVerdict.LATE)
         if not counts:
@@ -279,7 +279,7 @@ class ConnectionListener(ListenerBase):
         self.lag.look(now, now - clock.now(), *delays)
 
     def _note_old(self, trade: TradeEvent, now: float) -> None:
-        """Note a trade that brings no price: it is withheld, repeated, or too late to be delivered in order."""
+        """Note a trade that gives no price: it is withheld, repeated, or too late to be delivered in order."""
         self._old[trade.coin] = Streamed(now, trade.timestamp, False)
         self._old_trades += 1
 
@@ -339,7 +339,7 @@ class BuildingListener(ConnectionListener):
     """The listener of a connection from whose trades candles are built, because the venue streams none."""
 
     def build(self, number: int, timeframes: Sequence[str]) -> None:
-        """Build candles of these timeframes; ``number`` is the connection's, as the venue's candles count them."""
+        """Build candles of these timeframes; ``number`` is the one that VenueCandles has given to this connection."""
         self._number, self._timeframes = number, timeframes
 
     def on_trade(self, trade: TradeEvent, number: int | None = None) -> bool:

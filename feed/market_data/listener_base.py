@@ -1,4 +1,4 @@
-"""What every connection's listener does: it asks which coins it may deliver, and reports bad frames."""
+"""What every connection's listener does: delivers only admitted coins, reports bad frames at most once a second."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class ListenerBase:
         self.lag = ConnectionLag(hub.delays[exchange])
         self.shows_life = True  # data of this connection ends the feed's staleness
         self.is_awaited = False  # True on trial, while the trial waits for its next data
-        self.gone: set[str] = set()  # removed coins that the connection may still bring
+        self.gone: set[str] = set()  # removed coins that the connection may still deliver
         self.refused: set[str] = set()  # coins for which the venue has refused a subscription
         self._open = True
         self._hub = hub
@@ -102,7 +102,7 @@ class ListenerBase:
         """Check for silence and lag; called about twice a second."""
 
     def has_all_of(self, other: ListenerBase) -> bool:
-        """Whether this connection brings everything that the other listener's connection brings."""
+        """Whether this connection delivers everything that the other listener's connection delivers."""
         return True
 
     def has_traded(self, coin: str) -> bool:

@@ -1,4 +1,4 @@
-"""The order book cache: each coin's proven book, from one connection at a time; the loss of a book is reported."""
+"""The order book cache: each coin's proven book; decides from which connection, and when a book's loss is reported."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from feed.subscriptions.routes import Route
 
 
 class BookConnection(Protocol):
-    """What this cache knows of a connection that brings books."""
+    """What this cache needs to know of a connection that delivers books."""
 
     turn: int  # a connection with a higher number began to deliver later
     last_data: float | None  # monotonic seconds
@@ -24,7 +24,7 @@ class BookConnection(Protocol):
 
 
 class ProvenBook(NamedTuple):
-    """A book that is not changed any more, the connection that brought it, and when (monotonic seconds)."""
+    """A book that is not changed any more, the connection that delivered it, and when (monotonic seconds)."""
 
     book: OrderBook
     source: BookConnection
@@ -41,8 +41,8 @@ class _Coin:
     sides: StandingSides = field(default_factory=StandingSides)
     routes: list[tuple[int, Route]] = field(default_factory=list)  # to the subscribers of each depth
     proven: ProvenBook | None = None
-    silent: ProvenBook | None = None  # the proven book of a connection that brings nothing at the moment
-    last_mid: tuple[float | None, float] = None, 0.0  # of the book that was lost last, and when it came
+    silent: ProvenBook | None = None  # the proven book of a connection that sends nothing at the moment
+    last_mid: tuple[float | None, float] = None, 0.0  # see last_mid(): of the last book that was lost
 
 
 TOLD_AFTER = 5.0  # seconds after which a book that has never been proven is reported as unproven
@@ -62,10 +62,10 @@ class OrderBooks:
         self._clock = clock
         self._depths = depths
         self._coins: dict[str, _Coin] = {}
-        self._watched: tuple[Subscriber, ...] = ()  # what the books are compared with
+        self._watched: tuple[Subscriber, ...] = ()  # to the trades and quotes with which books are compared
 
     def expect(self, coins: Iterable[str], now: float) -> None:
-        """The books of these coins are subscribed to from ``now`` on, monotonic seconds."""
+        """Note that the books of these coins are subscribed to from ``now`` (monotonic seconds) on."""
         for coin in coins:
             self._coins.setdefault(coin, _Coin(now))
         if not self._watched:
@@ -112,7 +112,7 @@ class OrderBooks:
             known.sides.on_trade(trade.price, trade.is_buyer_maker, self._clock.monotonic(), stamped=stamped)
 
     def faults(self, source: BookConnection, now: float) -> list[tuple[str, str]]:
-        """The coins whose book from ``source`` does not follow the trades, and how. To be called twice a second."""
+        """The coins whose book from ``source`` does not follow the trades, and why not. To be called twice a second."""
         held = ((coin, known) for coin, known in self._coins.items() if known.proven is not None)
         ours = [(coin, known) for coin, known in held if known.proven is not None and known.proven.source is source]
         return [(coin, fault) for coin, known in ours if (fault := known.sides.fault(now))]
@@ -127,7 +127,7 @@ class OrderBooks:
                 now = self._dispatcher.route(BOOKS.key(each), book.coin).publish(_book(book, bids, asks), now)
 
     def lose(self, source: BookConnection, coin: str, reason: str) -> None:
-        """The book that ``source`` brought is not proven any more; ``reason`` is "" if that is not to be reported."""
+        """Note that the book from ``source`` is not proven any more; ``reason`` is "" if that is not to be reported."""
         known = self._coins.get(coin)
         if known is None:
             return
@@ -167,12 +167,12 @@ class OrderBooks:
             known.reason = reason
 
     def lose_all(self, source: BookConnection, reason: str) -> None:
-        """The connection delivers no more; ``reason`` as in ``lose``."""
+        """Note that the connection delivers nothing more; ``reason`` as in ``lose``."""
         for coin in list(self._coins):
             self.lose(source, coin, reason)
 
     def fall_silent(self, source: BookConnection, seconds: float) -> None:
-        """Note that the connection has brought nothing for this many seconds: its books may be old."""
+        """Note that the connection has delivered nothing for this many seconds: its books may be old."""
         for coin, known in list(self._coins.items()):
             held = known.proven
             if held is not None and held.source is source:
@@ -180,7 +180,7 @@ class OrderBooks:
                 known.silent = held
 
     def end_silence(self, source: BookConnection, now: float) -> None:
-        """Note that the connection brings data again: its books that did not change meanwhile are right."""
+        """Note that the connection delivers data again: those of its books that did not change meanwhile are right."""
         for coin, known in list(self._coins.items()):
             if known.silent is not None and known.silent.source is source:
                 known.proven, known.silent, known.told = known.silent, None, False
@@ -209,7 +209,7 @@ class OrderBooks:
         return held if heard is not None and self._clock.since(heard) <= silence else None
 
     def get(self, coin: str, depth: int, silence: float) -> OrderBook | None:
-        """A copy of the best ``depth`` levels of the coin's book, where ``proven`` gives it. From any thread."""
+        """A copy of the best ``depth`` levels of the book that ``proven`` returns, None for none. From any thread."""
         held = self.proven(coin, silence)
         return None if held is None else best_levels(held.book, depth)
 

@@ -125,7 +125,7 @@ class Price:
     def streamed(self, exchange: str, after: float) -> list[Streamed]:
         """When the prices of the latest trade and the latest ticker came over a connection to ``exchange``.
 
-        Only those that came later than ``after`` and have a stamp; a ticker's only if no trade came after it.
+        Prices that came before ``after`` or have no stamp are left out, and a ticker's price if a trade came after it.
         """
         return [
             Streamed(at, raw[1], raw is self._of_ticker)

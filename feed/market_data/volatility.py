@@ -34,8 +34,8 @@ class Volatility:
     def add(self, candle: Candle) -> None:
         """Add a closed 1-minute candle; updates and other timeframes are ignored.
 
-        Candles may come late and in any order, as backfill and history bring them. The same candle again replaces the
-        one before.
+        Candles may come late and in any order, because some are fetched. If a candle comes again, it replaces the
+        earlier one.
         """
         if not candle.closed or candle.timeframe != TIMEFRAME or not 0.0 < candle.close < math.inf:
             return

@@ -13,7 +13,7 @@ from math import inf
 from feed.settings.schema import Connection
 
 LONGEST_WAIT = 600.0  # seconds: the longest GrowingWait
-BUSY = 20  # so many times the wait without an attempt make the wait short again
+BUSY = 20  # if no attempt was made for this many times the wait, the wait is short again
 
 
 def doubled(first: float, attempts: int, longest: float = inf) -> float:

@@ -1,4 +1,4 @@
-"""Decides which venue is active, and which is next: the settings' order is the order of preference.
+"""Decides which venue is active, which is tried and when, and what a trial must show; prefers the settings' order.
 
 One venue is active. As soon as it is silent, lags, or has failed its first redial, the others are put on trial beside
 it, the next one first and the ones after it shortly behind, and whichever carries data first carries the feed. If no
@@ -15,8 +15,8 @@ one that refuses.
 
 Hysteresis. Each failed trial of a preferred venue doubles the wait before the next one (up to twice
 ``failback_after``), and a venue that is left soon after it was returned to needs twice the trial (up to 12 times
-``failback_after``); being active for 12 times ``failback_after`` clears both. So a flapping primary whose alternatives
-are well causes, at any period, at most 8 switches within 12 times ``failback_after``: an hour by default.
+``failback_after``); being active for 12 times ``failback_after`` clears both. So if the first venue flaps and the
+others work, there are, at any period, at most 8 switches within 12 times ``failback_after``: an hour by default.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ LONGEST_TRIAL = 12  # times failback_after: the longest trial, and the active ti
 FIRST_WAIT = 0.1  # times failback_after: from leaving a venue to its first trial
 LAST_WAIT = 2.0  # times failback_after: the longest wait between trials
 REFUSED_FIRST = 5.0  # seconds without an attempt after the first refusal of a venue
-CARRYING = 1.5  # seconds since the last data within which a connection carries data right now
+CARRYING = 1.5  # a connection carries data right now if its last data is at most this many seconds old
 JUST = 0.25  # the same, at the moment at which a preferred venue takes over from a working one
 TRIAL_SILENCE = 30.0  # seconds without data that end a trial: a venue that carries all coins is never so quiet
 RELIEF_STEP = 0.4  # seconds from one venue's trial to the next one's, where data is needed
@@ -134,7 +134,7 @@ class Failover:
     stable_after: float = 30.0
     relief_after: float = inf
     heard: float = inf
-    """When the feed had data last that was up to date; its begin before the first."""
+    """When the feed last had data that was up to date; before the first data, when the policy began."""
 
     def __post_init__(self) -> None:
         self._carrying = min(CARRYING, self.relief_after / 2)
@@ -175,7 +175,7 @@ class Failover:
     def data(self, venue: str, at: float, now: float | None = None) -> list[Decision]:
         """Note data of this venue, the active one or one on trial; ``at`` is when it came, by default ``now``.
 
-        Of a venue on trial only pass on data that is up to date.
+        For a venue on trial, pass only data that is up to date.
         """
         now = at if now is None else now
         if venue == self.active:
@@ -297,7 +297,7 @@ class Failover:
         return []
 
     def _need(self, now: float, reason: str) -> list[Decision]:
-        """The active venue carries nothing that counts: let the first other venue with data take over."""
+        """Note that the active venue carries no data that counts: the first other venue with data takes over."""
         if len(self.venues) == 1:
             return []
         if self.state is not FailoverState.RELIEF:
@@ -417,7 +417,7 @@ class Failover:
         return [AbandonTrial(venue) for venue in dropped]
 
     def _others(self) -> list[str]:
-        """The others in settings order, round and round, from the one after the active on."""
+        """The other venues in the settings' order, beginning after the active venue; the first follows the last."""
         place = self.venues.index(self._turn.venue)
         return [*self.venues[place + 1 :], *self.venues[:place]]
 

@@ -38,7 +38,7 @@ class TryRelief:
 
 @dataclass(frozen=True, slots=True)
 class Failback:
-    """The trial has passed: its connection takes over, then the other one goes."""
+    """The trial has passed: its connection takes over, then the connection of the venue that was active is closed."""
 
     from_: str
     to: str
@@ -63,7 +63,7 @@ Decision = Retry | Switch | TryFailback | TryRelief | Failback | AbandonTrial | 
 
 
 class FailoverState(Enum):
-    """Where the feed stands."""
+    """The states of the failover policy."""
 
     CONNECTING = "connecting"  # the active venue is dialled, or waits for its next dial
     LIVE = "live"  # the active venue carries data

@@ -21,7 +21,7 @@ BUCKET = 10.0  # seconds whose delays are remembered together
 AGREEING = 3  # delays that confirm one another: a single one may have a wrong stamp
 WITHIN = 1.0  # seconds by which such delays may differ, and by which an unconfirmed stamp may be ahead of our clock
 RECENT = 2.0  # seconds; the connection's lag is the smallest delay of this period
-FLOWING = 3  # so many looks with trades within RECENT: from then on, trades count as flowing
+FLOWING = 3  # trades count as flowing after this many looks that found trades within RECENT
 CAUGHT_UP = 0.5  # share of the limit; a lag below it is over
 TRUSTED_FOR = 60.0  # seconds until the venue's time may be asked for again
 
@@ -201,10 +201,10 @@ class LagWatch:
         self._max_lag = max_lag
         self._venue = ""
         self.since: float | None = None  # set while lagging
-        self._told_since: float | None = None  # the same, also over reconnects
+        self._told_since: float | None = None  # when the reported lag began; kept when the connection is replaced
 
     def restart(self) -> None:
-        """The connection was replaced, or is silent: a lag will be reported again."""
+        """Note that the connection was replaced, or is silent: a lag will be reported again."""
         self.since = None
 
     def check(self, lag: float | None, now: float, venue: str = "") -> LagFinding | None:

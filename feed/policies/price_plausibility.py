@@ -1,4 +1,4 @@
-"""Whether the first price of another market can be the same coin's: two venues may list two coins under one ticker.
+"""Decides whether another market's first price is believed: two venues may list two coins under the same ticker.
 
 Pure: prices and times are arguments, times in monotonic seconds. The distance of two prices is the higher one divided
 by the lower one. The older the last price is, the further the next one may be from it.
@@ -51,8 +51,8 @@ class PricePlausibility:
     """Judges the prices of markets from which a coin was not taken before.
 
     ``max_ratio``: how far apart two prices of one moment may be. A market with a price further away is withheld until
-    it agrees with the last price, or with another venue's withheld market: two against the old price are right. A
-    single market is withheld for ALONE seconds, and longer while the old price is being renewed.
+    its price agrees with the last price, or with another venue's withheld market: two markets that agree are believed
+    against the old price. A single market is withheld for ALONE seconds, and longer while the old price is renewed.
     """
 
     def __init__(self, max_ratio: float) -> None:

@@ -1,4 +1,4 @@
-"""Keeps a venue's limit of dials or requests per time, less a margin."""
+"""Decides how long a dial or request waits, so that a venue's limit is kept; margin and slack are set here."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Finds an order book whose side stands still while trades or quotes say that it moves: it does not show the market
-any more.
+"""Finds an order book that is wrong: one side stands still while trades or quotes show that this side moves.
 
 Pure.
 """
@@ -64,12 +63,12 @@ class _Watched:
         self._name = name
         self._sign = sign
         self._levels: Sequence[Level] = ()
-        self._passed: float | None = None  # when the first trade since the last change passed through
-        self._missed_since = 0.0  # when the first trade since then took an order that the side does not have ...
-        self._missed = 0  # ... and how many did
+        self._passed: float | None = None  # when the first trade since the last change was beyond the best price
+        self._missed_since = 0.0  # when the first of the _missed trades came
+        self._missed = 0  # trades since the last change that took an order which the side does not have
         self._price = 0.0
-        self._apart_since = 0.0  # when the first quote since then had another best price ...
-        self._apart = 0  # ... and how many in a row had
+        self._apart_since = 0.0  # when the first of the _apart quotes came
+        self._apart = 0  # quotes in a row with another best price than the side's
         self._best = 0.0
 
     def on_levels(self, levels: Sequence[Level], now: float) -> None:

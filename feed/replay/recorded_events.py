@@ -47,7 +47,7 @@ class RecordedSource:
 
 
 class RecordedEvents:
-    """Takes recorded events in their order; ``priced`` says that a price tick was made of the event."""
+    """Takes recorded events in their order; ``priced``: whether a price tick was made of the event."""
 
     def __init__(self, hub: MarketDataHub, clock: RecordedClock) -> None:
         self.heard: set[str] = set()

@@ -1,4 +1,4 @@
-"""Connects and disconnects a feed, adds and removes its coins, checks what may be asked for now, and owns its task."""
+"""Connects and disconnects a feed, adds and removes its coins, checks which calls are allowed now, owns its task."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class FeedRunner:
         self._dispatcher = self.reporter.dispatcher
         self._history = CandleHistory(self.hub, self.wanted, self.carrier)
         self._running: asyncio.Task[FeedError | None] | None = None  # the feed's task
-        self._driver: CoinRouting | Player | None = None  # brings the events
+        self._driver: CoinRouting | Player | None = None  # delivers the events
         self._waiting = 0  # connect() calls under way
         self._limit_parts = 1  # parts of the venues' limits, one of which the feed uses
         self._before: list[TradeEvent] = []  # the last trades that an earlier program received
@@ -146,7 +146,7 @@ class FeedRunner:
             telling.cancel()
 
     def _is_priced(self, coin: str) -> bool:
-        """Whether the coin has a price, or no subscribed channel brings prices.
+        """Whether the coin has a price, or no subscribed channel has prices.
 
         Its candles may come before its price.
         """

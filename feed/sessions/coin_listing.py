@@ -20,9 +20,9 @@ UNLISTED = 600.0  # the same for a coin that is not listed at all
 
 
 class CoinListing:
-    """Finds the market of each coin; ``missing`` are those that the venue does not list, or has halted. Each is
-    reported once. A coin that is added again counts as missing when a list says so that was asked for since then:
-    ``confirm``. ``due``: when the list is to be asked for again, monotonic seconds.
+    """Finds the market of each coin. ``missing``: coins that the venue does not list, or has halted; each is reported
+    once. A coin that is added again counts as missing only if a list that was requested since then lacks it: see
+    ``confirm``. ``due``: when the list must be requested again, monotonic seconds.
     """
 
     def __init__(self, venue: Venue, report: Report) -> None:
@@ -32,8 +32,8 @@ class CoinListing:
         self._venue = venue
         self._report = report
         self._told: dict[str, str] = {}  # coin -> why it is missing, as reported
-        self._confirmed: set[str] = set()  # coins for which a list was asked
-        self._asking: set[str] = set()  # those for which one is asked now
+        self._confirmed: set[str] = set()  # coins that were wanted when a list was requested
+        self._asking: set[str] = set()  # coins that are wanted while a list is being requested
         self._refusals: dict[str, Rejected] = {}
 
     async def load(self, coins: Iterable[CoinConfig], *, anew: bool = False) -> None:
@@ -76,13 +76,13 @@ class CoinListing:
         return markets
 
     def differs(self, coins: Iterable[CoinConfig], carried: Collection[str], flowing: Mapping[str, str]) -> bool:
-        """Whether the list differs from what is ``carried`` of ``coins``, or from the reasons for the others."""
+        """Whether other coins than ``carried`` are listed now, or the others are missing for other reasons."""
         markets, refusals = self._found(coins, flowing)
         told = {coin: refusal.reason for coin, refusal in refusals.items()}
         return markets.keys() != set(carried) or told != self._told
 
     def schedule(self, now: float, *, again: bool = False) -> None:
-        """Set ``due``: now if a missing coin is not confirmed, else later each time; ``again``: it was due."""
+        """Set ``due``: now if a missing coin is not confirmed, else after a wait that grows; ``again``: it was due."""
         unconfirmed = self._refusals.keys() - self._confirmed
         if unconfirmed:
             self.due = now

@@ -37,8 +37,8 @@ class CoinRouting:
     so on. All supervisors share the venues.
 
     ``ready`` is done with the first data. Unless ``patient``, it fails with NoExchangeAvailable when every venue has
-    refused. ``parts``: those into which the venues' limits per address are divided. ``before``: the last trades that an
-    earlier program received.
+    refused. ``parts``: into how many parts the venues' limits per address are divided. ``before``: the last trades
+    that an earlier program received.
     """
 
     order: Sequence[ExchangeConfig]
@@ -69,7 +69,7 @@ class CoinRouting:
 
     @property
     def reasons(self) -> Mapping[str, str]:
-        """For each venue tried why it does not deliver."""
+        """Venue -> why it does not deliver, for each venue that was tried."""
         return self.main.reasons
 
     @property
@@ -209,7 +209,7 @@ class CoinRouting:
         for config in self.order:
             try:
                 venue = open_exchange(config.name, access_of(config, self.settings))
-            except VenueError as error:  # its settings can't work: go on without this venue
+            except VenueError as error:  # the venue's settings can't work: go on without this venue
                 self.main.reasons[config.name] = error.reason
                 self.report("error", config.name, error=error.reason)
                 continue
@@ -227,7 +227,7 @@ class CoinRouting:
 
 
 def naming(coins: Callable[[], Iterable[CoinConfig]], aside: Report) -> Report:
-    """Reports what happens to ``coins`` with ``aside``, with their names: it does not concern the whole feed."""
+    """A function that reports events of ``coins`` by ``aside``, with the coins' names: the feed's state stays."""
 
     def report(event: str, exchange: str, **details: Any) -> None:
         names = [coin.symbol for coin in coins()]

@@ -1,4 +1,4 @@
-"""Fetches the day stats of a venue's coins over REST: before a coin's first tick, and if no ticker has them."""
+"""Fetches the day stats of a venue's coins over REST: before a first tick, and once a minute without tickers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class DayStats:
             self._waiting.pop(coin, None)
 
     def outdate(self) -> None:
-        """Have the day stats fetched again when they are needed next: those that were taken will be old."""
+        """Make the next fetch include all coins again: the day stats that were taken will be old by then."""
         self._fetched.clear()
 
     def drop(self) -> None:

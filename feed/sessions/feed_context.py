@@ -34,7 +34,7 @@ class Closings:
     async def finish(self, within: float) -> None:
         """Wait until everything is closed, for so many seconds, and cancel what is left."""
         end = self._clock.monotonic() + within
-        while self._tasks and self._clock.monotonic() < end:  # each session that ends closes its connections then
+        while self._tasks and self._clock.monotonic() < end:  # ending sessions add the closing of connections
             await asyncio.wait(self._tasks, timeout=end - self._clock.monotonic())
         late = list(self._tasks)
         for task in late:
@@ -47,9 +47,9 @@ class FeedContext:
     """What one supervisor and its sessions need of the feed.
 
     ``main`` is False for the supervisor of fallback coins: its data does not count as data of the feed. ``report``
-    reports what happens to the feed, ``aside`` what does not change its state. ``wake`` is called when a decision may
-    be due. ``closings`` takes over the closing of a connection: a dead peer may hold it up, and the next dial must not
-    wait.
+    reports events that may change the feed's state, ``aside`` events that do not. ``wake`` is called when a decision
+    may be due. ``closings`` takes over the closing of a connection: a dead peer may delay it, and the next dial must
+    not wait.
     """
 
     settings: Settings

@@ -1,4 +1,4 @@
-"""One venue until it fails: its markets, its 24 h statistics, and the connections over which its coins are spread."""
+"""Carries one venue until it fails: loads its markets, opens its connections, and fetches what they need over REST."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TRUST_WAIT = 0.5  # seconds of data on trial in which a venue may answer with it
 
 
 class Session:
-    """Carries one venue from ``start`` until it has failed, which ``take_failure`` tells, or until ``stop``.
+    """Carries one venue from ``start`` until ``stop``, or until it has failed: then ``take_failure`` returns why.
 
     Its coins are spread over as many connections as the venue's capacity asks for, each a CoinConnection. On trial
     it delivers nothing until ``promote``.
@@ -77,7 +77,7 @@ class Session:
             self._task.add_done_callback(lambda task: self._feed.wake())
 
     def stop(self) -> None:
-        """Carry it no more."""
+        """Stop carrying the venue."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -87,11 +87,11 @@ class Session:
 
     @property
     def is_started(self) -> bool:
-        """Whether it is carried, or will be when its venue may be dialled."""
+        """Whether the venue is carried, or will be when it may be dialled."""
         return self._task is not None
 
     def take_failure(self) -> VenueError | None:
-        """Why it is not carried any more, if it has ended by itself since the last call."""
+        """Why the venue is not carried any more; None if the session has not ended by itself since the last call."""
         task = self._task
         if task is None or not task.done():
             return None
@@ -146,7 +146,7 @@ class Session:
         return bool(self.venue.timeframes) and shared.bars.plenty(now) and shared.requests.plenty(now)
 
     def is_proven_up_to_date(self, now: float) -> bool:
-        """The same for a new connection.
+        """The same as ``is_up_to_date``, for a new connection.
 
         Its lag may be unknown until the venue has answered with its time, and until more than one stamp of a coin has
         shown that the stream is late.
@@ -222,7 +222,7 @@ class Session:
             opened.listener.close(reason)
 
     def close(self) -> Coroutine[Any, Any, None]:
-        """Deliver the trades that wait, and fetch nothing more: the feed ends. What is returned ends the candles."""
+        """End with the feed: deliver the trades that wait, fetch nothing more. Await the result to end the candles."""
         if self.delivering:
             self.backfiller.flush()
         self._leave_it("")  # trades that still arrive must not start a fetch
@@ -230,7 +230,7 @@ class Session:
         return self.bars.end()
 
     async def _run(self, since: Callable[[], Mapping[str, int]], trial: bool) -> VenueError:
-        """Carry the venue until it has failed, and return the reason."""
+        """Carry the venue until it has failed; returns the reason."""
         clock, delay = self._feed.hub.clock, self._feed.hub.delays[self.name]
         asking: asyncio.Task[None] | None = None
         try:
@@ -253,7 +253,7 @@ class Session:
                 await asyncio.wait({asking})
 
     async def _carry(self, since: Mapping[str, int], trial: bool) -> NoReturn:
-        """Connect, deliver, and raise VenueError when it is over; the arguments are those of ``start``."""
+        """Connect and deliver; raises VenueError when the venue has failed. The arguments are those of ``start``."""
         self.broke = False
         self._since = since
         self.delivering = not trial
@@ -291,7 +291,7 @@ class Session:
             self.broke, self.connected = self.connected, False
             self.lag = None
             if not self.delivering:
-                self._day_stats.outdate()  # those of a trial have ended with it
+                self._day_stats.outdate()  # the day stats of a trial have ended with the trial
                 self.bars.drop()
             if self.delivering:
                 self.backfiller.lost()
@@ -344,7 +344,7 @@ class Session:
             listener.on_decided(candle)
 
     def _stays_open(self, coin: str, timeframe: str, opened: list[int]) -> None:
-        """Report candles that can't be closed: no answer of the venue proves how they ended."""
+        """Report candles that can't be closed, because no answer of the venue proves how they ended."""
         times = ", ".join(f"{datetime.fromtimestamp(each / 1000, UTC):%Y-%m-%d %H:%M:%S}" for each in opened[:8])
         more = f" and {len(opened) - 8} more" if len(opened) > 8 else ""
         self._tell("error", error=f"{timeframe} candles of {coin} that opened at {times}{more} UTC can't be closed")
@@ -368,7 +368,7 @@ class Session:
         return markets
 
     def _flowing(self) -> dict[str, str]:
-        """The markets that its connections carry; a coin that is stale is not among them."""
+        """The markets that the connections carry, without those of stale coins."""
         heard, limits = self._feed.silence_watch.heard if self.delivering else {}, self._feed.settings.staleness
         since = self._feed.hub.clock.monotonic() - min(limits.feed_stale_after, limits.coin_stale_after)
         return {coin: symbol for coin, symbol in self.pool.markets.items() if heard.get(coin, -inf) > since}
@@ -395,7 +395,7 @@ class Session:
         await self._day_stats.fetch_missing(markets, day_stats.TIMEOUT if first else day_stats.HASTE)
 
     async def _keep_day_stats(self) -> None:
-        """Fetch the 24 h statistics regularly, where no ticker brings them."""
+        """Fetch the 24 h statistics regularly where no ticker has them."""
         while True:
             await self._feed.hub.clock.sleep(day_stats.EVERY)
             if TICKER.name in self._feed.wanted.channels and self.pool.markets:

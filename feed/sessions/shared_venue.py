@@ -1,4 +1,4 @@
-"""What all sessions of one venue share: the venue, and its limits of dials and REST requests."""
+"""What all sessions of one venue share: the limits of dials and REST requests, and when it may be dialled again."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class SharedVenue:
     def put_off(self, now: float, retry_after: float | None) -> None:
         """Note that a session has failed. ``retry_after``: the seconds that the venue asks to wait, or None.
 
-        A failure during the wait is one of the same round of dials: it doubles nothing.
+        A failure during the wait belongs to the same round of dials, and does not double the wait.
         """
         self.backoff.note_disconnect(now)
         delay = (retry_after or 0.0) if now < self.dial_due else self.backoff.delay_for(retry_after)
@@ -64,7 +64,7 @@ class SharedVenue:
         return await self.venue.fetch_candles(symbol, timeframe, since)
 
     async def ask_time(self, clock: Clock, delay: LeastDelay) -> None:
-        """Make the venue's clock a reference for ``delay``, so that a stream that is late from the start is seen."""
+        """Ask for the venue's time and note it in ``delay``: it shows whether a stream is late from the start."""
         if not delay.wants_trust(clock.running()):
             return
         try:

@@ -1,4 +1,4 @@
-"""Keeps some coins on one venue: sorts its failures for the failover policy, and carries out what that decides."""
+"""Keeps some coins on one venue: passes failures to the failover policy, and carries out what the policy decides."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ LOOK = 0.5  # seconds between two checks for connections that carry data
 class Supervisor:
     """Works from ``begin`` to ``end``; ``look`` decides whenever ``wake`` was called, or at ``due``.
 
-    The main supervisor is for all coins: its venue is the active one of the feed. ``lacking`` are the coins that its
-    venue does not bring and other venues were asked for; ``reasons`` says for each tried venue why it does not deliver.
+    The main supervisor is for all coins: its venue is the active one of the feed. ``lacking``: the coins that its venue
+    does not deliver, so that other venues were asked for them. ``reasons``: venue -> why it does not deliver.
     """
 
     def __init__(self, order: Sequence[ExchangeConfig], feed: FeedContext) -> None:
@@ -40,7 +40,7 @@ class Supervisor:
         self.since: Mapping[str, int] = {}  # the last trades (Unix ms) of the venue that was left
         self.has_connected = False
         self._feed = feed
-        self._suspended = feed.hub.clock.suspended()  # seconds of suspends that the silence watch knows of
+        self._suspended = feed.hub.clock.suspended()  # seconds of suspends that the silence watch has counted
         self._woken: tuple[float, float] | None = None  # seconds of a suspend, and when it was found, monotonic
         self._lag_watch = LagWatch(feed.settings.staleness.max_lag)
         self._prefetch = Prefetch(feed.closings.add)
@@ -98,7 +98,7 @@ class Supervisor:
         self.renew()
 
     def forget(self, coins: Collection[str]) -> None:
-        """These coins were removed: deliver nothing more of them."""
+        """Deliver nothing more of these coins, which were removed."""
         self.since = {coin: at for coin, at in self.since.items() if coin not in coins}
         for session in self.sessions.values():
             session.forget(coins)
@@ -116,7 +116,7 @@ class Supervisor:
         self._carry_out(self._policy.asked_anew(now), now)
 
     def missing(self) -> list[CoinConfig] | None:
-        """The wanted coins that its venue does not bring; None while that is not known."""
+        """The wanted coins that its venue does not deliver; None while that is not known."""
         session = self.session
         return [*session.listing.missing, *session.withheld] if session is not None and session.connected else None
 
@@ -125,7 +125,7 @@ class Supervisor:
         """The sessions of the active venue and of those on trial."""
         return [session for session in self.sessions.values() if session.is_started]
 
-    # What happens
+    # Looking for what has happened
 
     def due(self, now: float) -> float:
         """When the next decision is due, if nothing happens before; monotonic seconds."""
@@ -199,7 +199,7 @@ class Supervisor:
         return None if session is None or not session.is_started else session.lag
 
     def _failed(self, name: str, failure: VenueError, now: float) -> None:
-        """A session has ended, or could not connect: report it, and tell the failover policy."""
+        """Report that a session has ended or could not connect, and pass that to the failover policy."""
         session = self.sessions[name]
         if isinstance(failure, Rejected) and session.asked_for is not self.wanted.coins:
             failure = Disconnected(name, f"{failure.reason}, before it was asked for what is wanted now")
@@ -232,7 +232,7 @@ class Supervisor:
         """Whether a Retry-After is longer than a connection may be silent, and there is another venue."""
         return wait > self._feed.settings.staleness.reconnect_after and len(self.order) > 1
 
-    # What follows
+    # Carrying out what was decided
 
     def _carry_out(self, decisions: Sequence[Decision], now: float) -> None:
         for decision in decisions:

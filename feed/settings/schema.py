@@ -305,7 +305,7 @@ def _packaged() -> dict[str, list[dict[str, Any]]]:
 
 @dataclass(slots=True)
 class Settings:
-    """Everything a feed can be told; ``Settings()`` holds the packaged defaults."""
+    """All settings of a feed; ``Settings()`` holds the packaged defaults."""
 
     coins: Annotated[list[CoinConfig], Meta(min_length=1, description="a list of coins, at least one")] = field(
         default_factory=lambda: [CoinConfig(**coin) for coin in _packaged()["coins"]]

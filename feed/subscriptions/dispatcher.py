@@ -46,7 +46,7 @@ class Dispatcher:
     ``slow_after`` seconds, a coroutine callback or an iterator if its queue of ``queue_size`` events is full. Before
     that, ``look`` reports one that falls behind as "slow_callback" {callback, behind (seconds), waiting (events)}.
     ``copies`` has, by channel, the function that copies an event whose parts its receivers may change.
-    ``clean`` makes what hides the settings' secrets in the errors of callbacks; it is called at the first error.
+    ``clean`` returns the function that hides the settings' secrets in errors of callbacks; called at the first error.
     Errors during the delivery of a report are counted and logged, but not reported: a status callback that raises must
     not cause the next report.
     """
@@ -72,7 +72,7 @@ class Dispatcher:
         self._queue_size = queue_size
         self._subscriptions: dict[str, dict[Subscriber, None]] = {}  # by channel, in the order in which they subscribed
         self._routes: dict[str, dict[Hashable, Route]] = {}  # by channel and coin, made when first needed
-        self.version = object()  # replaced at each change, which shows routes made before that they are old
+        self.version = object()  # replaced at each change: a route that has an earlier version is old
 
     def subscribe(
         self,
@@ -245,7 +245,7 @@ class Dispatcher:
         return worker
 
     def promote(self, subscription: Subscriber, event: Any, result: Any) -> None:
-        """Give a callback that has returned an awaitable a queue; the awaitable is its first call."""
+        """Give a queue to a callback that has returned an awaitable; the awaitable counts as the first call."""
         worker = subscription.worker
         if worker is None:
             worker = self._queue(subscription)
@@ -253,7 +253,7 @@ class Dispatcher:
         worker.put(getattr(event, "coin", ""), event, self.clock(), result)
 
     def failed(self, subscription: Subscriber, error: BaseException, reported: bool = False) -> None:
-        """Count and, when due, report an error that a callback raised; ``reported``: it was given a report."""
+        """Count and, when due, report an error that a callback raised; ``reported``: its event was itself a report."""
         self.errors += 1
         subscription.errors += 1
         count = subscription.due("callback_error", self.clock())
@@ -288,7 +288,7 @@ class Dispatcher:
 
     @functools.cached_property
     def cleaner(self) -> Cleaner:
-        """Hides the settings' secrets."""
+        """The function that hides the settings' secrets."""
         return self._clean()
 
     def traceback_of(self, error: BaseException) -> str:

@@ -31,7 +31,7 @@ class Route:
         self.forget()
 
     def forget(self) -> None:
-        """The channel's subscriptions have changed."""
+        """Forget the subscribers that were found: the channel's subscriptions have changed."""
         self.reached: int | None = None  # number of receivers now; None: not known yet
         self.publish: _Publish = self._publish
 

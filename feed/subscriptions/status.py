@@ -93,7 +93,7 @@ class StatusReporter:
         self._publish(event, details["exchange"], told)
 
     def leave_behind(self) -> None:
-        """This process is a fork: the feed is not connected here. No subscriber is told."""
+        """Set the state in a forked child, where the feed is not connected. No subscriber is called."""
         self.state = FeedState.CLOSED if self.state is not FeedState.IDLE else FeedState.IDLE
 
     def look(self, last_data: float | None) -> None:

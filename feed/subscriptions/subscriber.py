@@ -168,7 +168,7 @@ class Worker:
         return bool(self._buffer) or self._began is not None
 
     def forget(self) -> None:
-        """This process is a fork: the task runs in the parent."""
+        """Forget the task: this process is a fork, and the task runs in the parent."""
         self.task = self._began = None
 
     def wake(self) -> None:

@@ -1,4 +1,4 @@
-"""Subscribes to channels of events: callbacks and async iterators, for all coins or some."""
+"""Subscribes callbacks and async iterators to channels of events, and notes which data the venues must deliver."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Coins = Collection[str] | None
 
 
 class Subscriptions:
-    """Subscribes to channels, and notes what the venues must bring for that.
+    """Subscribes to channels, and notes what the venues must deliver for that.
 
     ``renew`` is called when more is wanted than the connections carry.
     """
@@ -36,7 +36,7 @@ class Subscriptions:
         return handle
 
     def subscribe_history(self, callback: Callable[[Any], Any], coins: Coins) -> Subscriber:
-        """See MarketFeed.subscribe_past_candles; they come with what else is wanted."""
+        """See MarketFeed.subscribe_past_candles; the venue is asked for nothing more because of it."""
         return self.dispatcher.subscribe(HISTORY, callback, watched(coins, self._wanted.coins), on_full="drop_oldest")
 
     def iterate(

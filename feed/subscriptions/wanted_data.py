@@ -1,4 +1,4 @@
-"""Which coins, channels, timeframes and depths the feed subscribes to."""
+"""Keeps which coins, channels, timeframes and depths the feed subscribes to."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class WantedData:
         return {coin.symbol for coin in self.coins}
 
     def key(self, channel: Channel, part: Part | None = None) -> str:
-        """What the dispatcher calls the channel, or the ``part`` of it that is wanted."""
+        """The dispatcher's name for the channel, or for the ``part`` of it that is wanted."""
         return channel.key(self._part(channel, part))
 
     def add(self, channel: Channel, part: Part | None = None) -> bool:

@@ -33,10 +33,10 @@ AROUND = 100  # trades asked for in addition to the missing ones: more may come 
 
 @dataclass(slots=True)
 class KnownSequences:
-    """The trade sequences of one venue's coins. Its backfillers share them: a coin may move from one to another.
+    """The trade sequences of one venue's coins, shared by its backfillers: a coin may move from one to another.
 
-    ``left`` are the coins that another venue carries now; ``holders`` maps each coin to the backfiller that had it
-    last. ``before`` has the last trade of each coin that an earlier program received.
+    ``left`` are the coins that another venue carries now; ``holders`` maps each coin to the backfiller that had the
+    coin last. ``before`` has the last trade of each coin that an earlier program received.
     """
 
     coins: dict[str, TradeSequence] = field(default_factory=dict)
@@ -121,7 +121,7 @@ class TradeBackfiller:
                 self._carry_out(trade.coin, outcome)
 
     def recall(self, past: Sequence[TradeEvent], now: float) -> None:
-        """Deliver those past trades (sent at a subscription, oldest first) that an outage missed."""
+        """Deliver those of the ``past`` trades (sent at a subscription, oldest first) that were missed in an outage."""
         if not self.settings.enabled:
             return
         missed = self._coins[past[0].coin].missed(past)
@@ -130,7 +130,7 @@ class TradeBackfiller:
         self.catch_up(missed, now)
 
     def resumed(self, symbols: Mapping[str, str], since: Mapping[str, int]) -> None:
-        """A connection delivers, for the first time or again; ``symbols`` maps each of its coins to its market.
+        """Note that a connection delivers, now or again; ``symbols`` maps each of its coins to its market.
 
         ``since``: the time (Unix ms) of each coin's last trade on the venue that the feed has left. This venue's trades
         are fetched from there on.
@@ -224,7 +224,7 @@ class TradeBackfiller:
         self._timers.clear()
 
     def _holds(self, coin: str) -> bool:
-        """Whether this backfiller has the coin now, and no other one of the venue."""
+        """Whether the coin belongs to this backfiller now, not to another one of the venue."""
         return self.sequences.holders.get(coin) is self
 
     def _carry_out(self, coin: str, outcome: Outcome) -> None:
@@ -261,7 +261,7 @@ class TradeBackfiller:
         self._expect(coin)
 
     async def _fetch(self, coin: str) -> None:
-        """Ask the venue for a coin's missing trades, again and again as long as one of its gaps is open.
+        """Request a coin's missing trades from the venue, again and again as long as one of the coin's gaps is open.
 
         The venue's REST answers may be a second or two behind its stream because of a replica or a cache.
         """
@@ -300,7 +300,7 @@ class TradeBackfiller:
         return [await self._fetch_back(coin, gap, newest, sequence)]
 
     async def _space(self, coin: str) -> None:
-        """Wait until a fetch for this coin is allowed: the first gap does not wait, gaps soon after share a fetch."""
+        """Wait until a fetch for this coin is allowed: a first gap does not wait, gaps soon after it share a fetch."""
         spacing = ASK_AGAIN if self.requests.plenty(self.clock.monotonic()) else SPACING
         await self.clock.sleep(max(0.0, self._fetched[coin] + spacing - self.clock.monotonic()))
         self._fetched[coin] = self.clock.monotonic()

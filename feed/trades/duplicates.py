@@ -42,7 +42,7 @@ class RecentIds:
     def after_first(self, trades: Sequence[TradeEvent]) -> Sequence[TradeEvent]:
         """The part of ``trades``, oldest first, after the first id that was added; all of them if it is not there.
 
-        The trades before it may be of the same millisecond, so their time does not tell that nobody wants them.
+        The trades before it may have the same millisecond, so their time alone does not show that they are unwanted.
         """
         if not self._whole or not self._order or self._gone:
             return trades

@@ -95,7 +95,7 @@ class OpenGap:
 
     @property
     def full(self) -> bool:
-        """Whether nothing is missing."""
+        """Whether none of the gap's trades is missing any more."""
         if self.gap.missing is None:
             return self.reached
         return not self.in_conflict and len(self.fill) + len(self.absent) + len(self.elsewhere) == self.gap.missing
@@ -166,9 +166,10 @@ class OpenGap:
         return number < int(self.held[0].trade_id) and self.gap.from_ts <= timestamp <= self.gap.to_ts
 
     def is_older_than(self, trade: TradeEvent, stamp: int, within: float) -> bool:
-        """Whether ``trade`` has an id in the gap but a newer time: then its id is wrong.
+        """Whether the id of ``trade`` lies in the gap but its time is newer than the gap: then the id is wrong.
 
-        ``stamp`` is that of the newest trade, Unix ms; ``within``: the seconds after the gap in which the trade is.
+        ``stamp``: the time of the newest trade, Unix ms. ``within``: seconds after the gap; a still newer trade is not
+        judged.
         """
         if not self.gap.from_ts <= self.gap.to_ts < trade.timestamp:
             return False

@@ -25,7 +25,7 @@ def content(trade: TradeEvent) -> Content:
 
 @dataclass(frozen=True, slots=True)
 class Leap:
-    """A trade with the id ``number`` where ``expected`` was the next one (None: any), and the gap that it opened.
+    """A trade with the id ``number`` where ``expected`` was the next id (None: any id), and the gap that it opened.
 
     ``before`` is the time (Unix ms) of the trade before it, None where there was none.
     """

@@ -79,8 +79,8 @@ class OpenGaps(list[OpenGap]):
     ) -> bool:
         """Put a trade from REST into the gap by ids to which it belongs; False if there is none.
 
-        A trade whose id is not a number can't be compared with the delivered ones. ``is_known``: whether it was
-        delivered with another id.
+        A trade whose id is not a number can't be compared with the delivered ones. ``is_known`` tells whether a trade
+        was delivered with another id.
         """
         if number is None or number < floor:
             return False

@@ -171,7 +171,7 @@ class TradeSequence:
         return fresh
 
     def unbroken(self) -> None:
-        """Note that the connection is older than the last trade of the venue that the feed left: nothing is missing."""
+        """Note that nothing is missing: the connection is older than the last trade of the venue that the feed left."""
         self._resumed = False
         if self.numbered and self.next_id is None:
             self.stamp = None
@@ -183,7 +183,7 @@ class TradeSequence:
         return MAX_MISSING if gap.from_id is None or self.next_id is None else self.next_id - gap.from_id
 
     def add(self, trades: Sequence[TradeEvent]) -> None:
-        """Take a page of trades from REST, oldest first, before the whole answer is there: it may come too late."""
+        """Take one page of trades from REST, oldest first, before the other pages: they may come too late."""
         for trade in self._recent.after_first(trades) if self._recent is not None else trades:
             number, doubts = number_of(trade), self._doubtful_ids
             floor = self._floor if self.numbered else 0
@@ -208,7 +208,7 @@ class TradeSequence:
         return self._settle_conflict(pages) or self._release()
 
     def give_up(self, *, fetched_only: bool = False) -> Outcome:
-        """Give up all gaps: the feed leaves this venue. ``fetched_only``: those that are fetched: it can't be asked."""
+        """Give up all gaps, or with ``fetched_only`` those that are fetched: because the venue can't answer."""
         self.open_gaps.give_up(fetched_only=fetched_only)
         return self._release()
 
@@ -261,9 +261,9 @@ class TradeSequence:
         return LATE if self._given_up.has_id(number) else DUPLICATE
 
     def _accept_outlier(self, trade: TradeEvent, number: int, now: float | None) -> Outcome:
-        """Deliver a trade whose id fits nowhere as it came, and continue the sequence without it.
+        """Deliver a trade with an id that fits nowhere, unchanged, and continue the sequence as if it had not come.
 
-        Only if the next trade continues from this id, the venue has restarted its ids.
+        If the next trade continues from this id, the venue has restarted its ids; otherwise the id was wrong.
         """
         doubts = self._doubted
         if doubts.after_outlier is not None and 0 <= number - doubts.after_outlier < REORDER_LIMIT:
@@ -395,7 +395,7 @@ class TradeSequence:
         if stamp is None or at >= stamp:
             return False
         if 0 < trade.received_at < (at + RESTART_MS) * 1_000_000 or self._stamp_doubt.is_wrong(stamp, trade, now):
-            return False  # the trade is of the present
+            return False  # the trade has just been made: it was not missing in an earlier gap
         return self._given_up.has_time(trade)
 
     def _append(self, trade: TradeEvent, gap: Gap | None, now: float | None, before: str = "") -> Outcome:

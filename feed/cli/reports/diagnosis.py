@@ -1,4 +1,4 @@
-"""Describes the machine for ``market-feed check``, and finds advice for what the venues answered."""
+"""Describes the machine for ``market-feed check``, and decides what to advise for what the venues answered."""
 
 from __future__ import annotations
 

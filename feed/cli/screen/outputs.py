@@ -1,4 +1,4 @@
-"""Three ways to show a feed: a live table, plain lines, JSON lines."""
+"""Three ways to show a feed, and how often each is updated: a live table, plain lines, JSON lines."""
 
 from __future__ import annotations
 

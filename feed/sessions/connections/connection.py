@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
 OVERLAP = 2.0  # seconds that a connection stays open beside its successor, which must subscribe to everything first
 OVERLAP_EACH = 0.01  # seconds more for each subscription: venues take them one request after another
-COMPLETE_WITHIN = 120.0  # seconds: snapshots of order books are fetched within a weight that all coins share
-COMPLETE_STEP = 0.25  # seconds between two checks of that
+COMPLETE_WITHIN = 120.0  # seconds to synchronize all books: the requests for their snapshots share one limit
+COMPLETE_STEP = 0.25  # seconds between two checks whether all books are synchronized
 ANEW = 10.0  # seconds until another successor is tried while the connection is still open
 EARLY = 600.0  # seconds before the venue's cut at which a connection is replaced
-GRACE = 0.1  # seconds within which connections end that are cut at the same time
+GRACE = 0.1  # connections that end within so many seconds were cut at the same time
 FEW = 20  # coins: if fewer are silent, they may all be quiet and the connection may work
 UNHEARD = 3  # times the allowed silence for coins without a trade yet, which may not be subscribed to yet
 REPLACED, ENDED = "its connection is replaced", "its connection is closed"
-UNHEARD_EACH = 0.1  # seconds more for each of its subscriptions
+UNHEARD_EACH = 0.1  # seconds more for each subscription of the connection
 
 
 class Carries(NamedTuple):
@@ -106,10 +106,10 @@ class Host(Protocol):
         """Whether the venue counts as failed if this connection cannot be kept; False for order books beside trades."""
 
     def fits(self, connection: CoinConnection, markets: Mapping[str, str]) -> bool:
-        """Whether a connection can carry these."""
+        """Whether a connection can carry these markets."""
 
     def extend(self, opened: OpenConnection, markets: Mapping[str, str]) -> None:
-        """Have a connection carry these coins too, or again."""
+        """Subscribe to these markets over an open connection too, or again."""
 
     def has_company(self, connection: CoinConnection, within: float) -> bool:
         """Whether another connection of the venue is open and had data ``within`` so many seconds."""
@@ -118,24 +118,24 @@ class Host(Protocol):
         """Whether another connection of the venue has data that is up to date."""
 
     def on_lag(self, connection: CoinConnection, finding: LagFinding) -> None:
-        """Its connection began to lag while others are up to date, or has stopped lagging."""
+        """Note that the connection began to lag while others are up to date, or has stopped lagging."""
 
     def on_flow(self, connection: CoinConnection) -> None:
-        """It delivers data, or its coins may all be quiet."""
+        """Note that the connection delivers data, or that all of its coins may be quiet."""
 
     def on_break(self, connection: CoinConnection, reason: str) -> None:
-        """It has ended and is dialled again, while the others stay open."""
+        """Note that the connection has ended and is dialled again, while the others stay open."""
 
     def on_retry(self, connection: CoinConnection, attempt: int, delay: float) -> None: ...
 
     def on_silence(self, connection: CoinConnection) -> None:
-        """The connection may have missed trades."""
+        """Note that the connection may have missed trades."""
 
     def on_missing(self, coins: Sequence[str], seconds: float, doubted: Sequence[str]) -> None:
-        """Its connection brings no trades of some coins though their tickers show trades; others may be affected."""
+        """Note that trades of ``coins`` do not come although tickers show them; ``doubted`` coins may lack trades."""
 
     def on_replaced(self, connection: CoinConnection, reason: str) -> None:
-        """The connection was silent, and another one with data has replaced it."""
+        """Note that the connection was silent, and that another one with data has replaced it."""
 
 
 @dataclass(eq=False, repr=False)
@@ -160,7 +160,7 @@ class CoinConnection:
         self.opened: OpenConnection | None = None
         self.successor: OpenConnection | None = None  # the connection that is to replace the open one
         self.broke = False  # reported as broken, and not yet as connected again
-        self.flowing = asyncio.Event()  # set when its first connection has brought data, or may not bring any soon
+        self.flowing = asyncio.Event()  # set when its first connection has delivered data, or may have no data soon
         self._backoff = backoff_of(self.settings.connection)
         self._connect_timeout = self.settings.connection.connect_timeout
         self._silence = silence
@@ -185,7 +185,7 @@ class CoinConnection:
 
     @property
     def is_lagging(self) -> bool:
-        """Whether its data is late while that of others is not."""
+        """Whether the connection's data is late while the data of other connections is not."""
         return self._lag_watch.since is not None
 
     def wake(self) -> None:
@@ -264,7 +264,7 @@ class CoinConnection:
         return opened.silent_for(now) >= silence and self.host.has_company(self, self._silence / 2)
 
     def _lags_too_long(self, opened: OpenConnection, now: float) -> bool:
-        """Whether its data has been late for long while that of others is not; reports when that begins and ends."""
+        """Whether its data has been late for long while other connections' is not; reports begin and end of that."""
         lag = opened.listener.lag.seconds
         if lag is not None and (self.host.is_outpaced(self) or self.is_lagging):
             finding = self._lag_watch.check(lag, now)
@@ -274,7 +274,7 @@ class CoinConnection:
         return since is not None and now - since >= self._lag_allowed.at(now) and self.host.is_outpaced(self)
 
     def _untraded(self, opened: OpenConnection, now: float) -> dict[str, float]:
-        """The coins whose trades the connection should bring and does not, and since when."""
+        """The coins whose trades do not come although the connection subscribed to them, and since when."""
         if TRADES.name not in opened.carries.channels:
             return {}
         beginning = UNHEARD_EACH * opened.subscriptions
@@ -328,7 +328,7 @@ class CoinConnection:
         self._silence_allowed.spend(now)
         self.host.on_silence(self)
         async with self._successor_of(old) as new:
-            was_quiet = old.silent_for(self._now()) < self._silence  # only its coins were, and the connection works
+            was_quiet = old.silent_for(self._now()) < self._silence  # single coins were, the connection works
         if was_quiet:
             self.host.hang_up(new, REPLACED)
             return
@@ -353,7 +353,7 @@ class CoinConnection:
                     self._backoff.note_data(at)
         self._hang_up(failure.reason)
         if opened is not None and isinstance(failure, Rejected) and not all(map(opened.brings, self.markets)):
-            return  # it ended at the moment at which more was to be asked for
+            return  # the connection ended just when more subscriptions were to be requested
         essential = self.host.is_essential(self)
         if essential:
             if isinstance(failure, Blocked) or not self.host.has_company(self, self._silence):

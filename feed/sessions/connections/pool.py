@@ -91,13 +91,13 @@ class ConnectionPool:
             opened.left.update(coins)
 
     def readmit(self, coins: Mapping[str, str]) -> None:
-        """These coins are listed again."""
+        """Note that these coins are listed again."""
         for opened in self.opened:
-            if not opened.left.isdisjoint(coins):  # the venue may have ended what it had subscribed to
+            if not opened.left.isdisjoint(coins):  # the venue may have ended the subscriptions to these coins
                 opened.outdated.set()
 
     def listener_of(self, coin: str) -> ListenerBase | None:
-        """What receives the coin's candles and trades."""
+        """The listener that receives the coin's candles and trades."""
         carrying = (each for each in self._connections if coin in each.markets and not each.asks.is_for_books)
         connection = next(carrying, None)
         return None if connection is None or connection.opened is None else connection.opened.listener
@@ -113,7 +113,7 @@ class ConnectionPool:
         return any(connection.is_lagging for connection in self._connections)
 
     def expect_data(self, is_awaited: bool) -> None:
-        """Say whether the next data of a trial may lead to a decision, so that it must wake the supervisor."""
+        """Set whether the next data of a trial may lead to a decision, so that this data must wake the supervisor."""
         self._is_awaited = is_awaited
         for opened in self.opened:
             opened.listener.is_awaited = is_awaited
@@ -137,7 +137,7 @@ class ConnectionPool:
             opened.listener.shows_life = opened in self.essential
 
     async def make_room(self, group: asyncio.TaskGroup) -> None:
-        """Before coins move to other connections, open those and wait until data flows there."""
+        """Open the connections to which coins are to move, and wait until data flows over them."""
         asks = self._asked()[0]
         connections = self._connections_like(asks)
         carried = {coin for connection in connections for coin in connection.markets}
@@ -209,7 +209,7 @@ class ConnectionPool:
         return [connection for connection in self._connections if connection.asks.is_for_books == asks.is_for_books]
 
     def _asked(self) -> list[Carries]:
-        """What each kind of connection must ask for now."""
+        """What each kind of connection must subscribe to now."""
         wanted = self.feed.wanted
         others = tuple(name for name in wanted.channels if name != BOOKS.name)
         asked = [Carries(others, tuple(wanted.timeframes))] if others else []
@@ -254,7 +254,7 @@ class ConnectionPool:
         return self.candles.begin(coins, asks.timeframes, closed, native=native, connection=number)
 
     def _builds_candles(self, asks: Carries) -> bool:
-        """Whether candles are built from the trades that a connection brings."""
+        """Whether candles are built from the trades of such a connection."""
         streams = self.venue.streams
         return {CANDLES.name, TRADES.name} <= set(asks.channels) and streams(TRADES.name) and not streams(CANDLES.name)
 
@@ -280,7 +280,7 @@ class ConnectionPool:
         self.feed.closings.add(_ended(opened.running, opened.stream.close()))
         known = self.feed.wanted.symbols
         carried = {symbol for other in self.opened if other is not opened for symbol in other.markets.values()}
-        carried |= set(self.markets.values())  # a market may go on as another coin
+        carried |= set(self.markets.values())  # a market may belong to another coin now
         self.candles.forget({symbol for coin, symbol in opened.markets.items() if coin not in known} - carried)
 
     def is_essential(self, connection: CoinConnection) -> bool:

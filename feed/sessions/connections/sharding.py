@@ -1,4 +1,4 @@
-"""Spreads coins over connections that may each carry a limited number of subscriptions. Pure."""
+"""Decides which coins share a connection, when each connection may carry a limited number of subscriptions. Pure."""
 
 from __future__ import annotations
 

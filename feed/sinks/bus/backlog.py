@@ -1,4 +1,4 @@
-"""Keeps what a collector received lately, and finds what must follow the bus's last events at a takeover. Pure."""
+"""Keeps what a collector received lately; decides what it publishes first when it takes over from another. Pure."""
 
 from __future__ import annotations
 

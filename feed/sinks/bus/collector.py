@@ -1,4 +1,4 @@
-"""Publishes one exchange on the bus: a feed on that exchange alone, a connection to the bus, and heartbeats."""
+"""Collects one exchange for the bus: runs a feed on it alone, keeps a connection to the bus, sends heartbeats."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class Collector:
                 await asyncio.sleep(INTRODUCTION)
         self._share_limits()
         client = self._client
-        if client is not None and self._publisher.is_vacant:  # otherwise the publisher misses nothing
+        if client is not None and self._publisher.is_vacant:  # otherwise another one publishes
             with contextlib.suppress(BusError):  # the bus keeps what other programs need to know
                 self.feed.resume_after(await self._publication.resume(client))
         try:
@@ -244,7 +244,7 @@ class Collector:
         self._neighbours = {name: at for name, at in self._neighbours.items() if now - at < GONE}
         self.feed.share_limits(len(self._neighbours.keys() | {self.name}))
 
-    # Requests to it
+    # Requests to this collector
 
     async def _on_asked(self, message: Msg) -> None:
         """Answer a reader's request for past candles, if this collector publishes the coin."""

@@ -1,4 +1,4 @@
-"""All exchanges of the settings at once, each with a collector of its own."""
+"""Collects all exchanges of the settings, or the named ones: each with a collector of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Takes the lease of a shard when it is due, publishes for as long as it is held, and hands over at the end."""
+"""Carries out what ``lease.py`` decides: takes and renews a shard's lease, publishes while it is held, hands over."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Publisher:
         self._lease_subject = subjects.lease(shard.name)
         self._term_subject = subjects.publisher(shard.name)
         self._term = 0  # the number of the message with which this collector began to publish
-        self._others: dict[str, tuple[float, Mapping[str, Any]]] = {}  # other shards -> when seen, what was said
+        self._others: dict[str, tuple[float, Mapping[str, Any]]] = {}  # other shards -> when seen, and the content
         self._told_markets: dict[str, Any] | None = None  # the markets in the register
         self._handing_over = False
         self._waits_for = ""  # the shard of another layout that was reported

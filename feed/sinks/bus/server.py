@@ -1,4 +1,4 @@
-"""A nats-server of our own: started with JetStream on loopback, its data in a folder, ended with the program."""
+"""A nats-server of our own, by default on port 4222: started with JetStream on loopback, ended with the program."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class BusServer:
             stdout=DEVNULL,
             stderr=PIPE,
             start_new_session=True,
-            pass_fds=() if sys.platform == "win32" else (lock.number,),  # it may live longer than this program
+            pass_fds=() if sys.platform == "win32" else (lock.number,),  # the server may outlive this program
             preexec_fn=_end_with_parent if sys.platform == "linux" else None,
         )
         self._reading = asyncio.create_task(self._read(), name="nats-server's log")

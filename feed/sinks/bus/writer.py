@@ -44,7 +44,7 @@ class BusWriter:
         self.published = 0
         self.lost = 0
         self.lost_subjects: set[str] = set()
-        """Of what was lost since the last look."""
+        """The subjects of the messages that were lost since the last look."""
         self._queue: deque[_Message] = deque()
         self._sent: dict[int, _Message] = {}  # by number, not answered yet
         self._number = 0
@@ -70,7 +70,7 @@ class BusWriter:
             self._wake.set()
 
     def rewind(self) -> set[str]:
-        """The connection has ended: send unanswered messages again. Returns the ids of all waiting messages."""
+        """After the connection's end: send unanswered messages again. Returns the ids of all waiting messages."""
         self._again()
         return {message.id for message in self._queue}
 
@@ -80,7 +80,7 @@ class BusWriter:
         self._wake.set()
 
     def clear(self) -> None:
-        """Another collector publishes: drop all waiting messages."""
+        """Drop all waiting messages: another collector publishes."""
         self._queue.clear()
         self._sent.clear()
         self._passed.clear()

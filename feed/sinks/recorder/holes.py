@@ -1,4 +1,4 @@
-"""Finds what a recording lacks, by the feed's status events: gaps that were not filled, and outages."""
+"""Decides which gaps, outages and dropped events are listed as holes of a recording, and when a gap is one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compacts a recording: merges small files into few large ones. Each row is in one file, even after a crash."""
+"""Merges a recording's small files into few large ones; decides how large. Each row is in one file at any moment."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def merge_recent(folder: Path, may_go_on: Callable[[], bool] = lambda: True) -> 
 
 
 def compact(folder: Path, before: str = "9999", may_go_on: Callable[[], bool] = lambda: True) -> int:
-    """Merge the files of each market's day into one, of the days before ``before`` (2026-11-28); how many are fewer.
+    """Merge each market's files of one day, for days before ``before`` (2026-11-28); returns how many files less.
 
     Raises OSError.
     """
@@ -83,7 +83,7 @@ def _by_market(channel: str, date: str, rows: pa.Table) -> Iterator[tuple[str, l
         return
     exchanges, coins = (rows.column(name).combine_chunks().dictionary_encode() for name in ("exchange", "coin"))
     markets = pc.add(pc.multiply(exchanges.indices, len(coins.dictionary)), coins.indices)
-    order = pc.sort_indices(markets)  # those of one market stay in their order
+    order = pc.sort_indices(markets)  # the rows of one market keep their order
     rows = rows.take(order)
     start = 0
     for count in pc.value_counts(markets.take(order)).field("counts").to_pylist():

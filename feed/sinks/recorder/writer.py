@@ -72,7 +72,7 @@ class Writer:
         self._rows = PendingRows()
         self._began = int(now() * 1000)
         self._taken = 0
-        self._counting = threading.Lock()  # an event is in the queue or among the taken ones
+        self._counting = threading.Lock()  # guards the move of events from the queue to the taken ones
         self.written = 0
         self.failure: str | None = None
         self._acks: deque[tuple[int, Future[None]]] = deque()
@@ -144,7 +144,7 @@ class Writer:
             wait = max(0.0, began + begins_after(self._plan.flush_seconds, slowest) - ended)
 
     def _gather_until(self, due: float) -> bool:
-        """Take what comes from the queue until ``due`` (monotonic seconds), or until it is stirred: True."""
+        """Take events from the queue until ``due`` (monotonic seconds); True if flush or close was called first."""
         while (left := due - time.monotonic()) > 0:
             if self._stirred.wait(min(left, GATHER)):
                 return True
@@ -325,9 +325,9 @@ def begins_after(flush_seconds: float, slowest: float) -> float:
 
 
 def _step_among(last: Sequence[Any], events: Sequence[Any], step: float) -> int:
-    """The place of the first of the events after the clock was set by ``step`` seconds: where the receipts jump so.
+    """The place of the first event after the clock was set by ``step`` seconds, found by that jump of the receipts.
 
-    ``last`` is the event before them.
+    ``last`` is the event before ``events``.
     """
     stamps = [(getattr(event, "received_at", 0), place) for place, event in enumerate((*last, *events), -len(last))]
     jumps = [((at - before) / 1e9, place) for (before, _), (at, place) in pairwise(each for each in stamps if each[0])]

@@ -11,7 +11,7 @@ from feed.sinks.server.messages import Selection
 
 KEPT = 8192  # events that a client may fall behind
 Key = tuple[str, str]
-"""The channel and the coin of an event, of a status event its name: what a newer one takes the place of."""
+"""An event's channel and coin (a status event's name): a newer event with the same key replaces it."""
 
 
 class EventLog:
