@@ -1,4 +1,4 @@
-"""How long a venue wants to be left alone, in the words of many venues."""
+"""How long a venue wants no requests, read from the texts of many venues."""
 
 from __future__ import annotations
 
@@ -70,11 +70,11 @@ NOW = 1_795_887_600.0
         (418, {}, "banned until 253402300799000", Wait(LONGEST, True)),
     ],
 )
-def test_a_ban_is_read_in_all_its_forms(status: int, headers: Mapping[str, str], text: str, wait: Wait) -> None:
+def test_a_ban_is_recognized_in_all_its_forms(status: int, headers: Mapping[str, str], text: str, wait: Wait) -> None:
     assert wait_told(status, headers, text, NOW) == wait
 
 
-def test_a_ban_counts_for_dials_too_and_a_limit_where_both_go_to_one_host(unused_tcp_port: int) -> None:
+def test_a_ban_also_stops_dials_and_a_rate_limit_does_if_rest_and_dials_share_a_host(unused_tcp_port: int) -> None:
     at = f"127.0.0.1:{unused_tcp_port}"
     for number, (rest, ws, wait, both) in enumerate(
         [

@@ -30,20 +30,20 @@ def joined(exchange: Any, nonce: int, cache: list[Any]) -> Any:
     return book
 
 
-def test_the_update_that_reaches_over_mexcs_snapshot_is_part_of_the_book() -> None:
-    """ccxt compares only the first version, and leaves that update out."""
+def test_an_update_that_overlaps_mexcs_snapshot_is_applied() -> None:
+    """ccxt compares only an update's first version, and leaves such an update out."""
     cache = [mexc(1, 3, "4.1"), mexc(4, 6, "4.2"), mexc(7, 9, "4.3")]
     exchange = instance("mexc")
     book = joined(exchange, 5, cache)
     assert [level[0] for level in book["bids"]] == [5.0, 4.3, 4.2]
     assert book["nonce"] == 9
-    exchange.handle_book_delta(book, mexc(7, 9, "4.4"))  # repeated
+    exchange.handle_book_delta(book, mexc(7, 9, "4.4"))  # a repeated update
     exchange.handle_book_delta(book, mexc(10, 12, "4.5"))
     assert [level[0] for level in book["bids"]] == [5.0, 4.5, 4.3, 4.2]
     assert book["nonce"] == 12
 
 
-def test_no_update_is_left_out_where_bitstamps_snapshot_is_of_another_time_than_all_of_them() -> None:
+def test_bitstamps_updates_are_applied_even_if_none_has_the_snapshots_time() -> None:
     """ccxt looks for an update with exactly the snapshot's time, and leaves all updates out if there is none."""
     cache = [bitstamp(100, "4.1"), bitstamp(200, "4.2"), bitstamp(300, "4.3")]
     book = joined(instance("bitstamp"), 150, cache)

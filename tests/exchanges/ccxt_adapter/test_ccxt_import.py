@@ -1,7 +1,7 @@
 """ccxt is imported without unused exchanges, but a program that uses ccxt beside the feed sees no difference.
 
-Each program runs in a process of its own, with the feed's import before it and after it, and once more with ccxt
-imported whole; what it prints must be the same.
+Each program runs in a process of its own: with the import of the feed before it, with that import after it, and with
+ccxt imported whole. It must print the same each time.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tests.exchanges.ccxt_adapter.ccxt_programs import (
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_program_that_imports_ccxt_after_the_feed_gets_the_whole_of_it(way: str) -> None:
+def test_a_program_that_imports_ccxt_after_the_feed_can_use_all_of_ccxt(way: str) -> None:
     code = f"{FEED}{textwrap.dedent(WAYS[way])}"
     if way == "imported anew":
         lazy, whole = both(code)
@@ -43,7 +43,7 @@ def test_a_program_that_imports_ccxt_after_the_feed_gets_the_whole_of_it(way: st
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_program_that_imports_ccxt_before_the_feed_keeps_it(way: str) -> None:
+def test_a_program_that_imports_ccxt_before_the_feed_keeps_its_ccxt(way: str) -> None:
     code = f"""
 import sys, types
 {textwrap.dedent(WAYS[way])}
@@ -63,19 +63,19 @@ def test_threads_may_import_ccxt_in_every_form_at_the_same_time(again: int) -> N
     assert ran(THREADS).stdout == "well\n"
 
 
-def test_every_exchange_is_the_same_either_way() -> None:
-    """This compares its class, its ``has`` and its description."""
+def test_every_exchange_is_the_same_as_with_the_whole_ccxt() -> None:
+    """The test compares each exchange's class, its ``has`` and its description."""
     lazy, whole = both(EVERY_EXCHANGE)
     assert len(lazy.splitlines()) > 70
     assert lazy.splitlines()[:-1] == whole.splitlines()[:-1]
 
 
-def test_the_feed_asks_for_nothing_that_imports_all_of_ccxt() -> None:
+def test_the_feed_never_imports_all_of_ccxt() -> None:
     """No class for synchronous programs is imported, for any venue."""
     assert both(EVERY_EXCHANGE)[0].splitlines()[-1] == "[]"
 
 
-def test_a_venue_imports_its_own_modules_alone() -> None:
+def test_a_venue_imports_only_its_own_modules() -> None:
     told = ran(f"{FEED}\nimport sys\nprint(*(name for name in sys.modules if name.startswith('ccxt.')))").stdout.split()
     exchanges = {name for name in told if name.count(".") == 2 and not name.startswith(("ccxt.base", "ccxt.static"))}
     assert exchanges == {
@@ -97,7 +97,7 @@ def test_making_an_instance_imports_neither_requests_nor_cryptography() -> None:
     assert whole.split() == [*lazy.split(), "requests", "urllib3", "cryptography"]
 
 
-def test_a_name_that_is_not_there_imports_the_rest_once() -> None:
+def test_an_unknown_name_imports_the_rest_of_ccxt_once() -> None:
     code = """
         import sys
         import ccxt
@@ -117,7 +117,7 @@ def test_ccxt_is_imported_whole_when_the_environment_says_so() -> None:
     assert (lazy, whole) == ("False False\n", "True True\n")
 
 
-def test_any_other_word_in_the_environment_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_other_value_of_the_environment_variable_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ccxt_import.VARIABLE, "hole")
     with pytest.raises(Rejected, match="MARKET_FEED_CCXT is 'hole': allowed is whole"):
         make_instance(profile_of("binance"), Access())

@@ -1,4 +1,4 @@
-"""If ccxt's files have another layout than today's, it is imported whole."""
+"""If ccxt's files have another layout than today's, ccxt is imported whole."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ def linked(source: Path, target: Path) -> None:
 
 
 def laid_out(folder: Path, change: dict[str, str]) -> Path:
-    """ccxt in ``folder``, with ``change`` (package -> text) at the end of the packages' ``__init__``."""
+    """Put ccxt into ``folder``, with the texts of ``change`` (package -> text) appended to the packages'
+    ``__init__``."""
     source = ccxt_folder()
     linked(source, folder / "ccxt")
     for package in ("async_support", "pro"):
@@ -61,7 +62,7 @@ LAYOUTS = (
 
 
 @pytest.mark.parametrize(("package", "text"), LAYOUTS)
-def test_a_layout_that_is_not_as_expected_is_imported_whole(package: str, text: str, tmp_path: Path) -> None:
+def test_with_an_unexpected_layout_ccxt_is_imported_whole(package: str, text: str, tmp_path: Path) -> None:
     laid_out(tmp_path, {package: text})
     name = f"ccxt.{package}".strip(".")
     code = f"""
@@ -86,7 +87,7 @@ def test_an_exchange_under_another_name_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.implementation.cache_tag is None, reason="this Python compiles nothing")
-def test_modules_without_source_are_enough(tmp_path: Path) -> None:
+def test_ccxt_is_imported_from_compiled_modules_without_source(tmp_path: Path) -> None:
     """Tools that pack programs may leave only compiled files."""
     source = ccxt_folder()
     for path in source.rglob("*.py"):

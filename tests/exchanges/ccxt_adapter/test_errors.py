@@ -1,4 +1,4 @@
-"""A refused request is shown in one form; a venue's own text is not changed."""
+"""Errors of refused requests are shown in one form; the venue's own text is not changed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from exchanges.ccxt_adapter.errors import translated
 
 
 @pytest.mark.parametrize("name", ["binance", "binance_testnet"])
-def test_ccxts_words_before_a_status_become_its_own_form(name: str) -> None:
+def test_a_status_after_the_exchanges_name_is_shown_as_http_status(name: str) -> None:
     assert translated(name, errors.ExchangeError("binance 418 too many requests")).reason == (
         "HTTP 418: too many requests"
     )

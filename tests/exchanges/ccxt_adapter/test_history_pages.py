@@ -1,4 +1,4 @@
-"""Past candles page by page, from answers like those of the venues."""
+"""Past candles are fetched page by page, from answers like those of real venues."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MINUTE = 60_000
 
 
 class Record:
-    """A venue's candles of the minutes 0 to ``last`` without ``missing``, at most ``most`` per answer."""
+    """A venue with candles of the minutes 0 to ``last``, except ``missing``; an answer has at most ``most`` candles."""
 
     def __init__(self, last: int, most: int, missing: Sequence[int] = (), *, stubborn: bool = False) -> None:
         self.rows = [[n * MINUTE, 1.0, 1.0, 1.0, 1.0, 1.0] for n in range(last + 1) if n not in missing]
@@ -24,7 +24,7 @@ class Record:
     async def page(self, since: int | None, limit: int) -> Sequence[Any]:
         self.asked += 1
         assert limit <= self.most
-        assert since is None or since >= 0  # venues refuse other values
+        assert since is None or since >= 0  # venues refuse negative values
         if since is None or self.stubborn:
             return self.rows[-limit:]
         return [row for row in self.rows if row[0] >= since][:limit]
@@ -41,13 +41,13 @@ async def test_only_as_many_pages_as_needed_are_fetched(limit: int, asked: int) 
 
 
 async def test_candles_that_the_venue_does_not_have_are_left_out() -> None:
-    """This includes minutes in which nothing was traded."""
+    """Such candles are, for example, those of minutes in which nothing was traded."""
     assert await Record(149, 100).newest(1000) == list(range(150))
     assert await Record(149, 100, missing=[120, 40]).newest(1000) == [n for n in range(150) if n not in (40, 120)]
     assert await Record(-1, 100).newest(10) == []
 
 
-async def test_a_venue_that_gives_only_its_newest_is_not_asked_for_ever() -> None:
+async def test_a_venue_that_always_answers_with_its_newest_candles_is_not_asked_for_ever() -> None:
     record = Record(999, 100, stubborn=True)
     assert await record.newest(1000) == list(range(900, 1000))
     assert record.asked == 2

@@ -1,4 +1,4 @@
-"""What is added to ccxt's own classes, without a socket."""
+"""What this project adds to ccxt's own classes, tested without a socket."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from exchanges.venues.find import profile_of
     ],
 )
 async def test_trades_of_one_millisecond_keep_the_venues_order(ids: list[Any], ordered: list[Any]) -> None:
-    """ccxt sorts them by their ids as text, where 10 comes before 9."""
+    """ccxt would sort these trades by their ids as text, in which 10 comes before 9."""
     exchange = make_instance(profile_of("hitbtc"), Access())
     rows = [{"t": 1_700_000_000_000, "i": name, "p": "1.5", "q": "2", "s": "buy"} for name in ids]
     earlier = {"t": 1_699_999_999_999, "i": 12_345, "p": "1.5", "q": "2", "s": "sell"}

@@ -1,4 +1,4 @@
-"""One venue over its real ccxt.pro class and REST: markets, tickers, trades, and errors that people understand."""
+"""One venue over its real ccxt.pro class and REST: markets, tickers, trades, and errors in plain words."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ async def venue(simulator: Simulator, simulated: Simulated) -> AsyncIterator[Ccx
 # --- markets ----------------------------------------------------------------------------------------------------------
 
 
-async def test_one_request_loads_the_markets_and_no_other_type(venue: CcxtVenue, simulated: Simulated) -> None:
-    """By default ccxt asks for futures, options and currencies too, each of them megabytes."""
+async def test_one_request_loads_the_spot_markets_and_no_other_type(venue: CcxtVenue, simulated: Simulated) -> None:
+    """By default ccxt requests futures, options and currencies too; each answer has megabytes."""
     await venue.load()
     await venue.load()
     paths = [path for _, path in simulated.rest_calls]
@@ -55,7 +55,7 @@ async def test_a_coin_is_found_with_the_first_quote_currency_that_the_venue_list
                 venue.market("SOL")
 
 
-async def test_an_override_names_the_only_market_that_is_taken(venue: CcxtVenue) -> None:
+async def test_only_the_market_that_an_override_names_is_used(venue: CcxtVenue) -> None:
     await venue.load()
     assert venue.market("BTC", "BTC/USDC") == "BTC/USDC"
     with pytest.raises(Rejected, match=r"does not list BTC \(looked for BTC/EUR\)"):
@@ -69,7 +69,7 @@ async def test_a_coin_that_is_not_listed_is_refused(venue: CcxtVenue) -> None:
     assert caught.value.exchange == venue.name
 
 
-async def test_a_market_that_is_not_traded_is_passed_over(venue: CcxtVenue) -> None:
+async def test_a_market_that_is_not_traded_is_not_used(venue: CcxtVenue) -> None:
     await venue.load()
     venue._api.markets["BTC/USDT"]["active"] = False
     assert venue.market("BTC") == "BTC/USDC"
@@ -79,7 +79,7 @@ async def test_a_market_that_is_not_traded_is_passed_over(venue: CcxtVenue) -> N
 
 
 async def test_a_renamed_coin_is_found_under_its_older_code() -> None:
-    """Its own code comes first, though, even with a later quote currency."""
+    """A market under the present code is preferred, even if it has a later quote currency."""
     async with (
         Simulator(venues=("bybit",), rate=0, coins=["MATIC", "FTM", "S/USDC"]) as simulator,
         opened("bybit", simulator) as venue,
@@ -99,7 +99,7 @@ async def test_a_renamed_coin_is_found_under_its_older_code() -> None:
     ("name", "market_type"), [("binance_us", "swap"), ("kraken", "swap"), ("krakenfutures", "spot")]
 )
 def test_a_market_type_that_a_venue_does_not_have_is_refused(name: str, market_type: str) -> None:
-    """The refusal is clear, and is not taken for an outage, which would be retried for ever."""
+    """The refusal is not reported as an outage, which would be retried for ever."""
     with pytest.raises(Rejected, match=f"{name}: has no {market_type} markets"):
         open_venue(name, Access(market_type=market_type))
 
@@ -114,10 +114,11 @@ async def test_swap_markets_are_settled_in_their_quote_currency() -> None:
     await venue.close()
 
 
-# --- figures and trades -----------------------------------------------------------------------------------------------
+# --- 24 h statistics and trades
+# -----------------------------------------------------------------------------------------------
 
 
-async def test_the_24_h_statistics_are_the_venues(venue: CcxtVenue, simulated: Simulated) -> None:
+async def test_the_24_h_statistics_equal_the_venues(venue: CcxtVenue, simulated: Simulated) -> None:
     await simulated.trade("BTC", count=3)
     await venue.load()
     asked_at = simulated.now()
@@ -146,10 +147,10 @@ DAY_WITHOUT_A_LAST_PRICE = {
 
 
 @pytest.mark.parametrize("last", [None, "0", ""])
-async def test_a_last_price_is_the_venues_and_never_computed(
+async def test_the_last_price_equals_the_venues_and_is_never_computed(
     venue: CcxtVenue, simulated: Simulated, last: str | None
 ) -> None:
-    """ccxt computes one from the day's opening price and change, with only as many digits as the change has."""
+    """ccxt would compute it from the day's opening price and change, with only as many digits as the change has."""
     await venue.load()
     day: Any = copy.deepcopy(DAY_WITHOUT_A_LAST_PRICE[simulated.name])
     row = day["result"]["list"][0] if simulated.name == "bybit" else day[0]
@@ -166,7 +167,9 @@ async def test_a_last_price_is_the_venues_and_never_computed(
         assert [ticker.last for ticker in await venue.fetch_tickers({"BTC": "BTC/USDT"})] == [60601.5]
 
 
-async def test_recent_trades_have_the_streams_own_ids(venue: CcxtVenue, simulated: Simulated) -> None:
+async def test_recent_trades_over_rest_have_the_same_ids_as_in_the_stream(
+    venue: CcxtVenue, simulated: Simulated
+) -> None:
     """Binance's aggregate trades, ccxt's default, have other ids, which could not close a gap."""
     made = await simulated.trade("BTC", count=50)
     await venue.load()
@@ -176,7 +179,7 @@ async def test_recent_trades_have_the_streams_own_ids(venue: CcxtVenue, simulate
     ] == [(t.id, t.price, t.quantity, t.buyer_maker, t.timestamp, "BTC", venue.name) for t in made]
 
 
-async def test_trades_can_be_fetched_from_an_id_on() -> None:
+async def test_trades_can_be_fetched_beginning_with_an_id() -> None:
     async with Simulator(venues=("binance",), rate=0) as simulator, opened("binance", simulator) as venue:
         made = [trade.id for trade in await simulator["binance"].trade("BTC", count=2500)]
         await venue.load()
@@ -185,7 +188,7 @@ async def test_trades_can_be_fetched_from_an_id_on() -> None:
             assert [int(trade.trade_id) for trade in trades] == made[first : first + 1000]
 
 
-async def test_streamed_and_fetched_trades_are_the_same(venue: CcxtVenue, simulated: Simulated) -> None:
+async def test_streamed_and_fetched_trades_are_equal(venue: CcxtVenue, simulated: Simulated) -> None:
     async with streaming(venue, ["BTC"]) as running:
         await running.until(lambda: [len(each.subscriptions) for each in simulated.connections] == [1])
         await simulated.trade("BTC", count=20)
@@ -214,7 +217,7 @@ async def trades(venue: CcxtVenue) -> list[TradeEvent]:
 
 
 async def failure(call: Call, venue: CcxtVenue) -> VenueError:
-    """The error of a call: one of our errors, with the venue's name and one readable line."""
+    """The error of a call; asserts that it is one of our errors, with the venue's name and one readable line."""
     with pytest.raises(VenueError) as caught:
         await call(venue)
     error = caught.value
@@ -248,7 +251,7 @@ async def test_an_answer_with_retry_after_says_when_to_ask_again(status: int) ->
 
 
 async def test_no_request_is_sent_before_the_end_of_retry_after() -> None:
-    """This holds after any request: the limit is per address, and more requests would lead to a ban."""
+    """This holds for any kind of request: the limit is per IP address, and more requests would lead to a ban."""
     asked = []
 
     async def refuse(request: web.Request) -> web.Response:
@@ -279,7 +282,9 @@ async def test_an_implausible_retry_after_is_ignored(text: str, seconds: float |
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
-async def test_a_venue_that_is_down_is_tried_again(venue: CcxtVenue, simulated: Simulated, status: int) -> None:
+async def test_an_answer_that_the_venue_is_down_is_an_outage(
+    venue: CcxtVenue, simulated: Simulated, status: int
+) -> None:
     with simulated.rest_down(status):
         error = await failure(load, venue)
     assert isinstance(error, Disconnected)
@@ -300,7 +305,7 @@ async def test_a_host_that_does_not_resolve_is_an_outage() -> None:
         error = await failure(load, venue)
         assert isinstance(error, Disconnected)
         assert "nowhere.invalid" in error.reason
-        assert "ssl" not in error.reason  # aiohttp's text contains it even for plain http
+        assert "ssl" not in error.reason  # aiohttp's text contains "ssl" even for plain http
 
 
 async def test_an_answer_that_does_not_come_is_given_up_in_time(simulator: Simulator, simulated: Simulated) -> None:
@@ -352,7 +357,7 @@ PAGES = [
 @pytest.mark.parametrize("status", [403, 404, 502])
 @pytest.mark.parametrize("page", PAGES)
 async def test_a_web_page_is_left_out_of_the_reason(page: str, status: int) -> None:
-    """Gateways and content networks answer with pages; one line only has room for the place and the status."""
+    """Gateways and content networks answer with pages; the reason, one line, only has the address and the status."""
 
     async def answer(request: web.Request) -> web.Response:
         return web.Response(status=status, text=page)
@@ -366,7 +371,7 @@ async def test_a_web_page_is_left_out_of_the_reason(page: str, status: int) -> N
 
 @pytest.mark.parametrize("status", [200, 404, 503])
 @pytest.mark.parametrize("name", VENUES)
-async def test_an_answer_that_makes_no_sense_is_one_of_our_errors(name: str, status: int) -> None:
+async def test_a_meaningless_answer_raises_one_of_our_errors(name: str, status: int) -> None:
     """This holds for markets, tickers and trades, any content and any status."""
     body = ""
 
@@ -384,7 +389,7 @@ async def test_an_answer_that_makes_no_sense_is_one_of_our_errors(name: str, sta
 
 @pytest.mark.parametrize("call", [figures, trades])
 async def test_invalid_tickers_and_trades_are_dropped_or_raise_our_errors(venue: CcxtVenue, call: Call) -> None:
-    """The same holds for anything else in their place."""
+    """The same holds for any other value in place of a ticker or trade."""
     await venue.load()
     body = ""
 
@@ -404,7 +409,7 @@ async def test_invalid_tickers_and_trades_are_dropped_or_raise_our_errors(venue:
 
 async def test_requests_that_fill_gaps_do_not_wait_for_other_requests(venue: CcxtVenue) -> None:
     await venue.load()
-    venue._api.throttler.config.update(tokens=-1e9)  # other requests have used the rate limit for a long time
+    venue._api.throttler.config.update(tokens=-1e9)  # as if other requests had used up the rate limit for a long time
     waiting = asyncio.create_task(venue.fetch_history("BTC", "BTC/USDT", "1m", 5))
     async with asyncio.timeout(10):
         await venue.fetch_trades("BTC", "BTC/USDT")
@@ -416,7 +421,7 @@ async def test_requests_that_fill_gaps_do_not_wait_for_other_requests(venue: Ccx
 
 
 async def test_an_error_has_the_status_of_its_own_request(venue: CcxtVenue) -> None:
-    """One request is not answered in time, while another one is rejected."""
+    """One request gets no answer in time, while another one is rejected."""
     await venue.load()
     asked, told = asyncio.Event(), asyncio.Event()
 
@@ -440,8 +445,8 @@ async def test_an_error_has_the_status_of_its_own_request(venue: CcxtVenue) -> N
         assert raised.value.status == 0  # type: ignore[attr-defined] # pytest only knows the base class
 
 
-async def test_an_instance_that_is_being_closed_is_closed_although_its_owner_is_cancelled() -> None:
-    """A half closed instance would leave its session open. This holds even for two cancellations."""
+async def test_closing_an_instance_goes_on_to_its_end_even_if_the_owner_is_cancelled() -> None:
+    """A half closed instance would leave its session open. The test cancels the owner twice."""
     begun, may_end, closed = asyncio.Event(), asyncio.Event(), []
 
     async def close() -> None:

@@ -1,4 +1,4 @@
-"""Rows that are made of their bytes when they are asked for: read as the dict that they stand for."""
+"""Lazy rows: each row is decoded from its bytes when it is read, and the rows behave like the dict that was stored."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def made(lazy: Lazy[str, Any]) -> list[str]:
     return list(dict.keys(lazy))
 
 
-def test_a_row_is_made_once_when_it_is_asked_for(lazy: Lazy[str, dict[str, Any]]) -> None:
+def test_a_row_is_decoded_once_when_it_is_read(lazy: Lazy[str, dict[str, Any]]) -> None:
     assert "A" in lazy
     assert "C" not in lazy
     assert (len(lazy), bool(lazy), list(lazy), sorted(lazy.keys())) == (2, True, ["B", "A"], ["A", "B"])
@@ -56,28 +56,28 @@ def test_lazy_rows_are_read_like_a_dict(lazy: Lazy[str, dict[str, Any]]) -> None
     assert lazy != {**ROWS, "C": {}}
 
 
-def test_lazy_rows_are_compared_by_their_bytes(lazy: Lazy[str, dict[str, Any]]) -> None:
+def test_lazy_rows_are_compared_without_decoding_them(lazy: Lazy[str, dict[str, Any]]) -> None:
     same, other = packed(ROWS), packed({**ROWS, "A": {}})
     assert lazy == same
     assert lazy != other
     assert made(lazy) == []
 
 
-def test_rows_in_other_blocks_are_the_same_rows() -> None:
+def test_rows_are_equal_whatever_blocks_they_are_stored_in() -> None:
     rows = {str(number): {"n": number} for number in range(3 * TOGETHER)}
     turned = dict(reversed(rows.items()))
     assert packed(rows) == packed(turned) == rows
     assert packed(rows) != packed({**turned, "1": {"n": 0}})
 
 
-def test_of_several_blocks_with_a_key_the_last_one_counts() -> None:
+def test_if_several_blocks_have_a_key_the_last_one_counts() -> None:
     lazy = LazyRows([*blocks_of({"A": {"n": 1}, "B": {"n": 2}}), *blocks_of({"A": {"n": 3}})])
     assert lazy == {"A": {"n": 3}, "B": {"n": 2}}
     assert {key: row.n for key, row in read(lazy, Row)} == {"A": 3, "B": 2}
     assert len(lazy) == 2
 
 
-def test_the_source_is_asked_for_when_the_dict_is_read_first() -> None:
+def test_the_source_is_called_once_when_the_dict_is_first_read() -> None:
     asked = []
 
     def source() -> dict[str, int]:
@@ -108,14 +108,14 @@ def test_lazy_rows_are_read_only(lazy: Lazy[str, dict[str, Any]]) -> None:
 
 
 @pytest.mark.parametrize("odd", [(1,), {1}, object(), float("nan"), 2**70])
-def test_rows_that_would_not_come_back_the_same_stay_as_they_are(odd: object) -> None:
+def test_rows_that_would_be_decoded_differently_are_not_packed(odd: object) -> None:
     rows = {**ROWS, "C": {"odd": odd}}
     kept = packed(rows)
     assert not isinstance(kept, Lazy)
     assert kept["C"]["odd"] is odd
 
 
-def test_some_fields_can_be_read_without_making_the_rows(lazy: Lazy[str, dict[str, Any]]) -> None:
+def test_some_fields_can_be_read_without_decoding_the_rows(lazy: Lazy[str, dict[str, Any]]) -> None:
     assert {key: row.n for key, row in read(lazy, Row)} == {"B": 1, "A": 2.5}
     assert made(lazy) == []
     assert {key: row.n for key, row in read(ROWS, Row)} == {"B": 1, "A": 2.5}

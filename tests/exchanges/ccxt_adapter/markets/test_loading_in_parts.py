@@ -1,4 +1,4 @@
-"""A long list of markets that is parsed part by part is the same as one that is parsed whole."""
+"""A long list of markets gives the same result whether it is parsed part by part or as a whole."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def table(at: float, currencies: dict[str, Any], **ids: list[str]) -> MarketTabl
     return MarketTable(at, packed(rows), dict(ids.items()), packed(currencies), {"noted": at})
 
 
-def test_a_currency_has_the_finest_precision_of_its_rows_as_in_ccxt() -> None:
+def test_a_currency_has_the_finest_precision_of_its_markets_as_in_ccxt() -> None:
     first = table(1.0, {"B": {"precision": 0.1}, "A": {"precision": None}, "C": {"precision": 0.1}}, X=["x"], Y=["y"])
     second = table(2.0, {"A": {"precision": 0.1}, "B": {"precision": 0.01}, "C": {"precision": 1.0}}, Y=["z"])
     found = joined([first, second], operator.lt)
@@ -37,8 +37,8 @@ def test_a_currency_has_the_finest_precision_of_its_rows_as_in_ccxt() -> None:
 
 
 @pytest.mark.parametrize("name", VENUES)
-async def test_rows_that_cannot_be_packed_are_loaded_as_they_are(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No venue sends any now."""
+async def test_rows_that_cannot_be_packed_are_loaded_unpacked(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No venue sends such rows at present."""
     monkeypatch.setattr("exchanges.ccxt_adapter.markets.table.packed", dict)
     async with Simulator(venues=(name,), rate=0, markets=COUNT) as simulator, opened(name, simulator) as venue:
         await venue.load()
@@ -66,7 +66,7 @@ async def test_a_bad_row_of_any_part_affects_no_other_row(name: str, place: int)
 
 
 @pytest.mark.parametrize("name", VENUES)
-async def test_a_venue_that_does_not_answer_is_asked_no_second_time(name: str) -> None:
+async def test_a_venue_that_does_not_answer_is_not_asked_a_second_time(name: str) -> None:
     asked = 0
 
     async def refused(request: web.Request) -> web.Response:

@@ -1,4 +1,4 @@
-"""Markets from a list on disk: when it is used, when the venue is asked, and that it equals the venue's answer."""
+"""Markets from a list on disk: when the list is used, when the venue is asked, and that both give the same."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def cache_of(venue: CcxtVenue) -> MarketCache:
 
 
 def row_count(rows: dict[str, Any]) -> int:
-    """How many of the lazy rows have been made."""
+    """How many of the lazy rows have been decoded."""
     assert isinstance(rows, Lazy)
     return len(dict.keys(rows))
 
@@ -91,7 +91,7 @@ async def rewritten(simulator: Simulator, without: str = "", age: float = 0.0, *
 
 
 @pytest.mark.parametrize("venue_name", ["binance", "bybit"])
-async def test_a_second_start_asks_nothing_and_streams(simulator: Simulator, venue_name: str) -> None:
+async def test_a_second_start_streams_without_a_request_for_markets(simulator: Simulator, venue_name: str) -> None:
     await loaded_once(simulator)
     before = asked(simulator)
     async with kept(simulator) as venue, streaming(venue, ["BTC"]) as running:
@@ -109,8 +109,9 @@ def by_id(exchange: Any) -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("venue_name", ["binance", "bybit"])
 @pytest.mark.parametrize("count", [40, 2 * ROWS + 50])
-async def test_a_list_from_disk_is_what_ccxt_makes_of_the_venues_answer(venue_name: str, count: int) -> None:
-    """Except for ``info``, the answer itself, which nobody reads. This holds even if the list was parsed in parts."""
+async def test_a_list_from_disk_equals_what_ccxt_makes_of_the_venues_answer(venue_name: str, count: int) -> None:
+    """Only ``info``, the venue's raw row, may differ; nobody reads it. This holds even if the list was parsed in
+    parts."""
     async with Simulator(venues=(venue_name,), rate=0, markets=count) as simulator:
         await loaded_once(simulator)
         await same_as_ccxts(simulator, venue_name)
@@ -137,10 +138,10 @@ async def same_as_ccxts(simulator: Simulator, venue_name: str) -> None:
 
 @pytest.mark.parametrize("again", [False, True])
 @pytest.mark.parametrize("venue_name", ["binance", "bybit"])
-async def test_only_the_rows_of_coins_that_are_carried_are_made(
+async def test_only_the_rows_of_subscribed_coins_are_decoded(
     simulator: Simulator, venue_name: str, again: bool
 ) -> None:
-    """The list may be fetched, kept, found on disk or renewed: only some of thousands of markets are needed."""
+    """This holds for a list that is fetched, kept, found on disk or renewed: few of thousands of markets are needed."""
     if again:
         await loaded_once(simulator)
     async with kept(simulator) as venue, streaming(venue, ["BTC"]) as running:
@@ -159,7 +160,7 @@ async def test_only_the_rows_of_coins_that_are_carried_are_made(
         assert row_count(venue._api.markets) == 1
 
 
-async def test_a_coin_that_the_list_lacks_is_looked_for_at_the_venue(simulator: Simulator) -> None:
+async def test_for_a_coin_missing_in_the_list_the_venue_is_asked(simulator: Simulator) -> None:
     """The coin may be newer than the list. If the venue does not list it either, it is refused after one request."""
     await rewritten(simulator, without="ETH/USDT")
     before = asked(simulator)
@@ -172,12 +173,12 @@ async def test_a_coin_that_the_list_lacks_is_looked_for_at_the_venue(simulator: 
             venue.market("NOPE")
         await venue.load({"NOPE": None})
         assert asked(simulator) == before + 1
-    async with kept(simulator) as venue:  # and the list with the coin is kept
+    async with kept(simulator) as venue:  # the list with the coin was written to disk
         await venue.load({"ETH": None})
         assert asked(simulator) == before + 1
 
 
-async def test_an_override_that_the_list_lacks_is_looked_for_too(simulator: Simulator) -> None:
+async def test_for_an_override_missing_in_the_list_the_venue_is_asked_too(simulator: Simulator) -> None:
     await rewritten(simulator, without="ETH/USDT")
     async with kept(simulator) as venue:
         await venue.load({"ETH": "ETH/USDT"})
@@ -185,7 +186,7 @@ async def test_an_override_that_the_list_lacks_is_looked_for_too(simulator: Simu
 
 
 async def test_a_missing_coin_is_not_refused_while_the_venue_does_not_answer(simulator: Simulator) -> None:
-    """It is an outage, now and at the next attempt: the old list does not count as fresh."""
+    """The failure is an outage, now and at the next attempt: the old list does not count as fresh."""
     await rewritten(simulator, without="ETH/USDT")
     (made,) = simulator.venues.values()
     async with kept(simulator) as venue:
@@ -197,7 +198,7 @@ async def test_a_missing_coin_is_not_refused_while_the_venue_does_not_answer(sim
         assert venue.market("ETH") == "ETH/USDT"
 
 
-async def test_a_list_that_grows_old_is_renewed_and_tells_what_changed(simulator: Simulator) -> None:
+async def test_an_old_list_is_renewed_and_the_changes_are_reported(simulator: Simulator) -> None:
     await rewritten(simulator, age=AGED + 60, id="OLDID")
     async with kept(simulator) as venue:
         await venue.load()
@@ -238,7 +239,7 @@ async def test_nothing_is_kept_on_disk_if_turned_off_or_on_loopback(
     assert os.listdir(folder) == []
 
 
-async def test_options_that_change_the_list_have_a_file_of_their_own(simulator: Simulator, folder: Path) -> None:
+async def test_with_options_that_change_the_list_another_file_is_used(simulator: Simulator, folder: Path) -> None:
     await loaded_once(simulator)
     async with kept(simulator, fetchMarkets={"types": ["spot", "linear"]}) as venue:
         assert cache_of(venue).read() is None

@@ -14,7 +14,7 @@ def table(**options: Any) -> MarketTable:
     return MarketTable(1.5, rows, {"BTCUSDT": ["BTC/USDT"]}, packed({"BTC": {"id": "BTC"}}), options)
 
 
-def test_a_table_of_lazy_rows_is_moved_to_memory_of_its_own() -> None:
+def test_a_table_of_lazy_rows_is_copied_and_shares_no_memory_with_its_source() -> None:
     before = table(names={"a": 1})
     after = compacted(before)
     assert after == before
@@ -22,7 +22,7 @@ def test_a_table_of_lazy_rows_is_moved_to_memory_of_its_own() -> None:
     assert after.ids["BTCUSDT"][0] is not before.ids["BTCUSDT"][0]
 
 
-def test_a_table_that_would_not_come_back_the_same_stays_as_it_is() -> None:
+def test_a_table_that_would_be_read_back_differently_is_not_converted() -> None:
     for options in ({"pair": (1, 2)}, {"made": object()}):
         before = table(**options)
         assert compacted(before) is before

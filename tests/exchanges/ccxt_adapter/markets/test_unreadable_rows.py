@@ -69,10 +69,10 @@ async def test_one_bad_row_affects_no_other_row(name: str, what: str) -> None:
 @pytest.mark.parametrize("what", BAD)
 @pytest.mark.parametrize("count", [1, 2, 3])
 @pytest.mark.parametrize("name", VENUES)
-async def test_a_bad_row_is_found_in_a_list_that_is_shorter_than_its_container(
+async def test_a_bad_row_is_found_in_a_list_with_fewer_rows_than_the_answer_has_fields(
     name: str, count: int, what: str
 ) -> None:
-    """The rows are not mistaken for the fields of the answer, or for the list of a row's filters."""
+    """The list of rows is not confused with the fields of the answer, or with the list of a row's filters."""
 
     def spoil(rows: list[Any]) -> None:
         first = [row for row in rows if str(row["symbol"]) in ("BTCUSDT", "ETHUSDT", "SOLUSDT")][:count]
@@ -120,8 +120,8 @@ def quoting(row: str, rows: list[Any]) -> None:
     rows.insert(3, row)
 
 
-async def test_the_log_shows_no_secret_of_the_settings_that_a_bad_row_quotes() -> None:
-    """Neither a whole one nor, where the row is shortened, its first half."""
+async def test_if_a_bad_row_quotes_a_secret_of_the_settings_the_log_does_not_show_it() -> None:
+    """The log shows no part of the secret, even if the row is shortened in the middle of it."""
     key = "AKIA0123456789ABCDEFGHIJ"
     lines: list[str] = []
     sink = logger.add(lambda line: lines.append(str(line)), level=0)

@@ -1,4 +1,4 @@
-"""Work beside the loop: its result, its errors, its end, and JSON parsed in turns."""
+"""Work in a thread beside the event loop: its result, errors and end; and JSON that is parsed piece by piece."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def test_an_error_in_the_thread_is_raised_unchanged() -> None:
         await run_aside(work)
 
 
-async def test_cancelling_ends_the_work_too() -> None:
+async def test_cancelling_the_wait_ends_the_work_too() -> None:
     begun, ended = threading.Event(), threading.Event()
 
     async def work() -> None:
@@ -54,7 +54,7 @@ async def test_cancelling_ends_the_work_too() -> None:
     assert ended.is_set()
 
 
-async def test_two_cancellations_leave_no_error_that_nobody_has_seen() -> None:
+async def test_two_cancellations_leave_no_unretrieved_error() -> None:
     """asyncio.run() cancels every task at its end, and a task that is cancelled cancels what it waits for."""
     begun, told = threading.Event(), list[str]()
 
@@ -71,13 +71,13 @@ async def test_two_cancellations_leave_no_error_that_nobody_has_seen() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await loop.shutdown_default_executor()  # the work has ended
+    await loop.shutdown_default_executor()  # waits until the work has ended
     await asyncio.sleep(0)
     gc.collect()
     assert told == []
 
 
-async def test_work_that_is_cancelled_at_once_never_begins_or_ends() -> None:
+async def test_work_that_is_cancelled_at_once_does_not_begin_or_is_ended() -> None:
     async def work() -> None:
         await asyncio.Event().wait()
 
@@ -97,8 +97,8 @@ values = st.recursive(
 
 @drawing(40)
 @given(values)
-def test_json_parsed_in_turns_is_what_was_written(value: object) -> None:
-    """This holds even if it is longer than one piece, at any depth."""
+def test_json_parsed_piece_by_piece_equals_what_was_written(value: object) -> None:
+    """This holds even for values longer than one piece, at any depth."""
     rows = [{"row": value, "n": n} for n in range(3)]
     long = {"head": value, "rows": rows, "padding": ["x" * 1000] * (PIECE // 1000 + 1), "text": "[" * PIECE}
     assert parse_in_turns(msgspec.json.encode(value).decode()) == value
@@ -118,7 +118,7 @@ def _rows() -> tuple[list[Any], list[Any]]:
     return found, plain
 
 
-def test_rows_that_are_parsed_when_read_are_a_list_like_any_other() -> None:
+def test_a_list_whose_rows_are_parsed_when_read_behaves_like_any_list() -> None:
     rows, plain = _rows()
     assert rows == plain
     assert (len(rows), rows[0], rows[-1], rows[2:4]) == (5000, plain[0], plain[-1], plain[2:4])

@@ -51,9 +51,10 @@ async def spoken_of(
     contract_size: float | None = None,
     coin: str = "",
 ) -> AsyncIterator[Spoken]:
-    """The stream of the ``wanted`` markets, or of all; ``ids``: symbol -> the venue's id, for the listed markets.
+    """The stream of the ``wanted`` markets, or of all; ``ids``: symbol -> the venue's id, for each listed market.
 
-    With a ``contract_size`` they are perpetual swaps. ``coin``: the coin under which they are wanted, "" for their own.
+    With a ``contract_size`` the markets are perpetual swaps. ``coin``: the coin for which they are subscribed, "" for
+    each market's own coin.
     """
     venue = open_venue(name, Access(market_type="swap" if contract_size else "spot"))
     venue._api.set_markets([_market(venue, symbol, market_id, contract_size) for symbol, market_id in ids.items()])

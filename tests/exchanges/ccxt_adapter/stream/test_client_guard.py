@@ -25,7 +25,7 @@ def text(data: Any) -> WSMessage:
 
 
 class Armed:
-    """A real ccxt client that never dials, armed; ``handler`` is the venue's dispatcher."""
+    """A real ccxt client that never dials, with the guard; ``handler`` is the function that gets the venue's frames."""
 
     def __init__(self, handler: Handler, timeout: float = 10.0) -> None:
         self.trades: list[Any] = []
@@ -48,7 +48,7 @@ class Armed:
 
 
 def rows_into(armed: Callable[[], Armed]) -> Handler:
-    """A dispatcher like ccxt's: it parses and appends row by row, and raises at the first row that it can't read."""
+    """A handler like ccxt's: it parses and appends row by row, and raises at the first row that it can't read."""
 
     def handle(client: Any, frame: Any) -> None:
         store = armed().stores["BTC/USDT"]
@@ -108,7 +108,7 @@ async def test_several_bad_rows_are_reported_one_by_one(armed: Armed) -> None:
     assert len(armed.bad) == 3
 
 
-async def test_rows_of_the_next_frame_are_not_taken_for_those_of_the_last(armed: Armed) -> None:
+async def test_rows_of_the_next_frame_are_not_confused_with_rows_of_the_last_one(armed: Armed) -> None:
     armed.receive({"data": [row(1), row(2), row(3)]}, {"data": [row(4), None, row(5)]})
     assert ids(armed) == [1, 2, 3, 4, 5]
 
@@ -135,7 +135,7 @@ async def test_each_frame_has_the_time_at_which_it_was_read(armed: Armed) -> Non
     assert armed.reading.frame == {"data": [row(2)]}
 
 
-async def test_each_frame_is_passed_on_after_it_was_handled(armed: Armed) -> None:
+async def test_each_frame_is_passed_on_after_ccxt_has_handled_it(armed: Armed) -> None:
     """The frame may announce that the venue cuts the connection, or have rows that wait for the frame's end."""
     frames = [{"data": [row(1)]}, {"data": [], "e": "serverShutdown"}, {"data": [None]}]
     armed.receive(*frames)
@@ -143,7 +143,7 @@ async def test_each_frame_is_passed_on_after_it_was_handled(armed: Armed) -> Non
     assert len(armed.bad) == 1
 
 
-async def test_delivered_rows_wake_no_future_but_answers_do(armed: Armed) -> None:
+async def test_delivered_rows_resolve_no_future_but_answers_do(armed: Armed) -> None:
     trades = armed.client.future("trades")
     armed.receive({"data": [row(1)]})
     assert not trades.done()
@@ -153,7 +153,7 @@ async def test_delivered_rows_wake_no_future_but_answers_do(armed: Armed) -> Non
 
 @pytest.mark.parametrize(("seconds", "ms"), [(10.0, 10_000), (0.2, 1000), (1.5, 2000)])
 async def test_ccxt_gets_whole_seconds_for_the_dial(seconds: float, ms: int) -> None:
-    """A time below one second would otherwise be cut to zero."""
+    """ccxt would otherwise cut a time below one second to zero."""
     assert Armed(lambda client, frame: None, timeout=seconds).client.connectionTimeout == ms
 
 
@@ -176,7 +176,8 @@ class Reader:
 
 @pytest.mark.parametrize("count", [1, 2, 5])
 async def test_waiting_messages_are_read_in_order_and_counted(armed: Armed, count: int) -> None:
-    """aiohttp stops reading if its count of waiting bytes never falls, so sizes are counted as in ccxt's loop."""
+    """aiohttp stops reading if its count of waiting bytes never falls, so the guard must count sizes as ccxt's loop
+    does."""
     read = []
     own = Client("wss://venue.example", lambda client, frame: None, *[lambda *args: None] * 3)
     for client in (armed.client, own):
@@ -192,7 +193,7 @@ async def test_waiting_messages_are_read_in_order_and_counted(armed: Armed, coun
 
 
 async def test_a_frame_that_the_fast_decoder_takes_never_reaches_ccxt() -> None:
-    """A frame that it does not take reaches ccxt unchanged."""
+    """A frame that the decoder does not take reaches ccxt unchanged."""
     frames: list[Any] = []
     taken: list[str] = []
     told: list[Any] = []

@@ -1,4 +1,5 @@
-"""One connection over the real ccxt.pro classes and loopback sockets: complete data, kept limits, clear errors."""
+"""One connection over the real ccxt.pro classes and loopback sockets: its data is complete, the venue's limits are
+kept, and errors are clear."""
 
 from __future__ import annotations
 
@@ -37,7 +38,7 @@ async def test_twenty_coins_and_all_channels_share_one_connection(venue: CcxtVen
 
 
 @pytest.mark.parametrize("name", VENUES)
-async def test_a_hundred_coins_and_more_share_one_connection(name: str) -> None:
+async def test_more_than_a_hundred_coins_share_one_connection(name: str) -> None:
     """The requests follow the venue's rules: ten topics each on Bybit, five messages a second on Binance."""
     async with Simulator(venues=(name,), rate=0, markets=145) as simulator, opened(name, simulator) as venue:
         made = simulator[name]
@@ -53,7 +54,7 @@ async def test_a_hundred_coins_and_more_share_one_connection(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", VENUES)
-async def test_closing_ends_what_waits_for_its_turn_to_send(name: str) -> None:
+async def test_closing_ends_requests_that_wait_to_be_sent(name: str) -> None:
     """ccxt begins a task for each request, which waits as long as the venue's limit of messages demands."""
     async with Simulator(venues=(name,), rate=0, markets=145) as simulator:
         before = asyncio.all_tasks()
@@ -66,8 +67,9 @@ async def test_closing_ends_what_waits_for_its_turn_to_send(name: str) -> None:
         assert [each for each in left if "send_message" in each or "Throttler" in each] == []
 
 
-async def test_more_streams_than_binance_allows_are_refused_alone() -> None:
-    """Streams beyond the limit are unavailable, the others continue, and no rule is broken; 103 stand for 1024."""
+async def test_only_the_streams_beyond_binances_limit_are_refused() -> None:
+    """The other streams continue, and no rule of the venue is broken. A limit of 103 streams stands for Binance's
+    1024."""
     limit = 103
     laws = {"binance": replace(BINANCE_LAWS, streams=limit)}
     options = {"subscriptionLimitByStream": {"spot": limit}}
@@ -87,12 +89,12 @@ async def test_more_streams_than_binance_allows_are_refused_alone() -> None:
         assert made.violations == []
 
 
-def test_as_many_streams_are_used_as_binance_allows() -> None:
+def test_binances_limit_of_streams_is_fully_used() -> None:
     assert profile_of("binance").options["subscriptionLimitByStream"]["spot"] == BINANCE_LAWS.streams == 1024
 
 
 async def test_one_unknown_symbol_does_not_affect_the_others() -> None:
-    """Bybit refuses a whole request for it."""
+    """Bybit refuses the whole request that contains it."""
     async with Simulator(venues=("bybit",), rate=0) as simulator, opened("bybit", simulator) as venue:
         made = simulator["bybit"]
         await venue.load()
@@ -123,8 +125,9 @@ async def test_a_stream_without_any_subscription_left_is_refused() -> None:
         assert running.heard.unavailable[0][:2] == ("trades", ["BTC"])
 
 
-async def test_a_coin_added_after_the_last_refusal_is_carried() -> None:
-    """Between that refusal and the end of the stream there are moments in which the feed does not know of it."""
+async def test_a_coin_that_is_added_right_after_the_last_refusal_is_subscribed() -> None:
+    """Every coin was refused, so the stream is about to end, but the feed has not noticed that yet when it adds a
+    coin."""
     async with Simulator(venues=("bybit",), rate=0) as simulator, opened("bybit", simulator) as venue:
         await venue.load()
         made = simulator["bybit"]
@@ -143,7 +146,8 @@ async def test_a_coin_added_after_the_last_refusal_is_carried() -> None:
 
             def on_unavailable(channel: str, coins: list[str], reason: str, timeframe: str = "") -> None:
                 tell(channel, coins, reason, timeframe)
-                loop.call_soon(loop.call_soon, add)  # the last call has ended by then, and the stream does not know
+                # then ccxt's last call has ended, and the stream has not noticed it
+                loop.call_soon(loop.call_soon, add)
 
             running.heard.on_unavailable = on_unavailable  # type: ignore[method-assign] # the stream looks it up there
             await added
@@ -152,7 +156,7 @@ async def test_a_coin_added_after_the_last_refusal_is_carried() -> None:
             await running.until(lambda: running.heard.ids("ETH") == made_ids(made, "ETH"))
 
 
-async def test_several_timeframes_and_quotes_come_too(venue: CcxtVenue, simulated: Simulated) -> None:
+async def test_several_timeframes_and_quotes_are_delivered(venue: CcxtVenue, simulated: Simulated) -> None:
     simulated.rate = 200
     quotes = ["quotes"] if venue.name == "binance" else []
     async with streaming(venue, ["BTC"], ["candles", *quotes], ["1m", "5m"]) as running:
@@ -185,7 +189,7 @@ BAD_ROWS: list[Any] = [None, 7, [], {}, {"v": "many"}, {"v": None}, {"p": "-1"},
 
 
 async def test_a_bad_row_of_a_frame_affects_no_other_row() -> None:
-    """The other rows come once and in order, for any place of the bad row and any fault of it."""
+    """The other rows are delivered once and in order, wherever the bad row is and whatever its fault."""
     async with Simulator(venues=("bybit",), rate=0) as simulator, opened("bybit", simulator) as venue:
         made = simulator["bybit"]
         async with streaming(venue, ["BTC"]) as running:
@@ -204,8 +208,10 @@ async def test_a_bad_row_of_a_frame_affects_no_other_row() -> None:
 
 
 @on_both
-async def test_a_burst_arrives_complete_and_leaves_nothing_behind(venue: CcxtVenue, simulated: Simulated) -> None:
-    """50,000 trades on five coins with tickers and candles between them: nothing that ccxt keeps has grown."""
+async def test_a_burst_is_delivered_completely_and_ccxts_caches_do_not_grow(
+    venue: CcxtVenue, simulated: Simulated
+) -> None:
+    """The burst has 50,000 trades on five coins, with tickers and candles between them."""
     coins = list(DEFAULT_COINS)[:5]
     async with streaming(venue, coins, CHANNELS) as running:
         exchange, heard = running.exchange, running.heard
@@ -249,8 +255,8 @@ async def test_malformed_frames_affect_no_other_frame(venue: CcxtVenue, simulate
         assert not running.task.done()
 
 
-async def test_a_missing_channel_is_reported_unless_another_one_replaces_it() -> None:
-    """Bitstamp streams neither tickers nor candles: its REST has the 24 h statistics, candles are built from trades."""
+async def test_a_missing_channel_is_reported_unless_other_data_replaces_it() -> None:
+    """Bitstamp streams no tickers and no candles: 24 h statistics come from its REST, candles are built from trades."""
 
     async def markets(request: web.Request) -> web.Response:
         pair = {

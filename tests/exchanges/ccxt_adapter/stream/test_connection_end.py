@@ -21,7 +21,7 @@ from tests.support import until
 
 @on_both
 @pytest.mark.parametrize("status", [403, 451])
-async def test_an_upgrade_refused_because_of_the_location_is_blocked(
+async def test_an_upgrade_refused_because_of_the_location_is_reported_as_blocked(
     venue: CcxtVenue, simulated: Simulated, status: int
 ) -> None:
     await venue.load()
@@ -37,7 +37,7 @@ async def test_an_upgrade_refused_because_of_the_location_is_blocked(
 
 @on_both
 @pytest.mark.parametrize(("status", "retry_after"), [(429, 17.0), (418, 90.0), (429, None), (503, None), (500, None)])
-async def test_an_upgrade_that_is_refused_for_now_says_for_how_long(
+async def test_the_error_of_a_temporarily_refused_upgrade_says_how_long_to_wait(
     venue: CcxtVenue, simulated: Simulated, status: int, retry_after: float | None
 ) -> None:
     await venue.load()
@@ -78,7 +78,7 @@ async def test_a_dial_to_a_closed_port_is_an_outage(venue: CcxtVenue, where: str
 
 
 async def test_a_dial_that_nobody_answers_is_given_up_in_time(venue: CcxtVenue) -> None:
-    """TCP is connected, but the upgrade is not answered."""
+    """The TCP connection is accepted, but the upgrade request gets no answer."""
     await venue.load()
     released = asyncio.Event()
 
@@ -106,7 +106,7 @@ async def test_closing_leaves_nothing_behind(venue: CcxtVenue, simulated: Simula
 
 
 @on_both
-async def test_closing_is_bounded_whatever_the_peer_does(venue: CcxtVenue) -> None:
+async def test_closing_takes_a_bounded_time_whatever_the_peer_does(venue: CcxtVenue) -> None:
     """A peer that has gone does not answer the closing handshake; aiohttp alone would wait for ten seconds."""
     await venue.load()
     upgraded, released = asyncio.Event(), asyncio.Event()

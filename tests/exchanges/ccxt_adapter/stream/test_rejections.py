@@ -1,4 +1,4 @@
-"""Rejections in a venue's frames: recognized by the profile, and assigned by the markets that they name."""
+"""Rejections in a venue's frames: the profile recognizes them, and they are assigned to the markets that they name."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ FRAMES = [
 
 
 @pytest.mark.parametrize(("name", "frame", "refusal"), FRAMES)
-def test_a_refusal_that_ccxt_ignores_is_recognized(name: str, frame: Any, refusal: Rejection) -> None:
+def test_a_rejection_that_ccxt_ignores_is_recognized(name: str, frame: Any, refusal: Rejection) -> None:
     assert profile_of(name).rejection(frame) == refusal
 
 
@@ -52,7 +52,7 @@ ANSWERS: list[Any] = [{}, {"event": "subscribed"}, {"type": "ack"}, {"method": "
 
 @pytest.mark.parametrize("frame", ANSWERS)
 @pytest.mark.parametrize("name", [name for name, _, _ in FRAMES])
-def test_other_messages_are_not_read_as_refusals(name: str, frame: Any) -> None:
+def test_other_messages_are_not_read_as_rejections(name: str, frame: Any) -> None:
     assert profile_of(name).rejection(frame) is None
 
 
@@ -69,11 +69,11 @@ def test_other_messages_are_not_read_as_refusals(name: str, frame: Any) -> None:
         (None, False),
     ],
 )
-def test_a_market_is_named_by_its_id_or_its_symbol_as_a_whole_word(frame: Any, named: bool) -> None:
+def test_a_rejection_names_a_market_by_id_or_symbol_as_a_whole_word(frame: Any, named: bool) -> None:
     assert names(frame, ("ETH/USD", "ETH-USD", None)) is named
 
 
-async def test_the_numbers_of_requests_are_not_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_only_recent_request_numbers_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pings are requests with numbers too."""
     monkeypatch.setattr(rejections, "REQUESTS", 3)
 
@@ -91,7 +91,7 @@ async def test_the_numbers_of_requests_are_not_kept_for_ever(monkeypatch: pytest
 
 
 class Venue:
-    """A client that accepts every request, and the records of them."""
+    """A client that sends every request, and the tracker of these requests."""
 
     def __init__(self) -> None:
         self.subscriptions: dict[str, Any] = {}
@@ -111,7 +111,7 @@ class Venue:
         return self.tracker.blamed(self.accepted.__contains__)
 
 
-async def test_a_refusal_without_a_name_is_for_the_one_request_without_an_answer() -> None:
+async def test_a_rejection_without_a_name_belongs_to_the_only_request_without_an_answer() -> None:
     """This holds for any order of the venue's answers."""
     venue = Venue()
     await venue.asked("A", "B", "C")
@@ -123,14 +123,14 @@ async def test_a_refusal_without_a_name_is_for_the_one_request_without_an_answer
     assert venue.blamed() == {}
 
 
-async def test_as_many_refusals_as_open_requests_are_for_all_of_them() -> None:
+async def test_if_as_many_rejections_as_open_requests_come_all_of_them_are_rejected() -> None:
     venue = Venue()
     await venue.asked("A", "B")
     venue.tracker.unnamed += ["bad", "worse"]
     assert venue.blamed() == {"A": "bad", "B": "worse"}
 
 
-async def test_an_error_without_open_requests_is_not_about_later_ones() -> None:
+async def test_an_error_that_comes_without_open_requests_rejects_no_later_request() -> None:
     venue = Venue()
     await venue.asked("A")
     venue.accepted.add("A")

@@ -1,4 +1,4 @@
-"""The caches: each row is delivered when ccxt appends it, and memory does not grow."""
+"""Row caches: each row is delivered when ccxt appends it, and memory does not grow."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROWS = [{"id": str(number)} for number in range(10_000)]
 
 
 class Delivered(list[Any]):
-    """Called by a cache; keeps the arguments."""
+    """A callback for a cache that keeps its arguments."""
 
     def __call__(self, *delivery: Any) -> None:
         self.append(delivery)
@@ -44,7 +44,7 @@ def test_a_store_keeps_the_newest_row_and_no_other(delivered: Delivered) -> None
     assert store.hashmap == {}
 
 
-def test_a_store_answers_what_ccxt_asks_its_caches(delivered: Delivered) -> None:
+def test_a_store_has_the_methods_that_ccxt_calls_on_its_caches(delivered: Delivered) -> None:
     store = RowCaches(["BTC/USDT"], delivered)["BTC/USDT"]
     public = {name for name in vars(ArrayCache) if not name.startswith("_")}
     assert public <= set(dir(store))
@@ -86,7 +86,7 @@ def test_a_symbol_that_nobody_wants_is_dropped(delivered: Delivered) -> None:
     assert len(stores["COIN1/USDT"]) == 1
 
 
-def test_assigning_a_ticker_delivers_it_and_keeps_the_newest_of_each_market(delivered: Delivered) -> None:
+def test_an_assigned_ticker_is_delivered_and_the_newest_of_each_market_is_kept(delivered: Delivered) -> None:
     """Handlers merge a delta into the stored ticker, so even an unwanted market's ticker must be stored."""
     listed = ["BTC/USDT", "ETH/USDT", "SOL/USDT"]
     tickers = Latest(["BTC/USDT"], listed, delivered)
@@ -98,8 +98,8 @@ def test_assigning_a_ticker_delivers_it_and_keeps_the_newest_of_each_market(deli
     assert tickers.last is tickers["BTC/USDT"]
 
 
-def test_a_ticker_that_bypassed_the_store_is_found_in_it(delivered: Delivered) -> None:
-    """It is made once, when it is asked for, and never delivered; the next ticker replaces it."""
+def test_a_ticker_from_the_fast_decoder_is_found_in_the_store(delivered: Delivered) -> None:
+    """The ticker is made once, when ccxt reads it. It is not delivered again, and the next ticker replaces it."""
     tickers = Latest(["BTC/USDT"], ["BTC/USDT"], delivered)
     tickers["BTC/USDT"] = {"last": 1}
     made = []
@@ -129,7 +129,7 @@ def test_a_ticker_without_a_market_is_an_error(delivered: Delivered) -> None:
 
 def test_candles_are_delivered_with_their_timeframe(delivered: Delivered) -> None:
     bars = Timeframes(["BTC/USDT"], ["1m", "5m"], delivered)
-    # as in ccxt's handlers: first the symbol's dict, then the timeframe's cache in it
+    # as in ccxt's handlers: first a dict for the symbol, then in it a cache for the timeframe
     bars["BTC/USDT"] = Exchange.safe_value(bars, "BTC/USDT", {})
     for timeframe in ("1m", "5m", "1h"):
         if Exchange.safe_value(bars["BTC/USDT"], timeframe) is None:
@@ -146,7 +146,7 @@ def test_candles_are_delivered_with_their_timeframe(delivered: Delivered) -> Non
     ]
 
 
-def test_a_delivered_row_wakes_no_future(delivered: Delivered) -> None:
+def test_a_delivered_row_resolves_no_future(delivered: Delivered) -> None:
     """This covers all forms in which ccxt's modules resolve stored rows."""
     store = RowCaches(["BTC/USDT"], delivered)["BTC/USDT"]
     tickers = Latest(["BTC/USDT", "ETH/USDT"], ["BTC/USDT", "ETH/USDT"], delivered)
@@ -160,8 +160,8 @@ def test_a_delivered_row_wakes_no_future(delivered: Delivered) -> None:
 
 
 @pytest.mark.parametrize("result", [None, True, "pong", [], {}, {"last": 1}, {"BTC/USDT": {"last": 1}}, [1, 2], 7.5])
-def test_any_other_result_wakes_its_future(delivered: Delivered, result: Any) -> None:
-    """Answers to requests have any form; a result that only equals a row is not the row."""
+def test_any_other_result_resolves_its_future(delivered: Delivered, result: Any) -> None:
+    """Answers to requests may have any form; a result that is equal to a row, but is not the same object, is no row."""
     tickers = Latest(["BTC/USDT"], ["BTC/USDT"], delivered)
     latest = (tickers, Latest([], [], delivered))
     assert not pushed(result, latest)
@@ -169,16 +169,16 @@ def test_any_other_result_wakes_its_future(delivered: Delivered, result: Any) ->
     assert not pushed(result, latest)
 
 
-def test_a_frame_is_taken_apart_row_by_row() -> None:
+def test_a_frame_is_split_into_frames_of_one_row() -> None:
     frame = {"topic": "publicTrade.BTCUSDT", "ts": 1, "data": [{"i": "1"}, None, {"i": "3"}]}
     assert list(in_rows(frame)) == [{**frame, "data": [row]} for row in frame["data"]]  # type: ignore[attr-defined] # any frame
 
 
 @pytest.mark.parametrize("frame", [None, "pong", [1, 2], {}, {"data": {}}, {"data": []}, {"data": [1]}])
-def test_a_frame_without_several_rows_is_not_taken_apart(frame: Any) -> None:
+def test_a_frame_without_several_rows_is_not_split(frame: Any) -> None:
     assert list(in_rows(frame)) == []
 
 
-def test_a_store_is_a_list_like_ccxts_caches() -> None:
+def test_a_store_is_a_list_as_ccxts_caches_are() -> None:
     assert isinstance(RowCache(print), list)
     assert isinstance(ArrayCache(1), list)

@@ -13,7 +13,7 @@ from tests.exchanges.ccxt_adapter.stream.support import BYBIT_WS, bybit_trades, 
 
 
 async def test_phemex_begins_with_past_trades() -> None:
-    """They have no ids. ccxt passes the newest first, but the oldest is delivered first."""
+    """Phemex's trades have no ids. ccxt passes the newest trade first, but the oldest one is delivered first."""
     async with spoken_of("phemex", {"BTC/USDT": "sBTCUSDT"}) as spoken:
         at = now_ms() * 1_000_000
         frame = {"sequence": 1, "symbol": "sBTCUSDT", "type": "snapshot"}
@@ -28,7 +28,7 @@ async def test_phemex_begins_with_past_trades() -> None:
 
 
 async def test_phemex_trades_of_one_millisecond_keep_their_order() -> None:
-    """The venue sends the newest first, and there are no ids by which they could be ordered."""
+    """The venue sends the newest trade first, and the trades have no ids by which they could be ordered."""
     async with spoken_of("phemex", {"BTC/USDT": "sBTCUSDT"}) as spoken:
         at = now_ms() * 1_000_000 + 516_600
         rows = [[at + 90, "Buy", 3_00000000, 1], [at + 40, "Buy", 2_00000000, 1], [at, "Buy", 1_00000000, 1]]
@@ -49,7 +49,7 @@ async def test_bitfinex_begins_with_past_trades() -> None:
 
 
 async def test_gemini_begins_with_past_trades() -> None:
-    """Its second protocol sends the newest first."""
+    """Gemini's second protocol sends the newest trade first."""
     async with spoken_of("gemini", {"BTC/USD": "btcusd"}) as spoken:
         at = now_ms()
 
@@ -84,7 +84,8 @@ def okx_trade(number: int, at: int) -> dict[str, Any]:
 
 
 async def test_old_trades_of_a_markets_first_frame_are_all_past_trades() -> None:
-    """This is for venues whose frames do not mark past trades: an old trade in a later frame is late, not history."""
+    """This concerns venues whose frames do not mark past trades. An old trade in a later frame is a late one, no past
+    one."""
     async with spoken_of("cryptocom", {"BTC/USDT": "BTC_USDT"}) as spoken:
         at = now_ms()
 
@@ -98,8 +99,8 @@ async def test_old_trades_of_a_markets_first_frame_are_all_past_trades() -> None
 
 
 @pytest.mark.parametrize(("age", "past"), [(60_000, True), (2_500, True), (1_200, False), (0, False), (-1_200, False)])
-async def test_okx_may_begin_with_its_last_trade(age: int, past: bool) -> None:
-    """The frame does not mark it. A clock that is wrong by a second must not make a live trade a past one."""
+async def test_an_old_trade_in_okx_first_frame_is_a_past_one(age: int, past: bool) -> None:
+    """The frame does not mark past trades. A clock that is wrong by a second must not make a live trade a past one."""
     async with spoken_of("okx", {"BTC/USDT": "BTC-USDT"}) as spoken:
         at = now_ms() - age
         spoken.say(okx_trade(1, at), okx_trade(2, at))
@@ -108,8 +109,9 @@ async def test_okx_may_begin_with_its_last_trade(age: int, past: bool) -> None:
 
 @pytest.mark.parametrize("skew", [0, -3_600_000, 3_600_000])
 @pytest.mark.parametrize(("age", "past"), [(60_000, True), (100, False)])
-async def test_htx_may_begin_with_its_last_trade(age: int, past: bool, skew: int) -> None:
-    """Its frames have the venue's time, so a wrong clock does not matter. In a frame, the newest trade comes first."""
+async def test_an_old_trade_in_htx_first_frame_is_a_past_one(age: int, past: bool, skew: int) -> None:
+    """HTX's frames have the venue's time, so a wrong local clock does not matter. Each frame has its newest trade
+    first."""
     async with spoken_of("htx", {"BTC/USDT": "btcusdt"}) as spoken:
         at = now_ms() + skew
 
@@ -123,10 +125,11 @@ async def test_htx_may_begin_with_its_last_trade(age: int, past: bool, skew: int
         assert [trade.timestamp - at for trade in spoken.heard.trades][-3:] == [30, 40, 40]
 
 
-# --- whose trade, which, when -----------------------------------------------------------------------------------------
+# --- market, id and time of a trade
+# -----------------------------------------------------------------------------------------
 
 
-async def test_htx_trades_keep_the_ids_that_tell_them_apart() -> None:
+async def test_htx_trades_have_distinct_ids() -> None:
     """The id that ccxt uses has so many digits that neighbouring ids become the same float."""
     async with spoken_of("htx", {"BTC/USDT": "btcusdt"}) as spoken:
         at = now_ms()
@@ -136,8 +139,8 @@ async def test_htx_trades_keep_the_ids_that_tell_them_apart() -> None:
         assert spoken.live == ["102523573486", "102523573487"]
 
 
-async def test_upbit_trades_have_their_own_time() -> None:
-    """Not the message's time, which is later."""
+async def test_upbit_trades_have_the_time_of_the_trade() -> None:
+    """The message's time is later."""
     async with spoken_of("upbit", {"BTC/KRW": "KRW-BTC"}) as spoken:
         at = now_ms()
         row = {"type": "trade", "code": "KRW-BTC", "timestamp": at, "trade_timestamp": at - 1500, "trade_price": 6.7e6}
@@ -152,8 +155,9 @@ def phemex_trades(*rows: tuple[int, float]) -> dict[str, Any]:
     return {"sequence": 1, "symbol": "sBTCUSDT", "type": "incremental", "trades": trades}
 
 
-async def test_trades_without_ids_are_distinguished_and_recognized() -> None:
-    """Equal trades stay two. Another connection gives the same trades the same ids, so none is delivered twice."""
+async def test_trades_without_ids_get_distinct_and_reproducible_ids() -> None:
+    """Two equal trades get different ids. Another connection gives the same trades the same ids, so that no trade is
+    delivered twice."""
     at = now_ms()
     frames = [phemex_trades((at, 10.0), (at, 10.0)), phemex_trades((at, 10.5), (at, 10.0)), phemex_trades((at + 1, 10))]
     named = []
@@ -173,7 +177,7 @@ def coinbase_trades(kind: str, *rows: tuple[int, str]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("quote", ["USD", "USDC"])
-async def test_coinbase_names_its_usdc_pairs_usd(quote: str) -> None:
+async def test_coinbase_sends_usdc_pairs_under_usd_names(quote: str) -> None:
     ids = {f"{base}/{each}": f"{base}-{each}" for base in ("BTC", "ETH") for each in ("USD", "USDC")}
     async with spoken_of("coinbase", ids, wanted=[f"BTC/{quote}", f"ETH/{quote}"]) as spoken:
         spoken.say(
@@ -189,7 +193,7 @@ async def test_coinbase_names_its_usdc_pairs_usd(quote: str) -> None:
 
 
 async def test_coinbaseexchange_sends_the_makers_side() -> None:
-    """ccxt converts it to the taker's side if both orders are named, and guesses otherwise."""
+    """ccxt converts it to the taker's side if the row names both orders; otherwise it guesses."""
     async with spoken_of("coinbaseexchange", {"BTC/USD": "BTC-USD"}) as spoken:
         match = {
             "type": "match", "trade_id": 10, "sequence": 50, "time": "2024-11-07T08:19:27.028459Z", "side": "sell",
@@ -200,7 +204,7 @@ async def test_coinbaseexchange_sends_the_makers_side() -> None:
         assert len(spoken.heard.bad) == 1
 
 
-# --- best bid and ask, wherever they come from ------------------------------------------------------------------------
+# --- best bid and ask, from different channels ------------------------------------------------------------------------
 
 
 def coinbase_ticker(**changes: Any) -> dict[str, Any]:
@@ -211,7 +215,7 @@ def coinbase_ticker(**changes: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("channels", [["quotes"], ["ticker", "quotes"], ["ticker"]])
-async def test_quotes_come_with_the_tickers_where_nothing_else_brings_them(channels: list[str]) -> None:
+async def test_quotes_come_from_tickers_if_no_other_channel_has_them(channels: list[str]) -> None:
     async with spoken_of("coinbase", {"BTC/USD": "BTC-USD"}, channels=channels) as spoken:
         spoken.say(coinbase_ticker())
         quotes = [(quote.bid, quote.bid_size, quote.ask, quote.ask_size) for quote in spoken.heard.quotes]
@@ -220,7 +224,7 @@ async def test_quotes_come_with_the_tickers_where_nothing_else_brings_them(chann
         assert spoken.heard.bad == []
 
 
-async def test_tickers_without_bid_and_ask_lead_to_the_order_book_once() -> None:
+async def test_if_tickers_have_no_bid_and_ask_the_order_book_is_subscribed_once() -> None:
     async with spoken_of("coinbase", {"BTC/USD": "BTC-USD"}, channels=["quotes"]) as spoken:
         asked: list[str] = []
         spoken.stream._delivery.on_no_quote = asked.append
@@ -229,7 +233,7 @@ async def test_tickers_without_bid_and_ask_lead_to_the_order_book_once() -> None
         assert spoken.heard.bad == []
 
 
-async def test_kraken_keeps_its_quotes_among_the_tickers() -> None:
+async def test_krakens_quotes_come_from_its_ticker_channel() -> None:
     url = "wss://ws.kraken.com/v2"
     async with spoken_of("kraken", {"BTC/USD": "XBTUSD"}, url, channels=["quotes"]) as spoken:
         row = {"symbol": "BTC/USD", "bid": 0.1, "bid_qty": 740.0, "ask": 0.2, "ask_qty": 740.0, "last": 0.15}
@@ -238,8 +242,8 @@ async def test_kraken_keeps_its_quotes_among_the_tickers() -> None:
         assert spoken.heard.tickers == []
 
 
-async def test_an_order_book_is_a_quote_whenever_its_top_changes() -> None:
-    """ccxt changes its books in place and resolves them; this must not wake a task."""
+async def test_an_order_book_gives_a_quote_whenever_its_best_level_changes() -> None:
+    """ccxt changes its books in place and resolves futures with them; here no future may be resolved."""
     async with spoken_of("upbit", {"BTC/KRW": "KRW-BTC"}, channels=["quotes"]) as spoken:
         spoken.stream._carry_books({"BTC/KRW": "BTC"})
         future = spoken.client.future("orderbook:BTC/KRW")
@@ -262,7 +266,7 @@ async def test_an_order_book_is_a_quote_whenever_its_top_changes() -> None:
 
 
 async def test_okx_swaps_are_delivered_in_base_units() -> None:
-    """Its sizes are contracts of 0.01 BTC."""
+    """OKX's sizes are numbers of contracts of 0.01 BTC."""
     ids = {"BTC/USDT:USDT": "BTC-USDT-SWAP"}
     async with spoken_of("okx", ids, channels=["trades", "ticker", "quotes", "candles"], contract_size=0.01) as spoken:
         at = now_ms()
@@ -281,7 +285,7 @@ async def test_okx_swaps_are_delivered_in_base_units() -> None:
         assert [candle.volume for candle in spoken.heard.candles] == [1.5]
 
 
-async def test_okx_swaps_tickers_over_rest_are_in_base_units(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_tickers_of_okx_swaps_over_rest_are_in_base_units(monkeypatch: pytest.MonkeyPatch) -> None:
     async with spoken_of("okx", {"BTC/USDT:USDT": "BTC-USDT-SWAP"}, contract_size=0.01) as spoken:
         row = {"instId": "BTC-USDT-SWAP", "last": "64000", "bidPx": "63999", "bidSz": "200", "askPx": "64001"}
         monkeypatch.setattr(spoken.venue._api, "publicGetMarketTickers", _answer({"data": [{**row, "askSz": "300"}]}))
@@ -296,7 +300,7 @@ def _answer(said: Any) -> Any:
     return answer
 
 
-async def test_binance_swaps_come_as_its_futures_streams_document_them() -> None:
+async def test_documented_frames_of_binance_futures_are_delivered() -> None:
     url = "wss://fstream.binance.com/ws/0"
     async with spoken_of("binance", {"BTC/USDT:USDT": "BTCUSDT"}, url, contract_size=1.0) as spoken:
         at = now_ms()
@@ -308,7 +312,7 @@ async def test_binance_swaps_come_as_its_futures_streams_document_them() -> None
         assert spoken.heard.bad == []
 
 
-async def test_bybit_swaps_come_as_its_linear_topics_document_them() -> None:
+async def test_documented_frames_of_bybits_linear_topics_are_delivered() -> None:
     url = "wss://stream.bybit.com/v5/public/linear"
     async with spoken_of("bybit", {"BTC/USDT:USDT": "BTCUSDT"}, url, contract_size=1.0) as spoken:
         at = now_ms()
@@ -335,7 +339,7 @@ async def test_gaps_are_filled_with_trades_of_the_same_market_type(market_type: 
 
 
 async def test_block_trades_are_left_out_and_counted_one_by_one() -> None:
-    """A trade with retail price improvement is matched in the book, so it is delivered."""
+    """A trade with retail price improvement was matched in the order book, so it is delivered."""
     async with spoken_of("bybit", {"BTC/USDT:USDT": "BTCUSDT"}, BYBIT_WS, contract_size=1.0) as spoken:
         spoken.say(
             bybit_trades("BTCUSDT", {}, {"BT": True, "p": "9"}, {"RPI": True}), bybit_trades("BTCUSDT", {"BT": True})

@@ -1,4 +1,4 @@
-"""The market of each row: frames with rows of another market than their topic, and markets of a thousand units."""
+"""The market of each row: rows of another market than the frame's topic, and markets of a thousand units of a coin."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ IDS = {"okx": "{}-USDT", "kucoin": "{}-USDT", "cryptocom": "{}_USDT"}
 
 
 @pytest.mark.parametrize(("name", "frame"), [(name, frame) for name, frames in SAYS_TWO.items() for frame in frames])
-async def test_a_frame_whose_rows_are_of_another_market_than_its_topic_is_a_bad_one(name: str, frame: Any) -> None:
-    """None of its rows is delivered, for neither of the two markets."""
+async def test_a_frame_with_rows_of_another_market_than_its_topic_is_bad(name: str, frame: Any) -> None:
+    """No row of the frame is delivered for either market."""
     ids = {f"{coin}/USDT": IDS.get(name, "{}USDT").format(coin) for coin in ("BTC", "ETH")}
     url = {"bybit": "wss://stream.bybit.com/v5/public/spot", "binance": "wss://stream.binance.com:9443/ws/0"}
     channels = ("trades", "ticker", "candles", "quotes")
@@ -79,7 +79,7 @@ async def test_a_frame_whose_rows_are_of_another_market_than_its_topic_is_a_bad_
              "bidPx": "60000", "bidSz": "1", "vol24h": "1", "volCcy24h": "60000", "ts": str(AT)}]}),
     ],
 )  # fmt: skip
-async def test_a_ticker_without_a_last_price_is_none(name: str, market_id: str, frame: Any) -> None:
+async def test_a_ticker_without_a_last_price_is_not_delivered(name: str, market_id: str, frame: Any) -> None:
     """ccxt would compute a last price from the other 24 h statistics."""
     url = "wss://stream.bybit.com/v5/public/spot" if name == "bybit" else "wss://venue.example/ws"
     async with spoken_of(name, {"BTC/USDT": market_id}, url, channels=["ticker"]) as spoken:
@@ -100,7 +100,7 @@ MIXED: dict[str, tuple[str, Callable[[Any], Any], Callable[[int, str], Any]]] = 
 @pytest.mark.parametrize("place", [0, 1, 2])
 @pytest.mark.parametrize("name", MIXED)
 async def test_a_row_of_another_market_affects_no_other_row(name: str, place: int, other: str) -> None:
-    """This holds for any place in the frame; the row is reported as bad."""
+    """This holds for any place of the row in the frame; the row is reported as bad."""
     market, frame, row = MIXED[name]
     ids = {f"{coin}/USDT": IDS.get(name, "{}USDT").format(coin) for coin in ("BTC", "ETH")}
     url = "wss://stream.bybit.com/v5/public/spot" if name == "bybit" else "wss://venue.example/ws"
@@ -125,7 +125,7 @@ async def test_a_row_of_another_market_affects_no_other_row(name: str, place: in
         ("1INCH/USDT:USDT", "1INCHUSDT", "1INCH", 1),
     ],
 )
-async def test_a_market_of_many_units_is_delivered_as_the_coin(
+async def test_data_of_a_market_of_many_units_is_delivered_for_one_coin(
     symbol: str, market_id: str, coin: str, units: int
 ) -> None:
     async with spoken_of(

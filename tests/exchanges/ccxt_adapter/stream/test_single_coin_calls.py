@@ -85,7 +85,7 @@ async def hashkey_stream(hashkey: HashKey) -> AsyncIterator[Running]:
 async def test_without_multi_symbol_calls_each_coin_is_subscribed_once(
     hashkey: HashKey, hashkey_stream: Running
 ) -> None:
-    """All share one connection, and no coin is subscribed to again, however much data comes."""
+    """All coins share one connection, and no coin is subscribed again, however much data comes."""
     expected = sorted((f"{coin}USDT", topic) for coin in ("BTC", "ETH") for topic in ("trade", "realtimes", "kline_1m"))
     assert hashkey.topics == expected
     await hashkey.trades("BTCUSDT", range(100))
@@ -97,7 +97,7 @@ async def test_without_multi_symbol_calls_each_coin_is_subscribed_once(
 async def test_without_multi_symbol_calls_trades_come_once_and_in_order(
     hashkey: HashKey, hashkey_stream: Running
 ) -> None:
-    """Frames have one trade or several, of two coins in turn, and more than ccxt's own cache holds."""
+    """Frames have one trade or several, of two coins in turn; there are more trades than ccxt's own cache holds."""
     heard = hashkey_stream.heard
     for first in range(0, 3000, 30):
         await hashkey.trades("BTCUSDT", range(first, first + 1))
@@ -110,7 +110,7 @@ async def test_without_multi_symbol_calls_trades_come_once_and_in_order(
     assert sum(map(len, hashkey_stream.exchange.trades.values())) == 2
 
 
-async def test_without_multi_symbol_calls_tickers_and_candles_come_too(
+async def test_without_multi_symbol_calls_tickers_and_candles_are_delivered(
     hashkey: HashKey, hashkey_stream: Running
 ) -> None:
     heard = hashkey_stream.heard
@@ -128,7 +128,9 @@ async def test_without_multi_symbol_calls_tickers_and_candles_come_too(
     assert heard.flagged == [False] * 3
 
 
-async def test_without_multi_symbol_calls_a_bad_frame_ends_nothing(hashkey: HashKey, hashkey_stream: Running) -> None:
+async def test_without_multi_symbol_calls_a_bad_frame_does_not_end_the_stream(
+    hashkey: HashKey, hashkey_stream: Running
+) -> None:
     for socket in hashkey.sockets:
         await socket.send_str('{"symbol":"BTCUSDT","topic":"trade","data":[{"v":')
     await hashkey.send("trade", "BTCUSDT", [None])

@@ -1,4 +1,4 @@
-"""Servers whose talk the test defines, and WebSockets to them over both transports."""
+"""Servers that behave as the test defines, and WebSockets to them over both transports."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Talk = Callable[[web.Request, web.WebSocketResponse], Awaitable[None]]
 
 
 def blaming(take: Take, blame: Blame) -> Take:
-    """Make of ``take`` a function like the fast decoder's: errors of the listener are reported."""
+    """Wrap ``take`` as the fast decoder does: errors of the listener are reported."""
 
     def taken(text: str) -> bool:
         try:
@@ -40,7 +40,7 @@ def blaming(take: Take, blame: Blame) -> Take:
 
 
 class Dialled:
-    """A real ccxt client with the guard, and everything that it reported."""
+    """A real ccxt client with the guard, and everything that the guard reported."""
 
     def __init__(
         self, url: str, over_picows: bool, tls: ssl.SSLContext | bool, take: Any, frames: list[Any], **how: Any
@@ -83,9 +83,9 @@ async def dialled(
     ready: Callable[[Dialled], object] = lambda made: None,
     **how: Any,
 ) -> AsyncIterator[Dialled]:
-    """A client that has dialled, or failed to; frames that ``take`` does not take come to ``frames``.
+    """A client that has dialled or failed to dial; frames that ``take`` refuses are collected in ``frames``.
 
-    ``ready`` is called before the dial; ``how``: HttpClient's arguments, and its ``proxy``.
+    ``ready`` is called before the dial; ``how``: arguments for HttpClient, and ``proxy``.
     """
     context = ssl.create_default_context() if tls is None else tls
     made = Dialled(url, over_picows, context, take, [] if frames is None else frames, **how)
@@ -104,7 +104,7 @@ async def dialled(
 
 @asynccontextmanager
 async def talking(talk: Talk, **options: Any) -> AsyncIterator[str]:
-    """A server whose WebSocket is given to ``talk``; yields its address."""
+    """A server that passes each WebSocket to ``talk``; yields its address."""
 
     async def answer(request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse(autoping=False, **options)
@@ -123,7 +123,7 @@ async def talking(talk: Talk, **options: Any) -> AsyncIterator[str]:
 async def listening(
     talk: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
 ) -> AsyncIterator[str]:
-    """A server whose TCP connections are given to ``talk`` and closed behind it; yields ``host:port``."""
+    """A server that passes each TCP connection to ``talk`` and then closes it; yields ``host:port``."""
     talks = []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -141,7 +141,7 @@ async def listening(
 
 
 def raw(*frames: bytes) -> Talk:
-    """A talk that writes these bytes unchanged."""
+    """A ``talk`` that writes these bytes unchanged."""
 
     async def talk(request: web.Request, socket: web.WebSocketResponse) -> None:
         assert request.transport is not None

@@ -49,8 +49,8 @@ def endless() -> Iterator[bytes]:
 
 @pytest.mark.parametrize("status", [200, 418, 500])
 @pytest.mark.parametrize("how", ["endless", "gzip", "deflate"])
-async def test_an_answer_is_read_to_64_mb_and_no_further(how: str, status: int) -> None:
-    """The bound holds for the unpacked answer, and for any status."""
+async def test_at_most_64_mb_of_an_answer_are_read(how: str, status: int) -> None:
+    """The bound is for the unpacked size, and holds for any status."""
     pieces = endless if how == "endless" else (lambda: packed(how, 512 << 20))
     headers = {} if how == "endless" else {"Content-Encoding": how}
     async with (
@@ -82,7 +82,7 @@ async def test_a_long_answer_within_the_bound_is_read(monkeypatch: pytest.Monkey
         assert simulator.rest_url
 
 
-async def test_an_answer_that_trickles_is_given_up_in_time() -> None:
+async def test_an_answer_that_comes_too_slowly_is_given_up_in_time() -> None:
     async def trickle(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
         await response.prepare(request)

@@ -1,4 +1,5 @@
-"""SSL_CERT_FILE and SSL_CERT_DIR that name something else: it is said what, and nothing waits for a pipe's writer."""
+"""If SSL_CERT_FILE or SSL_CERT_DIR names something wrong, an error says what it is, and nothing waits for a pipe's
+writer."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ from exchanges.simulator import Simulator
 from tests.exchanges.support import opened, served
 from tests.support import until
 
-LONG = 60.0  # seconds; a process that waits for a pipe's writer takes for ever
+LONG = 60.0  # seconds; a process that waits for a pipe's writer never ends
 PEM = "allowed is a file of certificates in PEM form"
 FOLDERS = "allowed are folders of PEM files (.pem, .crt or .cer), with ':' between them"
 BAD_PEM = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
@@ -33,12 +34,12 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "link to itself": (lambda path: path.symlink_to(path), "cannot be read (Too many levels of symbolic links)"),
     "failing disk": (lambda path: path.symlink_to("/proc/self/mem"), "cannot be read (Input/output error)"),
 }
-FILES = [kind for kind in WRONG if kind not in ("missing", "link to itself")]  # no file that a folder can hold
+FILES = [kind for kind in WRONG if kind not in ("missing", "link to itself")]  # the other two are no files in a folder
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="some of these files are Linux's")
 @pytest.mark.parametrize("kind", WRONG)
-def test_what_the_variable_names_is_said(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_says_what_a_wrong_variable_names(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make, words = WRONG[kind]
     make(path := tmp_path / "named")
     monkeypatch.setenv("SSL_CERT_FILE", str(path))
@@ -55,7 +56,8 @@ def test_what_the_variable_names_is_said(kind: str, tmp_path: Path, monkeypatch:
 
 
 def fill(folder: Path, name: str, make: Callable[[Path], object], certificate: Path) -> None:
-    """A wrong file beside the certificate, by any name or by the one that OpenSSL looks for."""
+    """Put a wrong file beside the certificate; in ``name``, "hash" stands for the hash by which OpenSSL looks for
+    files."""
     command = ["openssl", "x509", "-hash", "-noout", "-in", str(certificate)]
     try:
         subject = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
@@ -69,10 +71,10 @@ def fill(folder: Path, name: str, make: Callable[[Path], object], certificate: P
 @pytest.mark.parametrize(
     ("name", "kind"), [*(("company.crt", kind) for kind in FILES), ("hash.0", "pipe"), ("hash.0", "device")]
 )
-async def test_a_wrong_file_of_a_folder_spoils_no_other(
+async def test_a_wrong_file_in_a_folder_is_reported_and_the_other_certificates_are_used(
     kind: str, name: str, tmp_path: Path, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A pipe by the name that OpenSSL looks for would hold up the handshake, and the loop with it."""
+    """A pipe with a name that OpenSSL looks for would block the handshake, and with it the event loop."""
     make, words = WRONG[kind]
     fill(tmp_path, name, make, certificate)
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
@@ -98,7 +100,7 @@ PROGRAMS = {
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_a_pipe_holds_up_no_import(program: str, tmp_path: Path) -> None:
+def test_a_pipe_does_not_block_the_import(program: str, tmp_path: Path) -> None:
     os.mkfifo(pipe := tmp_path / "pipe")
     environment = {**os.environ, "SSL_CERT_FILE": str(pipe)}
     subprocess.run([sys.executable, "-c", PROGRAMS[program]], env=environment, timeout=LONG, check=True)
@@ -107,7 +109,7 @@ def test_a_pipe_holds_up_no_import(program: str, tmp_path: Path) -> None:
 def test_the_systems_folder_is_trusted_beside_a_pipe(
     tmp_path: Path, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As with a file that OpenSSL cannot read."""
+    """A pipe in SSL_CERT_FILE is treated like a file that OpenSSL cannot read."""
     os.mkfifo(pipe := tmp_path / "pipe")
     monkeypatch.setenv("SSL_CERT_FILE", str(pipe))
     trust_the_systems(context := ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
@@ -119,7 +121,7 @@ def test_the_systems_folder_is_trusted_beside_a_pipe(
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
 async def test_a_feed_with_a_pipe_for_its_authorities_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """``include_OS_certificates`` has OpenSSL read the same variable."""
+    """With ``include_OS_certificates`` OpenSSL reads the same variable."""
     os.mkfifo(pipe := tmp_path / "pipe")
     monkeypatch.setenv("SSL_CERT_FILE", str(pipe))
     options = {"include_OS_certificates": True}

@@ -62,7 +62,7 @@ def test_redirecting_replaces_scheme_and_host_and_nothing_else(url: str, target:
     assert redirect(url, target) == dialled
 
 
-async def test_the_dial_goes_where_the_settings_say_and_the_client_keeps_its_own_address(over_picows: bool) -> None:
+async def test_the_settings_address_is_dialled_and_the_client_keeps_ccxts_address(over_picows: bool) -> None:
     """ccxt distinguishes spot and swap by the client's address."""
     asked = []
 
@@ -93,7 +93,7 @@ async def test_a_peer_that_hangs_up_instead_of_answering_is_an_error(over_picows
         assert made.reason == "Server disconnected"
 
 
-async def test_a_port_where_nobody_listens_is_named(over_picows: bool, unused_tcp_port: int) -> None:
+async def test_the_error_names_a_port_where_nobody_listens(over_picows: bool, unused_tcp_port: int) -> None:
     async with dialled(f"ws://127.0.0.1:{unused_tcp_port}/", over_picows) as made:
         assert made.reason.startswith(f"Cannot connect to host 127.0.0.1:{unused_tcp_port}")
 
@@ -145,7 +145,7 @@ async def test_a_socks_proxy_is_dialled_over_aiohttp(over_picows: bool) -> None:
     async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         _, methods = await reader.readexactly(2)
         await reader.readexactly(methods)
-        writer.write(b"\x05\x00")  # no password
+        writer.write(b"\x05\x00")  # the method without a password
         *_, length = await reader.readexactly(5)
         asked.append(await reader.readexactly(length))
         writer.write(b"\x05\x04\x00\x01" + bytes(6))  # host unreachable
@@ -210,11 +210,11 @@ async def test_a_server_of_a_known_authority_is_trusted(over_picows: bool, certi
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-async def test_a_server_of_an_unknown_authority_or_another_name_is_not(
+async def test_a_server_of_an_unknown_authority_or_with_another_name_is_not_trusted(
     over_picows: bool, certificate: Path, host: str
 ) -> None:
     async with over_tls(certificate) as port:
-        known = host == "localhost"  # otherwise the certificate is for another name
+        known = host == "localhost"  # for any other host the certificate has another name
         tls = ssl.create_default_context(cafile=str(certificate)) if known else ssl.create_default_context()
         async with dialled(f"wss://{host}:{port}/", over_picows, tls=tls) as made:
             assert "CERTIFICATE_VERIFY_FAILED" in made.reason
@@ -246,7 +246,7 @@ def test_picows_is_used_if_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_environment_chooses_if_the_settings_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So the whole suite can run on either transport: ``MARKET_FEED_TRANSPORT=aiohttp pytest``."""
+    """With it the whole suite can run on either transport: ``MARKET_FEED_TRANSPORT=aiohttp pytest``."""
     pytest.importorskip("picows", reason="the extra [fast] is not installed")
     monkeypatch.setenv(VARIABLE, "aiohttp")
     assert not uses_picows(None)
@@ -258,7 +258,7 @@ def test_the_environment_chooses_if_the_settings_do_not(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("wrong", ["websockets", "", 1, True, ["aiohttp"]])
-def test_an_unknown_transport_is_refused_with_the_known_ones(wrong: Any) -> None:
+def test_an_unknown_transport_is_refused_and_the_known_ones_are_named(wrong: Any) -> None:
     with pytest.raises(Rejected) as caught:
         open_venue("binance", Access(options={"transport": wrong}))
     assert caught.value.reason == f"options.transport is {wrong!r}, allowed are aiohttp and picows"

@@ -1,4 +1,5 @@
-"""A cancelled dial closes its own descriptor and no other, on uvloop too, at whichever moment it is cancelled."""
+"""A cancelled dial closes its own file descriptor and no other one, whenever it is cancelled; this holds on uvloop
+too."""
 
 from __future__ import annotations
 
@@ -14,8 +15,8 @@ from exchanges.simulator import Simulator
 
 uvloop = pytest.importorskip("uvloop", reason="uvloop is not installed")
 
-TURNS = 30  # of the loop, after which a dial is cancelled at the latest
-TAKEN = 40  # descriptors that others take when a dial has been cancelled
+TURNS = 30  # a dial is cancelled after each number of loop turns below this
+TAKEN = 40  # descriptors that are opened after a cancelled dial
 
 pytestmark = pytest.mark.filterwarnings("ignore:'asyncio.iscoroutinefunction' is deprecated:DeprecationWarning")
 
@@ -29,7 +30,7 @@ async def cancelled_after(turns: int, dial: Callable[[], Awaitable[object]]) -> 
 
 
 def others() -> Iterator[int]:
-    """Files that take the free descriptors."""
+    """Open files, so that they get the free descriptors."""
     for _ in range(TAKEN):
         yield os.open(os.devnull, os.O_RDONLY)
 
@@ -49,7 +50,7 @@ def test_a_cancelled_request_closes_no_other_descriptor(run: Callable[..., None]
     async def requests() -> None:
         async with Simulator(venues=("binance",), rate=1) as simulator:
             url = f"{simulator.rest_url}/api/v3/time"
-            clients: list[HttpClient] = []  # one for each request: an open connection would be used again
+            clients: list[HttpClient] = []  # one for each request, because a client reuses its open connections
 
             async def request() -> None:
                 clients.append(HttpClient(True, lambda url: None))

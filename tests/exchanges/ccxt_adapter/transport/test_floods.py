@@ -1,4 +1,4 @@
-"""Peers that send more than anybody would: what it costs stays bounded, and other tasks go on, on both transports."""
+"""Peers that send far more than usual: memory stays bounded, and other tasks go on, on both transports."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def resident() -> int:
 
 
 def flooding(piece: bytes, size: int, end: bytes = b"") -> Talk:
-    """Sends ``size`` bytes in pieces and then ``end``, and reads nothing."""
+    """A server that sends ``size`` bytes in pieces and then ``end``, and reads nothing."""
 
     async def flood(request: web.Request, socket: web.WebSocketResponse) -> None:
         out = request.transport
@@ -80,7 +80,7 @@ class Answering(list[Any]):
             self.sent += 2000
 
 
-async def test_a_peer_that_reads_no_answers_is_hung_up_on(over_picows: bool) -> None:
+async def test_the_connection_to_a_peer_that_reads_no_answers_is_closed(over_picows: bool) -> None:
     frames = Answering()
     async with (
         talking(flooding(text_frame('{"ping":1}') * 100, FLOOD), compress=False) as url,
@@ -89,11 +89,11 @@ async def test_a_peer_that_reads_no_answers_is_hung_up_on(over_picows: bool) -> 
         await until(lambda: bool(made.errors), timeout=60)
         assert made.reason == "it does not read what it is sent"
         await until(lambda: not frames.answers)
-        assert frames.sent < 2 * UNSENT + MOST  # and what is in the sockets
+        assert frames.sent < 2 * UNSENT + MOST  # MOST also covers the bytes in the sockets
 
 
 class Slow(list[Any]):
-    """Takes 0.1 ms for each frame, and counts the frames of each turn of the loop."""
+    """A list that takes 0.1 ms for each frame, and counts the frames of each turn of the loop."""
 
     turn = 0
 
@@ -108,7 +108,7 @@ class Slow(list[Any]):
 
 
 async def test_other_tasks_run_during_a_flood_of_the_smallest_frames(over_picows: bool) -> None:
-    """A read of 64 KiB has 32,768 of them."""
+    """A read of 64 KiB contains 32,768 such frames."""
     frames = Slow()
 
     async def others() -> None:
@@ -119,12 +119,15 @@ async def test_other_tasks_run_during_a_flood_of_the_smallest_frames(over_picows
     going_on = asyncio.create_task(others())
     async with talking(flooding(text_frame("") * 1000, 2_000_000)) as url, dialled(url, over_picows, frames=frames):
         await asyncio.wait_for(going_on, 60)
-        assert max(frames.seen.values()) <= 8_192  # picows reads the first 16 KiB with the handshake
+        assert (
+            max(frames.seen.values()) <= 8_192
+        )  # the first 16 KiB, which picows reads with the handshake, are 8,192 frames
 
 
 @pytest.mark.parametrize("times", [1, 2, 3])
-async def test_a_close_that_is_given_up_leaves_nothing_open(over_picows: bool, times: int) -> None:
-    """A feed waits 3 s for its connections, and a loop that is held up by a flood does less than that takes."""
+async def test_a_cancelled_close_leaves_nothing_open(over_picows: bool, times: int) -> None:
+    """A feed waits 3 s until its connections are closed; in a loop that is busy with a flood, closing may take
+    longer."""
 
     async def deaf(request: web.Request, socket: web.WebSocketResponse) -> None:
         await until(lambda: request.transport is None or request.transport.is_closing(), timeout=60)

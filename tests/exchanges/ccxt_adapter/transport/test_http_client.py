@@ -1,4 +1,4 @@
-"""Certificates; and errors, which show no password, no key and no control characters."""
+"""Certificates, and errors that show no password, no key and no control characters."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.support import until
 async def test_no_error_shows_a_proxys_password(
     options: dict[str, Any], refusal: str, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The proxy quotes the request even in the reason of its answer."""
+    """The proxy of this test quotes the request in the reason of its answer."""
     encoded = b64encode(f"me:{SECRET}".encode()).decode()
     async with (
         Simulator(venues=("binance",), rate=0) as simulator,
@@ -56,7 +56,7 @@ async def test_no_error_shows_a_proxys_password(
         assert proxy.logins
 
 
-async def test_what_a_venue_says_is_printable_and_quotes_no_key(options: dict[str, Any]) -> None:
+async def test_a_venues_text_in_an_error_is_printable_and_shows_no_key(options: dict[str, Any]) -> None:
     key = "AKIA-0123456789"
     nasty = f"\x1b[2J\x9b31m\u202ebad\u2066\x07 {key} \r\n{'x' * 5000}"
 
@@ -98,7 +98,7 @@ async def test_what_a_venue_says_is_printable_and_quotes_no_key(options: dict[st
 
 
 @pytest.mark.parametrize("how", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
-async def test_an_authority_of_the_environment_is_trusted(
+async def test_an_authority_that_the_environment_names_is_trusted(
     options: dict[str, Any], certificate: Path, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

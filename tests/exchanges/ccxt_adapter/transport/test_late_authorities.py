@@ -1,4 +1,4 @@
-"""TLS contexts that load the system's authorities when they are used verify as any others do."""
+"""TLS contexts that load the system's authorities at their first use verify servers like any other contexts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_the_first_use_loads_the_authorities(use: str) -> None:
     assert context.verify_mode == plain.verify_mode
 
 
-def test_contexts_of_other_threads_and_later_ones_load_at_once() -> None:
+def test_contexts_of_other_threads_and_later_contexts_load_at_once() -> None:
     made: list[ssl.SSLContext] = []
     with authorities_when_used():
         thread = threading.Thread(target=lambda: made.append(ssl.create_default_context()))
@@ -41,7 +41,7 @@ def test_contexts_of_other_threads_and_later_ones_load_at_once() -> None:
     assert made[0].cert_store_stats() == made[1].cert_store_stats()
 
 
-def test_a_method_that_a_program_has_replaced_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_method_that_the_program_has_replaced_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[ssl.SSLContext] = []
     monkeypatch.setattr(ssl.SSLContext, "set_default_verify_paths", lambda context: called.append(context))
     with authorities_when_used():

@@ -10,7 +10,7 @@ from exchanges.ccxt_adapter.transport.name_lookup import look_up
 
 
 async def test_a_lookup_without_a_free_thread_does_not_block_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next lookup of the same name starts again, and does not wait for the one that never started."""
+    """The next lookup of the same name starts a thread again, and does not wait for the lookup that never started."""
     with monkeypatch.context() as full:
 
         def start(self: threading.Thread) -> None:

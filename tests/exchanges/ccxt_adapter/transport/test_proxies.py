@@ -1,4 +1,4 @@
-"""Which proxy is used for an address: curl's rules, and the settings take precedence."""
+"""Which proxy is used for an address: the one in the settings, otherwise the environment's by curl's rules."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_the_environments_variables_are_read_as_curl_reads_them(
         *("0.0.0.0", "[::]", "127.1", "2130706433", "0x7f.0.0.1", "ip6-localhost", "localhost.localdomain"),
     ],
 )
-def test_this_machine_is_never_asked_through_the_environments_proxy(scheme: str, host: str) -> None:
+def test_loopback_addresses_never_go_through_the_environments_proxy(scheme: str, host: str) -> None:
     assert proxy_for(f"{scheme}://{host}:8080/x", None, BOTH) is None
 
 
@@ -77,7 +77,7 @@ def test_this_machine_is_never_asked_through_the_environments_proxy(scheme: str,
         (" , ,", "https://venue.example", False),
     ],
 )
-def test_no_proxy_names_hosts_that_are_asked_directly(no_proxy: str, url: str, direct: bool) -> None:
+def test_hosts_in_the_variable_no_proxy_are_reached_directly(no_proxy: str, url: str, direct: bool) -> None:
     for name in ("no_proxy", "NO_PROXY"):
         assert (proxy_for(url, None, {**BOTH, name: no_proxy}) is None) is direct
 
@@ -91,19 +91,19 @@ def test_the_settings_take_precedence_over_the_environment() -> None:
         assert proxy_for(url, NONE, BOTH) is None
 
 
-def test_a_proxy_is_shown_without_its_login_and_with_where_it_is_named() -> None:
+def test_a_proxy_is_shown_without_its_login_and_with_the_place_that_names_it() -> None:
     found = proxy_for("https://venue.example", None, {"HTTPS_PROXY": "http://me:hunter2@proxy.example:3128"})
     assert str(found) == "http://***@proxy.example:3128 (HTTPS_PROXY)"
     assert "hunter2" not in repr(found)
 
 
 @pytest.mark.parametrize("wrong", ["ftp://me:hunter2@proxy.example:1", "http://me:hunter2@:1", "http://me:hunter2@h:x"])
-def test_a_proxy_that_cannot_be_one_is_an_error_that_names_the_variable(wrong: str) -> None:
+def test_an_invalid_proxy_is_an_error_that_names_the_variable(wrong: str) -> None:
     with pytest.raises(ValueError, match=r"the environment's all_proxy is .*, allowed is host:port behind") as caught:
         proxy_for("https://venue.example", None, {"all_proxy": wrong})
     assert "hunter2" not in str(caught.value)
 
 
 @pytest.mark.parametrize("entry", ["1.2.3", ".2.3", "*.3", "1.2.3:443"])
-def test_the_end_of_an_ip_address_is_not_a_parent_domain(entry: str) -> None:
+def test_no_proxy_does_not_match_the_end_of_an_ip_address(entry: str) -> None:
     assert proxy_for("https://10.1.2.3", None, {"https_proxy": "proxy:1", "no_proxy": entry}) is not None

@@ -116,7 +116,7 @@ async def test_a_redirect_to_a_host_that_the_settings_name_is_followed(options: 
 @pytest.mark.parametrize(
     "to", ["http://{host}/there", "http://127.0.0.1:9/", "ftp://127.0.0.1/", "http://[", "//127.0.0.1:9/x"]
 )
-async def test_a_redirect_from_tls_leads_to_no_plain_text(
+async def test_a_redirect_from_tls_to_plain_text_is_not_followed(
     options: dict[str, Any], certificate: Path, monkeypatch: pytest.MonkeyPatch, to: str
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
@@ -137,8 +137,8 @@ async def test_a_redirect_from_tls_leads_to_no_plain_text(
 
 
 @pytest.mark.parametrize("scheme", ["ws", "wss", "ftp"])
-async def test_a_redirect_to_no_web_address_is_not_followed(options: dict[str, Any], scheme: str) -> None:
-    """aiohttp follows none from an upgrade either, and would tell the address alone."""
+async def test_a_redirect_to_another_scheme_than_http_is_not_followed(options: dict[str, Any], scheme: str) -> None:
+    """aiohttp does not follow it from an upgrade either, but its error would show only the address."""
     to = ""
     async with (
         Simulator(venues=("binance",), rate=0) as simulator,
@@ -154,7 +154,7 @@ async def test_a_redirect_to_no_web_address_is_not_followed(options: dict[str, A
 
 @pytest.mark.parametrize("before", range(0, 240, 8))
 async def test_a_long_redirect_quotes_no_part_of_a_key(before: int) -> None:
-    """The reason stands before the address, which is shortened after the key is hidden, not within it."""
+    """In the error the address comes last. It is shortened only after the key in it was hidden."""
     key = "".join(map(chr, range(ord("A"), ord("Z"))))
     location = f"http://other.invalid/{'x' * before}{key}{'y' * 5000}"
     async with (

@@ -58,7 +58,7 @@ async def test_a_proxy_carries_rest_and_the_stream(
 async def test_tls_goes_through_a_tunnel(
     options: dict[str, Any], certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The proxy is named by the settings, and the request is for 127.0.0.1, because the certificate is for it."""
+    """The settings name the proxy, and the request is for 127.0.0.1, because the certificate is for that address."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(certificate)
@@ -74,7 +74,7 @@ async def test_tls_goes_through_a_tunnel(
 
 
 @pytest.mark.parametrize("how", ["loopback", "none", "no_proxy"])
-async def test_hosts_in_no_proxy_are_asked_directly(
+async def test_hosts_in_no_proxy_are_reached_directly(
     options: dict[str, Any], how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with Simulator(venues=("binance",), rate=0) as simulator, proxying(refusal="502 No") as (at, proxy):
@@ -108,8 +108,10 @@ async def test_a_wrong_proxy_of_the_environment_is_reported_with_its_variable(
             assert "HTTP_PROXY is 'gopher://***@proxy.example'" in (await dial_failure(venue)).reason
 
 
-async def test_a_socks_proxy_carries_both(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """By RFC 1928 and 1929, with a name that the proxy looks up, a user and a password."""
+async def test_a_socks_proxy_carries_rest_and_the_stream(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The proxy follows RFC 1928 and 1929: it looks up the host's name, and wants a user and a password."""
     pytest.importorskip("aiohttp_socks", reason="the extra [socks] is not installed")
     asked, logins = [], []
     async with Simulator(venues=("binance",), rate=0) as simulator:
@@ -149,7 +151,7 @@ async def test_a_refusal_by_a_socks_proxy_is_reported_as_the_proxys(options: dic
         await reader.readexactly(methods)
         writer.write(b"\x05\x00")
         await reader.readexactly(10)
-        writer.write(b"\x05\x02\x00\x01" + bytes(6))  # not allowed by its rules
+        writer.write(b"\x05\x02\x00\x01" + bytes(6))  # connection not allowed by the proxy's rules
 
     async with Simulator(venues=("binance",), rate=0) as simulator, listening(refuse) as at:
         proxy = f"socks5://me:{SECRET}@{at}"

@@ -39,7 +39,7 @@ async def test_texts_and_bytes_are_sent_and_received(over_picows: bool) -> None:
         assert made.frames == [{"a": "ü€😀"}] * 2 + [long] * 2 + ["ping"] * 2
 
 
-async def test_what_comes_with_the_handshake_is_not_lost(over_picows: bool) -> None:
+async def test_frames_that_come_with_the_handshake_are_not_lost(over_picows: bool) -> None:
     async with (
         talking(raw(*(text_frame(f'{{"n":{number}}}') for number in range(3)))) as url,
         dialled(url, over_picows) as made,
@@ -49,7 +49,7 @@ async def test_what_comes_with_the_handshake_is_not_lost(over_picows: bool) -> N
 
 @pytest.mark.parametrize("hot", [True, False])
 async def test_a_burst_arrives_complete_and_in_order(over_picows: bool, hot: bool) -> None:
-    """There are 100,000 small frames, of which the fast decoder leaves every third one, and pings between them."""
+    """There are 100,000 small frames and pings between them; the fast decoder leaves every third frame to ccxt."""
     count, frames = 100_000, list[Any]()
 
     def take(text: str) -> bool:
@@ -76,8 +76,8 @@ async def test_a_burst_arrives_complete_and_in_order(over_picows: bool, hot: boo
         assert made.bad == []
 
 
-async def test_data_for_a_slow_reader_stays_with_the_sender(over_picows: bool) -> None:
-    """64 MB come faster than they are read: no more than the sockets hold is under way at any time."""
+async def test_a_slow_reader_slows_the_sender_down(over_picows: bool) -> None:
+    """64 MB are sent faster than they are read: at any time no more is on its way than the sockets hold."""
     size, count, sent, taken, most = 65_536, 1_000, 0, 0, 0
 
     def take(text: str) -> bool:
@@ -98,7 +98,7 @@ async def test_data_for_a_slow_reader_stays_with_the_sender(over_picows: bool) -
 
 
 async def test_other_tasks_run_during_a_burst(over_picows: bool) -> None:
-    """20 MB wait in the kernel: other tasks get their turn after every few hundred frames."""
+    """20 MB wait in the kernel; other tasks get their turn after every few hundred frames."""
     size, count, turn, came = 1_000, 20_000, 0, list[int]()
 
     def take(text: str) -> bool:
@@ -117,11 +117,11 @@ async def test_other_tasks_run_during_a_burst(over_picows: bool) -> None:
 
     async with talking(flood, compress=False) as url, dialled(url, over_picows, take=take):
         await asyncio.wait_for(others(), 60)
-        seen = Counter(each for each in came if each)  # earlier frames were not counted
+        seen = Counter(each for each in came if each)  # without the frames before the counter began
         assert max(seen.values()) * size < 1_000_000
 
 
-async def test_a_listener_that_raises_loses_one_frame_only(over_picows: bool) -> None:
+async def test_an_error_of_the_listener_loses_only_its_frame(over_picows: bool) -> None:
     def take(text: str) -> bool:
         if "1" in text:
             raise RuntimeError("a listener's own")
@@ -146,7 +146,7 @@ async def test_frames_of_any_size_are_read(over_picows: bool, size: int) -> None
 
 
 async def test_fragments_are_put_together(over_picows: bool) -> None:
-    """Control frames may come between them, and a character may be split between two of them."""
+    """Control frames may come between fragments, and a character may be split over two fragments."""
     euro = "€".encode()
     frames = (
         frame(b'{"a":"' + euro[:1], 0x01), frame(b"", 0x89), frame(euro[1:], 0x00), frame(b"", 0x00),
@@ -159,7 +159,8 @@ async def test_fragments_are_put_together(over_picows: bool) -> None:
 
 @pytest.mark.parametrize("takeover", [True, False])
 async def test_compressed_messages_are_read(over_picows: bool, takeover: bool) -> None:
-    """By RFC 7692, with one window for all messages or a new one for each, and with uncompressed frames among them."""
+    """As in RFC 7692, there is one window for all messages or a new one for each, and some frames are not
+    compressed."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         request = (await reader.readuntil(b"\r\n\r\n")).decode()
@@ -259,7 +260,7 @@ async def test_a_close_frame_is_reported_with_its_code_after_earlier_messages(ov
 
 
 @pytest.mark.parametrize("how", ["close", "abort"])
-async def test_an_end_without_a_close_frame_is_code_1006(over_picows: bool, how: str) -> None:
+async def test_an_end_without_a_close_frame_is_reported_with_code_1006(over_picows: bool, how: str) -> None:
     async def talk(request: web.Request, socket: web.WebSocketResponse) -> None:
         await socket.send_str('{"last":1}')
         await socket.receive()
@@ -292,7 +293,7 @@ async def test_closing_sends_a_close_frame_and_accepts_nothing_more(over_picows:
         assert made.frames == []
 
 
-async def test_a_connection_can_be_dropped_without_its_peer(over_picows: bool) -> None:
+async def test_a_connection_can_be_dropped_without_an_answer_of_the_peer(over_picows: bool) -> None:
     """A peer that has gone does not answer a close frame."""
     ended = asyncio.Event()
 
