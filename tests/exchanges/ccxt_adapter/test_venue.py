@@ -167,9 +167,7 @@ async def test_the_last_price_equals_the_venues_and_is_never_computed(
         assert [ticker.last for ticker in await venue.fetch_tickers({"BTC": "BTC/USDT"})] == [60601.5]
 
 
-async def test_recent_trades_over_rest_have_the_same_ids_as_in_the_stream(
-    venue: CcxtVenue, simulated: Simulated
-) -> None:
+async def test_recent_trades_over_rest_have_the_streams_ids(venue: CcxtVenue, simulated: Simulated) -> None:
     """Binance's aggregate trades, ccxt's default, have other ids, which could not close a gap."""
     made = await simulated.trade("BTC", count=50)
     await venue.load()
@@ -282,7 +280,7 @@ async def test_an_implausible_retry_after_is_ignored(text: str, seconds: float |
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
-async def test_an_answer_that_the_venue_is_down_is_an_outage(
+async def test_a_status_for_a_venue_that_is_down_is_an_outage(
     venue: CcxtVenue, simulated: Simulated, status: int
 ) -> None:
     with simulated.rest_down(status):
