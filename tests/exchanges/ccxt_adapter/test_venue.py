@@ -114,8 +114,7 @@ async def test_swap_markets_are_settled_in_their_quote_currency() -> None:
     await venue.close()
 
 
-# --- 24 h statistics and trades
-# -----------------------------------------------------------------------------------------------
+# --- 24 h statistics and trades ---------------------------------------------------------------------------------------
 
 
 async def test_the_24_h_statistics_equal_the_venues(venue: CcxtVenue, simulated: Simulated) -> None:
@@ -280,9 +279,7 @@ async def test_an_implausible_retry_after_is_ignored(text: str, seconds: float |
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
-async def test_a_status_for_a_venue_that_is_down_is_an_outage(
-    venue: CcxtVenue, simulated: Simulated, status: int
-) -> None:
+async def test_a_venue_that_is_down_is_an_outage(venue: CcxtVenue, simulated: Simulated, status: int) -> None:
     with simulated.rest_down(status):
         error = await failure(load, venue)
     assert isinstance(error, Disconnected)

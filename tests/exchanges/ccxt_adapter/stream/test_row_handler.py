@@ -125,8 +125,7 @@ async def test_an_old_trade_in_htx_first_frame_is_a_past_one(age: int, past: boo
         assert [trade.timestamp - at for trade in spoken.heard.trades][-3:] == [30, 40, 40]
 
 
-# --- market, id and time of a trade
-# -----------------------------------------------------------------------------------------
+# --- market, id and time of a trade -----------------------------------------------------------------------------------
 
 
 async def test_htx_trades_have_distinct_ids() -> None:
