@@ -2,8 +2,8 @@
 
 Prices are in the quote currency, quantities in the base currency, ``timestamp`` is the venue's time in Unix ms and
 ``received_at`` the local Unix time in ns at which the frame was read. ``market`` is ccxt's symbol of the event's
-market: BTC/USDT on spot, BTC/USDT:USDT for a perpetual swap. Events are plain and mutable: whoever hands one over
-does not keep it.
+market: BTC/USDT on spot, BTC/USDT:USDT for a perpetual swap. Events are plain and mutable, so the sender of an event
+keeps no reference to it.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class Ticker:
     market: str = ""
 
 
-_ROUNDING = 1e-12  # share of a quantity that rounding may cost: 0.7 + 0.1 is not exactly 0.8
+_ROUNDING = 1e-12  # share by which rounding may make a sum smaller: 0.7 + 0.1 is not exactly 0.8
 
 
 @dataclass(slots=True)
@@ -207,13 +207,13 @@ class Listener(Protocol):
         """Take a proven book after a change within ``Subscription.book_depth``. The sender keeps no reference."""
 
     def on_book_unsynced(self, coin: str, reason: str) -> None:
-        """The coin's book is not proven from now on, until the next ``on_book`` of the coin."""
+        """Note that the coin's book is not proven from now on, until the next ``on_book`` of the coin."""
 
     def on_off_book(self, coin: str) -> None:
         """Count a trade outside the order book, such as a block trade; it is not delivered and is no price."""
 
     def on_source(self, source: str, reason: str, missed: Collection[str]) -> None:
-        """Data comes from another ``source`` than before (a collector on a bus), which is no sign of life.
+        """Note that data comes from another ``source`` than before (a collector on a bus), which is no sign of life.
 
         Trades of the coins in ``missed`` may be missing before the next one.
         """
@@ -222,7 +222,7 @@ class Listener(Protocol):
         """Count a frame or row that could not be read; ``sample`` is its beginning."""
 
     def on_unavailable(self, channel: str, coins: list[str], reason: str, timeframe: str = "") -> None:
-        """The venue has no such channel for these coins, or has rejected the subscription; the others go on.
+        """Note that the venue has no such channel for these coins, or has rejected the subscription; others continue.
 
         ``timeframe``: that of the rejected candles, "" for all timeframes.
         """

@@ -39,7 +39,7 @@ _AUTHORIZATION = re.compile(r"(authorization['\"]?\s*[:=]\s*['\"]?(?:(?:basic|be
 
 
 def beginning(text: str) -> str:
-    """What is read of a foreign text. Only this is ever to be changed or shortened before secrets are hidden in it."""
+    """The beginning of a foreign text, which is all that is read of it. Hide secrets before any other change of it."""
     return text if len(text) <= READ else text[: READ - CUT]
 
 
@@ -215,11 +215,11 @@ def _part(text: str) -> str:
     pattern = "".join(map(_character, text))
     if text.isascii():
         return pattern
-    return f"(?:{pattern}|\ufffd{{1,{len(text.encode('utf-8', 'replace'))}}})"  # its bytes in no encoding
+    return f"(?:{pattern}|\ufffd{{1,{len(text.encode('utf-8', 'replace'))}}})"  # or its undecodable bytes
 
 
 _ESCAPE = r"\\{1,15}"  # before a character that was escaped up to four times; without a bound, a long text takes hours
-_LINE_END = re.compile(rf"(?:\r|\n|{_ESCAPE}[rn])+[ \t]*")  # and what the next line is indented by
+_LINE_END = re.compile(rf"(?:\r|\n|{_ESCAPE}[rn])+[ \t]*")  # and the indentation of the next line
 _PARTS = re.compile(r"\s+|[!-~]+|[^\s!-~]+")
 _BLANKS = rf"(?:\s|\+|%(?:25)*(?:20|0[9ad])|{_ESCAPE}[nrt])+"
 

@@ -1,4 +1,4 @@
-"""Makes events of ccxt's unified rows. Pure; a row with impossible values gives None.
+"""Turns ccxt's unified rows into events, and decides which values are impossible: such a row gives None. Pure.
 
 Every function takes a row of any shape and returns an event. It returns None if the row has an impossible value:
 missing, NaN, infinite, zero or negative where that can't be, absurdly large, or of the wrong type. No function raises,

@@ -1,4 +1,4 @@
-"""The seam between the feed and an exchange: what the feed asks of a venue, whatever stands behind it.
+"""The interface between the feed and any venue: what a venue must offer, and the default limits of a venue.
 
 ccxt is one kind of venue; a recording, a message bus or a program's own source can be others. The feed imports this
 module and :mod:`exchanges.registry`, and nothing of what stands behind a venue.
@@ -47,7 +47,7 @@ class Limits:
     consecutive_ids: bool = False
     """Trade ids of a market count up by one, so that ids alone show what is missing."""
     older_trades: bool = False
-    """Trades can be asked for from an id on."""
+    """Trades can be requested from an id on."""
     recent_trades: int = 1000
     """Trades that one request gives at most."""
 
@@ -147,11 +147,11 @@ class Connection(Protocol):
         """
 
     async def close(self) -> None:
-        """End it within a second or so, whatever the other side does."""
+        """End the connection within about a second, whatever the other side does."""
 
 
 class Venue(Protocol):
-    """One exchange as the feed sees it. Methods that ask it raise VenueError (:mod:`exchanges.errors`)."""
+    """One exchange as the feed sees it. Methods that send it requests raise VenueError (:mod:`exchanges.errors`)."""
 
     name: str
     clean: Cleaner
@@ -176,11 +176,11 @@ class Venue(Protocol):
         """The timeframes of past candles; empty if the venue has none."""
 
     def streams(self, channel: str) -> bool:
-        """Whether a connection brings the channel."""
+        """Whether a connection delivers the channel."""
 
     @property
     def proxies(self) -> Mapping[str, object]:
-        """Address -> the proxy through which it is asked, None if there is none; ``str`` of a proxy may be shown."""
+        """Address -> the proxy on the way to it, None if there is none; ``str`` of a proxy may be shown."""
 
     async def load(self, coins: Mapping[str, str | None] | None = None, *, anew: bool = False) -> None:
         """Load the markets, unless they are loaded and list all of ``coins`` (coin -> market symbol or None).

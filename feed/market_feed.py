@@ -49,12 +49,12 @@ class MarketFeed:
     same object, in the order in which they subscribed, so a callback that wants to change an event must copy it first
     (``dataclasses.replace``). Each subscriber gets its own copy of an order book, and of a status event's details.
 
-    ``coins``: None means all coins of the feed. ``on_full`` says what happens when the queue of a coroutine callback
-    or an iterator is full: "drop_oldest" (counted, and told as slow_callback), "latest" (only the newest event of each
-    coin is kept at any time), or "error" (the subscription ends; an iterator raises SlowConsumerError). Iterators end
-    when the feed disconnects; ``size`` is how many events an iterator's queue holds. All raise SettingsError for an
-    unknown coin or timeframe, and ValueError for an unknown ``on_full`` or a ``size`` below 1. Subscribing and
-    ``cancel()`` are safe from any thread.
+    Methods that subscribe: ``coins`` None means all coins of the feed. ``on_full`` says what happens when the queue of
+    a coroutine callback or an iterator is full: "drop_oldest" (counted, and reported as slow_callback), "latest" (only
+    the newest event of each coin is kept at any time), or "error" (the subscription ends; an iterator raises
+    SlowConsumerError). Iterators end when the feed disconnects; ``size`` is how many events an iterator's queue holds.
+    All raise SettingsError for an unknown coin or timeframe, and ValueError for an unknown ``on_full`` or a ``size``
+    below 1. Subscribing and ``cancel()`` are safe from any thread.
     """
 
     def __init__(

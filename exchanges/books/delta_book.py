@@ -1,4 +1,4 @@
-"""A book of a snapshot and deltas in one stream, as Bybit sends it: the venue keeps a window of so many levels.
+"""A book of a snapshot and deltas from one stream, as Bybit sends them: it is cut to the venue's number of levels.
 
 Each delta's number is the last one's + 1; a snapshot may come at any time and replaces the book (Bybit's documentation,
 "Orderbook"). The venue sends nothing about levels outside of the window, so the book is cut to it; a level that comes

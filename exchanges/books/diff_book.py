@@ -22,14 +22,14 @@ from exchanges.books.order_book import LocalBook
 from exchanges.books.proof import FOLLOWS, JOINED, REPEATED, WAITING, BookSnapshot, BookUpdate, Verdict, lost
 
 AWAITING = 15_000_000_000  # ns for which diffs are kept while a snapshot is awaited
-MOST_AWAITING = 20_000  # diffs, independent of the local clock
+MOST_AWAITING = 20_000  # the same, as a number of diffs: the local clock may be wrong
 KEPT = 32  # diffs that are kept of a proven book, because a snapshot may be some seconds old
-BACKWARDS = 1_000  # ms: if a diff with an old number is so much newer by its time, the numbers have restarted
-FIRST = 4.0  # times the wanted depth that a first snapshot has
-WIDE = 50  # times the wanted depth that its renewal has
-SPARE = 2  # times the wanted depth: with fewer levels on a side a new snapshot is requested
+BACKWARDS = 1_000  # ms: if the time of a diff with an old number is so much newer, the numbers have restarted
+FIRST = 4.0  # a first snapshot has so many times the wanted depth
+WIDE = 50  # a snapshot that renews the first one has so many times the wanted depth
+SPARE = 2  # if a side has fewer levels than so many times the wanted depth, a new snapshot is requested
 CHECKED_EVERY = 60_000  # ms after which a book is compared with a snapshot again
-SOON = 60_000  # ms: a snapshot that lasted less was too small
+SOON = 60_000  # ms: a snapshot that was used up sooner was too small
 
 
 class DiffBook:

@@ -58,8 +58,8 @@ class RisingNumbers:
 class CountedFrame:
     """A frame of a venue that counts the frames of a connection: its ``number``, and its books.
 
-    ``books`` has market ids and whether each is a whole book; ``topic`` is what the number may count instead. The
-    number is None if the venue does not count this frame.
+    ``books`` has market ids and whether each is a whole book. The number may also count the frames of ``topic``
+    instead. It is None if the venue does not count this frame.
     """
 
     number: int | None
@@ -89,7 +89,7 @@ class CountedFrames:
             known, due = self._last, self._of_topic.get(counted.topic, -1) + 1
             if counted.number == known and text == self._newest:
                 return [("", REPEATED)]
-            # the number is behind the connection's but the next of its topic: the venue counts per topic
+            # the next number of its topic is right too: some venues count per topic
             if known is not None and counted.number not in (known + 1, due):
                 verdicts.append(("", lost(f"a frame is missing: after {known} came {counted.number}")))
             self._last, self._newest = counted.number, text
@@ -104,7 +104,7 @@ class CountedFrames:
 class OrderedProofs:
     """Several proofs of one venue: the strictest verdict on a frame counts.
 
-    They are asked in order: a frame that one of them finds repeated is not shown to the next ones.
+    They judge each frame in their order; if one finds the frame repeated, the next ones do not judge it.
     """
 
     def __init__(self, *proofs: FrameProof) -> None:

@@ -1,4 +1,4 @@
-"""Checks what is true for every order book: its sides are sorted, sizes are above 0, and it is not crossed.
+"""Decides whether a book can be right: its sides are sorted, sizes are above 0, and it is not crossed for long.
 
 One update may leave a book crossed or locked, because some venues send the sides one after the other. Such a state is
 not delivered. If the next state is crossed too, the book is not proven any more.

@@ -248,7 +248,7 @@ class OwnBook(Protocol):
         """Take a snapshot from REST. ``WAITING``: it joins with a later update, or is too old (the book asks again)."""
 
     def forget(self) -> None:
-        """Nothing of it is proven any more."""
+        """Mark the book as not proven any more."""
 
 
 @dataclass(frozen=True)
@@ -271,9 +271,9 @@ class OwnBooks:
     """How we build books from a venue's frames ourselves.
 
     ``make`` is given the depth that is wanted. ``convert`` makes an update of a decoded frame that the fast decoder did
-    not take, None of a frame that is of another kind. ``resubscribe`` gives the requests that bring a new snapshot of
-    one market (market id, depth asked for), where those come in the stream; ``snapshots`` says how they are fetched
-    where they come over REST.
+    not take; it returns None for a frame of another kind. ``resubscribe`` returns the requests (for a market id and a
+    depth) after which the venue sends a new snapshot, if snapshots come in the stream; ``snapshots`` says how they are
+    fetched if they come over REST.
     """
 
     make: Callable[[int], OwnBook]
@@ -286,12 +286,12 @@ class OwnBooks:
 class BookRules:
     """A venue's rules for order books: how they are proven, and how ccxt is asked for them.
 
-    ``depths`` are the values that ccxt's ``limit`` may have here: the smallest that is deep enough is asked for; none
-    are named where no limit may be asked for. ``params`` goes to ccxt's call. ``window``: what the venue sends is one
-    book, whole or as deep as it is asked for, so all of its levels are proven; otherwise (where a snapshot from REST
-    has fewer levels than the updates are of) only those inside of the snapshot's range are. ``nonce``: the ``nonce`` of
-    ccxt's book is the number of its state as the verdicts have it, and the book is delivered only when the two are
-    equal. ``own`` has the books that we build; ccxt does not see those frames. ``merges``: ccxt merges a whole book
+    ``depths`` are the values that ccxt's ``limit`` may have here, of which the smallest that is deep enough is used; it
+    is empty if ccxt takes no limit here. ``params`` goes to ccxt's call. ``window``: the venue sends the whole book, or
+    its best levels down to the requested depth, so all levels are proven; otherwise updates reach beyond the snapshot
+    from REST, and only levels inside the snapshot's range are proven. ``nonce``: the ``nonce`` of ccxt's book is the
+    number of its state, as the verdicts have it, and the book is delivered only when the two are equal. ``own``
+    has the books that we build; ccxt does not see those frames. ``merges``: ccxt merges a whole book
     into its old one, so the old one is dropped before. ``anew`` returns the requests (for a market's id, symbol and
     depth) that subscribe to a book again if ccxt cannot unsubscribe; without them the whole connection is replaced.
     ``span`` gives the first and last number of an update as ccxt has it, where ccxt joins them wrongly to a snapshot.

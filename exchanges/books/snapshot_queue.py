@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 RENEWALS = 0.5  # share of the limit that renewals may use, so that lost books need not wait for them
-WINDOW = 62.0  # seconds in which the venue's minute may lie, as requests take different times to arrive
+WINDOW = 62.0  # seconds counted as the venue's minute: two more, because requests take different times to arrive
 
 
 class WeightLimit:

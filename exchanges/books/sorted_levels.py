@@ -19,7 +19,7 @@ class SortedLevels(Generic[AnyLevel]):
     def __init__(self, sign: int) -> None:
         self._sign = sign
         self._keys: list[float] = []  # sign * price: the best is the last on both sides
-        self._levels: list[AnyLevel] = []  # of the same places, as in the frames
+        self._levels: list[AnyLevel] = []  # at the same places: the levels as in the frames
 
     def __len__(self) -> int:
         return len(self._keys)

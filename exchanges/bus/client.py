@@ -76,11 +76,11 @@ def _check(file: str) -> None:
 
 
 async def _looked_up(servers: Sequence[str], patience: float) -> list[str]:
-    """The servers whose names are known, of those whose names were answered within ``patience`` seconds, or of the next
-    ones. Raises OSError if there is none.
+    """The servers whose names were looked up within ``patience`` seconds; if there are none, the first one after that.
+    Raises OSError if no name can be looked up.
 
-    nats-py looks names up in asyncio's threads, which the end of the program waits for: it is to ask for no name before
-    the name server has answered.
+    nats-py looks names up in asyncio's threads, and the end of the program waits for these. So nats-py must not look up
+    a name before the name server has answered.
     """
     lookups = {url: asyncio.create_task(look_up(urlsplit(url).hostname or "", 0)) for url in servers}
     try:
@@ -96,7 +96,7 @@ async def _looked_up(servers: Sequence[str], patience: float) -> list[str]:
         for each in lookups.values():
             each.cancel()
             if each.done() and not each.cancelled():
-                each.exception()  # retrieved: the others are enough
+                each.exception()  # retrieved, so that asyncio does not warn; the other servers are enough
 
 
 def _succeeded(task: asyncio.Task[Any]) -> bool:
@@ -126,7 +126,7 @@ class BusClient:
         self.clean = Cleaner(address.secrets())
         self.closed = asyncio.Event()
         self.reason = ""
-        """What ended it."""
+        """What ended the connection."""
         self._nats: Client | None = None
 
     @property

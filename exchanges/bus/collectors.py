@@ -1,4 +1,4 @@
-"""Reads what collectors report about themselves on the bus: which collector publishes what, and how its data is.
+"""Reads collectors' reports on the bus; decides when a collector counts as dead or silent, and an event as late.
 
 Pure.
 """

@@ -47,7 +47,7 @@ class ConnectionVenue(Protocol):
     clean: Cleaner
     subjects: MarketSubjects
     positions: defaultdict[tuple[str, ...], Position]
-    """By the channels of the connections: those for order books are others than those for the rest."""
+    """By the channels of a connection: order books have connections of their own."""
     breaks: dict[str, int]
     """Coin -> the sequence at which trades of it are missing on the bus."""
 
@@ -78,16 +78,16 @@ class BusConnection:
         self._client: BusClient | None = None
         self._readers: list[tuple[StreamReader, Mapping[str, str]]] = []
         self._caught_up: set[str] = set()  # coins whose earlier messages are all read
-        self._skipped: dict[str, int] = {}  # coin -> the last sequence that was read before, while the past is read
+        self._skipped: dict[str, int] = {}  # coin -> the last sequence read before; used while the past is read
         self._trades: dict[str, TradeEvent] = {}  # coin -> its last trade
-        self._created = ""  # of the stream
+        self._created = ""  # when the stream was made
         self._sequence = 0  # sequence of the last message that was read
         self._position = venue.positions[tuple(self._channels())]
         self._running: set[asyncio.Task[None]] = set()
         self._added: list[dict[str, str]] = []
         self._stirred = asyncio.Event()
         self._past: dict[str, list[TradeEvent]] = {}  # earlier trades by coin, until they are passed on
-        self._took: dict[str, Callable[[bytes, str, int, bool], None]] = {}  # subject -> what takes its payloads
+        self._took: dict[str, Callable[[bytes, str, int, bool], None]] = {}  # of each subject
         self._numbers = venue.limits.consecutive_ids
         self._publishers = Publishers(
             venue.name,
@@ -154,7 +154,7 @@ class BusConnection:
             await self._read(new, None)
 
     def _tell_missing(self, coins: list[str]) -> None:
-        """Report channels that will bring no data, because the collectors' settings do not have them."""
+        """Report channels that will have no data, because the collectors' settings do not have them."""
         for channel, timeframe in self._asked():
             missing = [coin for coin in coins if not self._venue.publishes(coin, channel, timeframe)]
             if missing:
@@ -306,7 +306,7 @@ class BusConnection:
     # Who publishes
 
     def _on_source(self, source: str, reason: str, missed: Collection[str]) -> None:
-        """Data comes from another collector, or trades are missing: the bus may not have all trades of the coin."""
+        """Note another collector, or missing trades: the bus may not have all trades of these coins."""
         self._venue.breaks.update(dict.fromkeys(missed, self._sequence))
         self._listener.on_source(source, reason, missed)
 
@@ -314,7 +314,7 @@ class BusConnection:
         return self._venue.coins_of(shard) & self._markets.keys()
 
     def _on_publisher(self, subject: str, data: bytes, past: bool) -> None:
-        """A collector has begun to publish a shard."""
+        """Note that a collector has begun to publish a shard."""
         shard = subject.rpartition(".")[2]
         if self._venue.coins_of(shard) and not self._coins_of(shard):
             return
@@ -323,7 +323,7 @@ class BusConnection:
             self._lateness.forget()
 
     def _on_gap(self, subject: str, data: bytes, past: bool) -> None:
-        """A collector could not fill a gap; consecutive ids show that themselves."""
+        """Note that a collector could not fill a gap; consecutive ids show that without this report."""
         coin = text(subject.rpartition(".")[2])
         if not self._numbers and coin in self._markets and (not past or coin in self._skipped):
             self._publishers.on_gap(coin, data)

@@ -1,4 +1,4 @@
-"""Tracks which collector publishes each shard, for a reader: changes, missing trades, silence."""
+"""Tracks for a reader which collector publishes each shard; decides when a silent one's data is distrusted."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ class BusVenue:
         return symbol
 
     def streams(self, channel: str) -> bool:
-        """Whether a connection brings the channel."""
+        """Whether a connection delivers the channel."""
         return any(channel in shard.channels for shard in self._shards.values())
 
     # Its data
@@ -199,7 +199,7 @@ class BusVenue:
                 found = await self._all_since(client, self.subjects.stream, subject, datetime.now(UTC) - back, TRADES)
                 if len(found) >= most:
                     break
-        whole = self.breaks.get(coin, 0)  # from here on
+        whole = self.breaks.get(coin, 0)  # no trade is missing after this sequence
         read_ = (_read("trade", stored.data) for stored in found[-most:] if stored.sequence > whole)
         return [trade for trade in read_ if trade is not None and trade.market == symbol]
 

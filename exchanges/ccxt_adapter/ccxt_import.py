@@ -1,4 +1,4 @@
-"""Imports of ccxt only what is used: half of the memory and of the time that ``import ccxt.pro`` takes.
+"""Imports only the parts of ccxt that are used, in half of the time and memory that ``import ccxt.pro`` takes.
 
 The ``__init__`` of ``ccxt``, ``ccxt.async_support`` and ``ccxt.pro`` imports every exchange, 986 modules in all. Here
 it is executed too, in the same module object, but each line ``from ccxt.pro.NAME import NAME`` waits until the name is
@@ -117,7 +117,7 @@ class _Unexpected(Exception):
 
 
 def _run(code: CodeType, package: str, names: dict[str, Any]) -> dict[str, tuple[str, str]]:
-    """Execute an ``__init__`` without its imports of exchanges, and return these. Raises whatever it raises."""
+    """Execute an ``__init__`` without importing exchanges; returns the imports left out. Raises what it raises."""
     marks: list[weakref.ref[_Mark]] = []
 
     def importing(name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0) -> Any:

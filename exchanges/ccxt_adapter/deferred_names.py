@@ -26,7 +26,7 @@ AGENT = "default_user_agent"  # of requests.utils: what ccxt calls for each inst
 _ours: ContextVar[bool] = ContextVar("ours", default=False)
 _waiting: list[_Module] = []
 names_of: Any = ModuleType.__dict__["__dict__"].__get__  # type: ignore[index] # the type's own, not an instance's
-"""A module's dict, whatever its class says of ``__dict__``."""
+"""Returns a module's dict, even if its class has another ``__dict__``."""
 
 
 @contextlib.contextmanager

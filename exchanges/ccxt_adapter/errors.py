@@ -18,7 +18,7 @@ from exchanges.local_faults import local_fault
 
 BLOCKED = frozenset({403, 451})  # HTTP statuses for a place that the venue does not serve
 FINAL_OVER_REST = (errors.NotSupported, errors.BadSymbol, errors.AuthenticationError)
-"""ccxt's errors for a request that no other try will bring an answer to."""
+"""ccxt's errors for a request that would fail again at every further attempt."""
 
 _LIMITED = (errors.DDoSProtection, errors.RateLimitExceeded)
 ADVICE = 300  # characters

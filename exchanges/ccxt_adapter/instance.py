@@ -1,4 +1,4 @@
-"""Makes and closes instances of ccxt.pro's classes, with what a venue's profile changes about them."""
+"""Makes and closes instances of ccxt.pro's classes, and changes their behaviour as a venue's profile says."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class _Hooks:
     """Methods added to a ccxt.pro class: they redirect addresses, keep HTTP statuses and show new clients."""
 
     quiet: Quiet | None = None  # while the venue wants no requests
-    clean: Callable[[], Cleaner] = Cleaner  # makes what hides the settings' secrets in the venue's words
+    clean: Callable[[], Cleaner] = Cleaner  # returns the function that hides secrets in the venue's texts
     make_session: Callable[[Any], Any] | None = None  # makes the session; given the TLS context
     access = Access()
     on_new_client: Any = None
@@ -107,7 +107,7 @@ class _Hooks:
         client = super().client(url)  # type: ignore[misc] # ccxt's own
         if not known:
             self.made = (*self.made, client)
-            settle = getattr(client, "settle", 0.0)  # ccxt takes what stands in options["ws"] as a client's own
+            settle = getattr(client, "settle", 0.0)  # ccxt sets options["ws"] as attributes of clients
             dial = partial(_in_turn, self, settle, client.create_connection)
             client.create_connection = partial(_refused, url) if self.is_downgrade(url) else dial
             if self.on_new_client is not None:

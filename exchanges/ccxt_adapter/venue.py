@@ -89,7 +89,7 @@ class CcxtVenue:
         return bool(self._api.has.get("fetchTrades"))
 
     def streams(self, channel: str) -> bool:
-        """Whether a connection brings the channel."""
+        """Whether a connection delivers the channel."""
         return channel in streamed(self._api)
 
     @property

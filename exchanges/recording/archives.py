@@ -47,7 +47,7 @@ _TIMES = ("time", "open_time", "close_time")
 def read_archive(folder: Path, path: Path, exchange: str, *, swap: bool = False) -> dict[str, Any]:
     """Add an archive's rows to a recording; returns ``channel``, ``coin``, ``days`` and ``rows``.
 
-    All of its days are added, or none. The same archive again replaces what it has brought before. Raises ValueError,
+    All of its days are added, or none. An archive that is read again replaces its earlier rows. Raises ValueError,
     which names the file and what is allowed, and OSError.
     """
     name = path.name.removesuffix(".zip").removesuffix(".csv")
@@ -95,7 +95,7 @@ def read_archive(folder: Path, path: Path, exchange: str, *, swap: bool = False)
 
 
 class _Archive:
-    """Makes a recording's rows of an archive's."""
+    """Turns the rows of an archive into rows of a recording."""
 
     def __init__(self, exchange: str, coin: str, market: str, timeframe: str) -> None:
         self._same = {"exchange": exchange, "coin": coin, "market": market, "timeframe": timeframe}

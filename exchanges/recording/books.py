@@ -1,4 +1,4 @@
-"""Order books as rows: regular snapshots, and changes since the last row."""
+"""Turns order books into rows and back: a snapshot every minute, between them the changes since the last row."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _Sides = tuple[list[tuple[float, float]], list[tuple[float, float]]]
 
 
 class BookEncoder:
-    """Makes a row of each book; a row that is no snapshot gives the same book with ``BookDecoder``."""
+    """Turns each book into a row, a snapshot or its changes; ``BookDecoder`` makes the same book of that row."""
 
     def __init__(self) -> None:
         self._last: dict[tuple[str, str], tuple[_Sides, int]] = {}  # (exchange, coin) -> the book, its last snapshot

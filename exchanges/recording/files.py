@@ -96,7 +96,7 @@ def opened(path: Path, **options: Any) -> Iterator[pq.ParquetFile]:
 
 
 def _check(path: Path) -> None:
-    """Raise OSError if a path is no plain file: a pipe would be waited for, without an end."""
+    """Raise OSError if a path is no plain file: reading a pipe might wait for ever."""
     if not stat.S_ISREG(path.stat().st_mode):
         raise OSError("it is no plain file")
 

@@ -1,4 +1,4 @@
-"""What is in a recording, whether it is whole, and its rows as CSV."""
+"""Shows what is in a recording, verifies that it is whole, and exports its rows as CSV."""
 
 from __future__ import annotations
 

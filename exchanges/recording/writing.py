@@ -1,4 +1,4 @@
-"""Writes a recording's files and its manifest; each row is in exactly one file, even after a crash at any moment.
+"""Writes a recording's files (row groups, compression) and its manifest; a crash neither loses nor repeats a row.
 
 Files that take the place of others are written under names that nobody reads, then a line of the manifest says which
 files they replace; only then they get their names and the old ones are removed. ``recover`` finishes what a crash has

@@ -1,4 +1,4 @@
-"""The simulator's own HTTP interface, for tests in any language:
+"""The simulator's own HTTP interface, for tests in any language: its state, its faults, its true order books.
 
 ``GET /simulator`` gives the state as JSON; ``POST /simulator/faults`` with ``{"fault": "stall+5"}`` starts a fault;
 ``GET /simulator/books/binance/BTC?sequence=123&depth=20`` gives the true order book at a number that a client received

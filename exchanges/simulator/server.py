@@ -1,4 +1,4 @@
-"""The simulator: one loopback port with all venues, distinguished by the path."""
+"""The simulator: one loopback port with all venues, distinguished by the path; by default 50 trades per second."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Binance spot and USD-M perpetuals, Binance US, and Binance's spot testnet.
+"""Binance spot and USD-M perpetuals, Binance US, and Binance's spot testnet: limits, requests, unusual trades.
 
 Limits: "WebSocket streams, limits" and "REST limits" of Binance's documentation.
 """

@@ -1,4 +1,4 @@
-"""Bybit v5, spot and perpetuals, and its testnet.
+"""Bybit v5, spot and perpetuals, and its testnet: limits, topics per subscription request, unusual trades.
 
 Limits: "WebSocket connect", "Get recent public trades" and "Rate limits" of Bybit's v5 documentation.
 """

@@ -29,7 +29,7 @@ def book_numbers(frame: Any) -> Iterable[Numbers]:
 
 
 def books_anew(market_id: str, symbol: str, depth: int | None) -> list[Mapping[str, Any]]:
-    """The requests that bring a new snapshot."""
+    """The requests after which the venue sends a new snapshot."""
     wanted = {"product_ids": [market_id], "channels": _CHANNELS}
     return [{"type": kind, **wanted} for kind in ("unsubscribe", "subscribe")]
 

@@ -27,7 +27,7 @@ def book_numbers(frame: Any) -> Iterable[Numbers]:
 
 
 def books_anew(market_id: str, symbol: str, depth: int | None) -> list[Mapping[str, Any]]:
-    """The requests that bring a new snapshot."""
+    """The requests after which the venue sends a new snapshot."""
     params = {"channels": [f"book.{market_id}.100ms"]}
     return [{"jsonrpc": "2.0", "method": f"public/{what}", "params": params} for what in ("unsubscribe", "subscribe")]
 

@@ -109,10 +109,10 @@ class FrameTable:
 
 
 Take = Callable[[str], bool]
-"""Delivers a text's events and says whether it has; when not, nothing was delivered and ccxt is to read the text."""
+"""Delivers a text's events and returns True; or returns False without any delivery, and ccxt must read the text."""
 
 Blame = Callable[[str, int, Exception], None]
-"""Told a text that was taken, and how many of its events were handed on when the listener raised, and what."""
+"""Called when the listener has raised: with the text, the number of its delivered events, and the error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,7 @@ def taker(
             continue
         readers = [_reader(kind, table, start, take, scene, reading, goals[kind.makes], stand, blame) for kind in kinds]
         rows[start] = _either(readers)
-        if len(kinds) == 1 and kinds[0].makes is TradeEvent:  # asked first, so that a trade costs one call less
+        if len(kinds) == 1 and kinds[0].makes is TradeEvent:  # tried first, so that a trade costs one call less
             hottest = rows[start]
     return hottest
 

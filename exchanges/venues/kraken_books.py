@@ -68,7 +68,7 @@ def _padded(text: str, decimals: int) -> str:
 
 
 def anew(market_id: str, symbol: str, depth: int | None) -> list[Mapping[str, Any]]:
-    """The requests that bring a new snapshot."""
+    """The requests after which the venue sends a new snapshot."""
     params = {"channel": "book", "symbol": [symbol], "depth": depth}
     return [{"method": method, "params": params} for method in ("unsubscribe", "subscribe")]
 

@@ -22,7 +22,7 @@ def book_numbers(frame: Any) -> Iterable[Numbers]:
 
 
 def books_anew(market_id: str, symbol: str, depth: int | None) -> list[Mapping[str, Any]]:
-    """The requests that bring a new snapshot."""
+    """The requests after which the venue sends a new snapshot."""
     return [{"event": event, "feed": "book", "product_ids": [market_id]} for event in ("unsubscribe", "subscribe")]
 
 

@@ -20,7 +20,7 @@ PROFILES = (
         "mexc",
         Limits(capacity=Capacity(30), session_limit=86_400),
         needs={"google.protobuf": "mexc"},  # its frames are protobuf (pro/mexc.py, handle_message)
-        # on spot: bid and ask only; refused; kept in another way (pro/mexc.py)
+        # on spot, in this order: has bid and ask only; is refused; stores rows in another way (pro/mexc.py)
         has={"watchTicker": False, "watchTickers": False, "watchBidsAsks": False},
         options={
             "useCcxtTradeId": False,  # ccxt makes ids over REST, other ones than ours for the stream

@@ -1,5 +1,6 @@
-"""OKX v5. Limits: "Overview, connection count limit" and "Market data, trades" of its documentation; its books are in
-okx_books.py."""
+"""OKX v5; its books are in okx_books.py.
+
+Limits: "Overview, connection count limit" and "Market data, trades" of its documentation."""
 
 from __future__ import annotations
 

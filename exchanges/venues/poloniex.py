@@ -26,7 +26,7 @@ def book_numbers(frame: Any) -> Iterable[Numbers]:
 
 
 def books_anew(market_id: str, symbol: str, depth: int | None) -> list[Mapping[str, Any]]:
-    """The requests that bring a new snapshot."""
+    """The requests after which the venue sends a new snapshot."""
     wanted = {"channel": ["book_lv2"], "symbols": [market_id]}
     return [{"event": event, **wanted} for event in ("unsubscribe", "subscribe")]
 

@@ -1,4 +1,4 @@
-"""What can be special about a venue beyond ccxt's ``has``. Each special venue has a file of its own in this package.
+"""What a venue's profile can set beyond ccxt's ``has``, with the defaults (50 markets per subscription call, ...).
 
 A venue's file makes one or more profiles: data in the fields, and functions as overridden methods, which read a frame
 or a row as the venue sends it. A frame is the decoded message, ``info`` the venue's own row of a trade or ticker as

@@ -139,7 +139,7 @@ class VenueCandles:
                 kept.interrupted()
 
     def known(self, symbol: str, timeframe: str, opened: int) -> None:
-        """The past candles up to this one (open time in Unix ms) were fetched: no later one may be missed."""
+        """Note that past candles up to this one (open time, Unix ms) were fetched; later ones must not be missed."""
         kept = self._kept.get((symbol, timeframe))
         if kept is not None and not kept.begun:
             kept.go_on_after(opened)

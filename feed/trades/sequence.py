@@ -177,7 +177,7 @@ class TradeSequence:
             self.stamp = None
 
     def behind(self, gap: Gap) -> int:
-        """How many of the newest trades reach back to ``gap``; MAX_MISSING if ids don't show it, 0 if it is closed."""
+        """How many of the newest trades reach back to ``gap``: 0 if it is closed, MAX_MISSING if that is not known."""
         if not any(open_gap.open and open_gap.gap is gap for open_gap in self.open_gaps):
             return 0
         return MAX_MISSING if gap.from_id is None or self.next_id is None else self.next_id - gap.from_id

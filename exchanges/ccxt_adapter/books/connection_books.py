@@ -19,9 +19,9 @@ from exchanges.venues.profile import Profile
 from exchanges.venues.units import units_of
 
 ANEW_WITHIN = 5.0  # seconds in which a venue must confirm the end of a subscription
-FIRST_PAUSE = 1.0  # seconds between two new subscriptions of one book; doubled each time up to LONGEST_PAUSE ...
+FIRST_PAUSE = 1.0  # seconds between two new subscriptions of one book; doubled by each, up to LONGEST_PAUSE
 LONGEST_PAUSE = 30.0
-STEADY = 120.0  # ... and begins again after so many seconds without one
+STEADY = 120.0  # seconds without a new subscription after which the pause is FIRST_PAUSE again
 
 
 @dataclass(eq=False, repr=False)

@@ -45,7 +45,7 @@ class OwnBookKeeper:
         self._asked_depth = self.rules.depth(self.delivery.depth) or self.delivery.depth
         self._books: dict[str, OwnBook] = {}  # by market id
         self._symbols: dict[str, str] = {}
-        self._joining: dict[str, asyncio.Task[Any]] = {}  # market id -> the task that brings its snapshot
+        self._joining: dict[str, asyncio.Task[Any]] = {}  # market id -> the task that gets its snapshot
         self._renewing: dict[str, asyncio.Task[Any]] = {}  # the same for proven books
         self._look_at: dict[str, int] = {}
         self._renewed: dict[str, float] = {}  # market id -> when it was renewed last, in the loop's time
@@ -62,7 +62,7 @@ class OwnBookKeeper:
             self._books[market_id] = self.own.make(self.delivery.depth)
 
     def end(self, reason: str) -> None:
-        """The connection is over."""
+        """End all books: the connection has ended."""
         self._ended = True
         self.delivery.end(reason)
 

@@ -67,7 +67,7 @@ class VerifiedBookKeeper:
             self._books[symbol] = self._new()
 
     def end(self, reason: str) -> None:
-        """The connection is over."""
+        """Mark all books as not proven: the connection has ended."""
         self._ended = True
         self._delivery.end(reason)
 

@@ -1,4 +1,4 @@
-"""The markets of one venue: loaded once, from disk where they are kept, and found by coin."""
+"""The markets of one venue: loaded once, from disk if possible; decides which of a venue's markets is a coin's."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ PAUSE = 1.0  # seconds between two times that the venue is asked for its list
 
 @dataclass(eq=False, repr=False)
 class Markets:
-    """Holds the markets of ``api``, which is the ccxt instance for REST, and gives them to those of streams.
+    """Holds the markets of ``api``, the ccxt instance for REST, and sets them in the instances of connections.
 
-    ``ask`` asks the venue for its list and raises VenueError; ``cache`` keeps the list on disk, if there is one.
+    ``ask`` requests the venue's list, or raises VenueError; ``cache`` keeps the list on disk, if there is a cache.
     """
 
     profile: Profile
@@ -118,7 +118,7 @@ class Markets:
         give(self._table, self.api)
 
     def _other_quotes(self, codes: Sequence[str]) -> str:
-        """The quote currencies in which the venue trades a coin, if it trades it in none of the settings'."""
+        """A text that names the quote currencies in which the venue trades a coin and which the settings lack."""
         rows = self.api.markets.values()
         active = (row for row in rows if row.get("base") in codes and row.get("active") is not False)
         quotes = sorted({str(row.get("quote")) for row in active} - set(self.access.quote))

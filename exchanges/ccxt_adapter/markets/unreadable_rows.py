@@ -20,7 +20,7 @@ DEEP = 4  # containers around the rows of an answer
 PARTS = 20  # parts of a list of lists that are searched
 SAMPLES, SHOWN = 3, 80  # rows that are logged, and characters of each
 
-_Rows = list[Any]  # of a list its items, of a mapping its pairs
+_Rows = list[Any]  # the items of a list, or the pairs of a mapping
 _Request = tuple[Any, ...]
 _Way = tuple[Any, ...]  # the keys and numbers that lead to a list in an answer
 _Place = tuple[_Request, _Way]

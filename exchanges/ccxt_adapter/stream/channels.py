@@ -1,8 +1,8 @@
-"""Which of ccxt's watch calls delivers each channel, and what replaces it on venues where that call does not work.
+"""Decides which of ccxt's watch calls delivers each channel, and what replaces it where that call does not work.
 
-The delivery builds on how ccxt's modules keep what comes (see :mod:`exchanges.ccxt_adapter.stream.row_caches`).
-``STAND_INS`` names every module that keeps it in another way; tests/exchanges/test_modules.py checks the table against
-ccxt's source.
+The delivery relies on the way in which ccxt's modules store rows (see :mod:`exchanges.ccxt_adapter.stream.row_caches`).
+``STAND_INS`` names every module that stores them in another way; tests/exchanges/test_modules.py checks the table
+against ccxt's source.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def streamed(exchange: Any) -> tuple[str, ...]:
 
 
 def source_of_quotes(exchange: Any) -> str:
-    """The channel whose calls bring best bid and ask: "quotes", else "ticker", else "books"; "" if none does."""
+    """The channel whose calls give best bid and ask: "quotes", else "ticker", else "books"; "" if none does."""
     own = streamed(exchange)
     return next((way for way in ("quotes", "ticker") if way in own), "books" if has_calls(exchange, "books") else "")
 

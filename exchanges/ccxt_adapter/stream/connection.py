@@ -77,7 +77,7 @@ class CcxtConnection:
         self._delivery = RowHandler(self.exchange, self.wanted.timeframes, self.listener, self._reading)
         self._delivery.add(self._coins)
         self._group = asyncio.TaskGroup()
-        self._standing: set[asyncio.Task[None]] = set()  # a task for each call that may bring data
+        self._standing: set[asyncio.Task[None]] = set()  # a task for each call that may deliver data
         self._subscribing = False  # additions are subscribed to at once: True only while the connection is open
         self._delivery.clean = self.clean
         quotes = "quotes" in self.wanted.channels
@@ -322,7 +322,7 @@ class CcxtConnection:
                     break
         self._keepers.pop(call, None)
         if not isinstance(failure, Rejected):
-            self._subscribing = False  # it ends
+            self._subscribing = False  # the connection ends
             raise failure
         self._ledger.forget(call)
         if len(call.symbols) == 1:

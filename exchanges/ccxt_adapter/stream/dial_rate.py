@@ -1,4 +1,4 @@
-"""Keeps a venue's limit of sockets opened at the same time, over all its connections."""
+"""Decides when the next socket to a venue may be opened: over all connections, only so many at the same time."""
 
 from __future__ import annotations
 

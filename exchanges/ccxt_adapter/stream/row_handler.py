@@ -289,7 +289,7 @@ _EVENTS: Mapping[str, type] = {
 
 
 def _arriving(coins: Mapping[str, str], profile: Profile, markets: Mapping[str, Any]) -> dict[str, str]:
-    """The coins of the markets whose names other markets' data has, unless they are wanted too."""
+    """Market symbol -> coin, for coins whose data carries the symbol of another market."""
     return {other: coin for symbol, coin in coins.items() if (other := profile.arrives_as(symbol)) in markets}
 
 

@@ -1,8 +1,8 @@
 """The certificate authorities that are trusted: certifi's, and those that the environment adds.
 
 ``SSL_CERT_FILE`` names a file of certificates (PEM), ``SSL_CERT_DIR`` one or several folders of them: a company's own
-authority, say, whose proxy looks into TLS. OpenSSL takes them in the place of its own list; here they come on top, so
-that a venue behind the proxy and one beside it can both be verified. A pipe or device in their place is not opened:
+authority, say, whose proxy looks into TLS. OpenSSL uses them instead of its own list; here they are used in addition,
+so that venues can be verified both through the proxy and without it. A pipe or device in their place is not opened:
 OpenSSL would wait there for ever.
 """
 
@@ -60,7 +60,7 @@ def is_endless(path: str) -> bool:
 
 
 def problems() -> list[str]:
-    """What the two variables name and is not used, one line each."""
+    """What the two variables name but is not used, and why, one line each."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     return list(_trust(context, os.environ.get(FILE, ""), os.environ.get(FOLDER, "")))
 

@@ -1,9 +1,9 @@
-"""Chooses the transport of ccxt's WebSockets: aiohttp, which ccxt brings along, or picows with the extra ``[fast]``.
+"""Chooses the transport of ccxt's WebSockets: aiohttp, which ccxt installs, or picows with the extra ``[fast]``.
 
 With picows a message is in the callback sooner, and a flood takes less work (tests/benchmarks/RESULTS.md). ``options:
-{transport: aiohttp}`` or ``picows`` chooses for one venue, the environment's MARKET_FEED_TRANSPORT for all that say
-nothing; without either, picows is used if it is installed. The event loop is the program's own choice; nothing here
-installs uvloop.
+{transport: aiohttp}`` or ``picows`` chooses for one venue, the environment's MARKET_FEED_TRANSPORT for all venues
+without that option; without either, picows is used if it is installed. The event loop is the program's own choice;
+nothing here installs uvloop.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The session that a ccxt instance uses for REST and dials; it bounds REST answers.
+"""The session of a ccxt instance for REST and dials; decides which redirects are followed, and bounds REST answers.
 
 It takes the proxy of each address (``proxies``), looks names up without a thread that would be waited for
 (``name_lookup``), limits the bytes of an answer, and follows no redirect from TLS to plain text, or to a host that the
@@ -39,7 +39,7 @@ REDIRECTS = (301, 302, 303, 307, 308)
 SOCKS_PORT = 1080  # the port if the address names none
 SOCKS_EXTRA = 'needs aiohttp_socks, which is not installed: pip install "market-feed[socks]"'
 
-_CLEANUP_CLOSED: bool = getattr(connector, "NEEDS_CLEANUP_CLOSED", False)  # aiohttp warns of it elsewhere
+_CLEANUP_CLOSED: bool = getattr(connector, "NEEDS_CLEANUP_CLOSED", False)  # otherwise aiohttp warns of it
 _CUT = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, aiohttp.ClientConnectionResetError)
 _REWORDED = (aiohttp.ClientHttpProxyError, aiohttp.TooManyRedirects, *_CUT)  # and their subclasses, see _failed
 # options of a dial that ccxt passes and picows can handle; ccxt pings and closes itself

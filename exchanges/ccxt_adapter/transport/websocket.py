@@ -66,8 +66,8 @@ class WebSocket(picows.WSListener):
         """Deliver from now on: texts to ``offer``, and to ``handle`` if ``offer`` returns False; other messages to
         ``tell``.
 
-        ``offer`` may see binary messages too, as text. ``on_read`` is called at each read of the socket, before what it
-        brought is delivered.
+        ``offer`` may see binary messages too, as text. ``on_read`` is called at each read of the socket, before the
+        messages of that read are delivered.
         """
         self._tell, self._handle, self.on_read = tell, handle, on_read
         early, self._early = self._early, []

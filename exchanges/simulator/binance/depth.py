@@ -1,6 +1,7 @@
-"""Binance's order book streams: @depth, @depth@100ms and the partial books, as documented at
-https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams (Diff. Depth Stream, Partial Book Depth
-Streams).
+"""Binance's order book streams: @depth, @depth@100ms and the partial books.
+
+As documented at https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams (Diff. Depth Stream,
+Partial Book Depth Streams).
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""Binance spot's public REST API; enforces its request weights (429, then a ban with 418), as documented at
-https://developers.binance.com/docs/binance-spot-api-docs/rest-api
+"""Binance spot's public REST API; enforces its request weights (429, then a ban with 418).
+
+As documented at https://developers.binance.com/docs/binance-spot-api-docs/rest-api
 """
 
 from __future__ import annotations

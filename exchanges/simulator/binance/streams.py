@@ -1,5 +1,6 @@
-"""Binance spot's WebSocket streams, as documented at
-https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams
+"""Binance spot's WebSocket streams: their paths, requests and messages, and how often tickers come.
+
+As documented at https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""Binance's USD-M perpetuals: the paths, rows and streams that differ from spot, as documented at
-https://developers.binance.com/docs/derivatives/usds-margined-futures
+"""Binance's USD-M perpetuals: the paths, rows and streams that differ from spot.
+
+As documented at https://developers.binance.com/docs/derivatives/usds-margined-futures
 """
 
 from __future__ import annotations

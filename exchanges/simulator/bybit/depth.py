@@ -1,5 +1,6 @@
-"""Bybit's order book streams: a snapshot at the subscription, then deltas, as documented at
-https://bybit-exchange.github.io/docs/v5/websocket/public/orderbook
+"""Bybit's order book streams: a snapshot at the subscription, then deltas, as often as the venue sends them.
+
+As documented at https://bybit-exchange.github.io/docs/v5/websocket/public/orderbook
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The clients' connections and REST requests, from the upgrade to the end, under the venue's rules and faults."""
+"""The clients' connections and REST requests, from the upgrade to the end; enforces the venue's rules and faults."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from exchanges.simulator.connections.topics import Topic
 from exchanges.simulator.connections.venue_laws import VenueLaws, Window
 from exchanges.simulator.connections.websocket_frames import close_frame, ping_frame, pong_frame, text_frame
 
-PAUSE = 0.1  # seconds without a turn of the loop from which on it stood still; usually it has one every 10 ms
+PAUSE = 0.1  # if the event loop has no turn for so many seconds, it stood still; usually it has one every 10 ms
 AFTER_PAUSE = 0.02  # seconds after a pause within which the messages that came meanwhile are read
 REMEMBERED = 100_000  # entries kept of a list that only grows
 

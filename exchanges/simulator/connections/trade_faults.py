@@ -124,7 +124,7 @@ class TradeFaults(Sessions):
         self.send_later(seconds, market, lambda: self.send_trades(market, [trade]))
 
     def send_later(self, seconds: float, market: Market, send: Callable[[], None]) -> None:
-        """Send this at that time, unless a fault stops all data then."""
+        """Call ``send`` after so many seconds, unless a fault stops all data then."""
 
         def deliver() -> None:
             self._late.discard(handle)

@@ -17,16 +17,16 @@ class VenueLaws:
 
     messages_per_second: int | None = None  # inbound, control frames included
     streams: int | None = None  # per connection
-    dials: int = 300  # upgrade attempts ...
-    dial_window: float = 300.0  # ... within this time
+    dials: int = 300  # upgrade attempts within ``dial_window``
+    dial_window: float = 300.0
     session_limit: float | None = None  # a connection is cut after this time
     ping_every: float | None = None  # the server's ping frames
     pong_within: float = 60.0
     idle_limit: float | None = None  # without any message of the client
     args_per_request: int | None = None
     args_characters: int | None = None  # of all subscriptions of a connection
-    rest_weight: int | None = None  # weight of REST requests ...
-    rest_window: float = 60.0  # ... within this time
+    rest_weight: int | None = None  # weight of REST requests within ``rest_window``
+    rest_window: float = 60.0
     ban_after: int = 10  # requests after the first 429 of a window that are answered before the ban with 418
     ban_seconds: float = 120.0
     snapshot_age: float = 0.0  # by how much a book that REST shows may be older than the stream

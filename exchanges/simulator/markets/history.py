@@ -15,7 +15,7 @@ from random import Random
 from exchanges.simulator.markets.candles import MINUTE, Bar
 
 MINUTES = 1440
-UNIT = 1_000_000  # the starting price in these units
+UNIT = 1_000_000  # the starting price, as a number of these units
 
 
 @dataclass(slots=True)

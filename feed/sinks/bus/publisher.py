@@ -152,7 +152,7 @@ class Publisher:
         return encode({**self._details(), "term": self._term, **more})
 
     async def _announce(self, client: BusClient, reason: str, missed: list[str]) -> None:
-        """Write the message that makes the bus refuse the publisher before; ``_term``: that one's own message."""
+        """Write the message that makes the bus refuse the previous publisher, whose message has number ``_term``."""
         details = {
             "exchange": self._subjects.exchange,
             "at": time.time_ns() // 1_000_000,
