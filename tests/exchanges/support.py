@@ -17,7 +17,7 @@ from exchanges.events import Candle, OrderBook, Quote, Ticker, TradeEvent
 from exchanges.simulator import Simulator
 from tests.support import until
 
-VENUES = ("binance", "bybit")  # the simulator's
+VENUES = ("binance", "bybit")  # those of the simulator
 CHANNELS = ("trades", "ticker", "candles")
 
 
@@ -32,7 +32,7 @@ class Heard:
         self.quotes: list[Quote] = []
         self.bad: list[str] = []
         self.unavailable: list[tuple[str, list[str], str]] = []
-        self.refused: set[tuple[str, str]] = set()  # channel and timeframe
+        self.refused: set[tuple[str, str]] = set()  # pairs of channel and timeframe
         self.on_history = self.past.extend
         self.on_ticker = self.tickers.append
         self.flagged: list[bool] = []  # for each candle, whether the venue flags closed candles
@@ -95,7 +95,7 @@ class Running:
             self.task.result()
 
     async def ended(self, timeout: float = 10.0) -> BaseException:
-        """What ended the stream."""
+        """The error that ended the stream."""
         await asyncio.wait({self.task}, timeout=timeout)
         assert self.task.done(), "the stream goes on"
         error = self.task.exception()
@@ -122,7 +122,7 @@ async def streaming(
 
 @asynccontextmanager
 async def served(*routes: web.RouteDef, tls: SSLContext | None = None) -> AsyncIterator[str]:
-    """A web server of some routes, over TLS with a context of its own; yields its ``host:port``."""
+    """A web server with these routes, over TLS if ``tls`` is a context; yields its ``host:port``."""
     app = web.Application()
     app.add_routes(routes)
     runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=0.2)

@@ -36,7 +36,7 @@ asyncio.run(main())
 
 
 def compiled(package: str, target: Path) -> Path:
-    """A folder with the package's modules compiled, and with its other files; no source."""
+    """A folder with the package's compiled modules and its other files, without source."""
     spec = find_spec(package)
     assert spec is not None
     assert spec.submodule_search_locations
@@ -60,7 +60,7 @@ def compiled(package: str, target: Path) -> Path:
 def without_source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     target = tmp_path_factory.mktemp("compiled")
     yield compiled("ccxt", target)
-    shutil.rmtree(target)  # tens of megabytes
+    shutil.rmtree(target)  # removed, because it has tens of megabytes
 
 
 def python(code: str, *arguments: str, path: Path, at: Path) -> str:
@@ -92,8 +92,8 @@ def test_all_venues_are_known_from_a_zip_file(without_source: Path, tmp_path: Pa
     assert names == exchange_names()
 
 
-def test_the_packaged_settings_are_found_in_a_zip_file(tmp_path: Path) -> None:
-    """In a zip file, as zipapp makes it, the package's files have no path."""
+def test_the_default_settings_are_found_in_a_zip_file(tmp_path: Path) -> None:
+    """In a zip file, such as zipapp makes, the package's files have no path."""
     archive = tmp_path / "app.pyz"
     with ZipFile(archive, "w", ZIP_STORED) as file:
         for package in ("feed", "exchanges"):
@@ -107,8 +107,8 @@ def test_the_packaged_settings_are_found_in_a_zip_file(tmp_path: Path) -> None:
     assert len(coins) == 20
 
 
-def test_a_program_that_was_packed_without_the_settings_is_told_how_to_pack_them(tmp_path: Path) -> None:
-    """PyInstaller takes no data files by itself."""
+def test_a_program_packed_without_the_settings_gets_an_error_that_says_how_to_pack_them(tmp_path: Path) -> None:
+    """PyInstaller does not pack data files by itself."""
     archive = tmp_path / "app.pyz"
     with ZipFile(archive, "w", ZIP_STORED) as file:
         for package in ("feed", "exchanges"):

@@ -44,7 +44,7 @@ async def venue_at(ws_url: str, transport: str) -> AsyncIterator[CcxtVenue]:
 
 
 class Dial:
-    """A stream that dials; when it is given up, it is closed while the next dial runs, as in the feed."""
+    """A stream that dials; ``give_up`` ends it, while the next one may already dial, as in the feed."""
 
     def __init__(self, venue: CcxtVenue, tls: ssl.SSLContext | None = None) -> None:
         heard = Heard()
@@ -64,7 +64,7 @@ class Dial:
 
 
 class Deaf:
-    """Takes TCP connections and says nothing on them."""
+    """A server that accepts TCP connections and sends nothing."""
 
     def __init__(self) -> None:
         self.came = 0
@@ -112,10 +112,10 @@ async def test_a_refused_dial_leaves_nothing_open(transport: str) -> None:
 
 
 @pytest.mark.parametrize(("scheme", "host"), [("ws", "localhost"), ("wss", "127.0.0.1")])
-async def test_a_dial_that_is_given_up_at_any_moment_leaves_nothing(
+async def test_a_dial_that_is_given_up_at_any_moment_leaves_nothing_open(
     transport: str, scheme: str, host: str, certificate: Path
 ) -> None:
-    """Any moment: each turn of the loop, from before the name lookup to after the server's answer."""
+    """The moments are all turns of the loop, from before the name lookup to after the server's answer."""
 
     async def agree(request: web.Request) -> web.WebSocketResponse:
         connection = web.WebSocketResponse()
@@ -148,12 +148,15 @@ async def test_a_dial_that_is_given_up_at_any_moment_leaves_nothing(
 
 @pytest.mark.parametrize("scheme", ["ws", "wss"])
 async def test_when_a_dial_over_picows_is_cancelled_its_socket_is_closed(scheme: str) -> None:
-    """It is closed at once, at any stage of picows's dial: the program's loop may end in the next turn."""
+    """The socket is closed at once, at any stage of picows's dial, because the program's loop may end in the next
+    turn."""
     pytest.importorskip("picows", reason="the extra [fast] is not installed")
     from exchanges.ccxt_adapter.transport.dial import connect
 
     tls = ssl.create_default_context()
-    with socket.create_server(("127.0.0.1", 0), backlog=2 * TURNS) as server:  # the kernel accepts, nobody answers
+    with socket.create_server(
+        ("127.0.0.1", 0), backlog=2 * TURNS
+    ) as server:  # the kernel accepts connections, and nobody answers
         url = f"{scheme}://localhost:{server.getsockname()[1]}/"
         async with nothing_left():
             before = open_sockets()

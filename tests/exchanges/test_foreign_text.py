@@ -1,4 +1,4 @@
-"""Text from others is shown printable, in one short line, and without the settings' secrets."""
+"""Text from venues and libraries is shown printable, in one short line, and without the settings' secrets."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_any_text_becomes_one_printable_line_within_its_length(text: str, length
         "987654321",
     ],
 )
-def test_a_secret_of_the_settings_is_hidden_in_whatever_form_it_comes_back(form: str) -> None:
+def test_a_secret_of_the_settings_is_hidden_in_any_form_in_which_a_text_repeats_it(form: str) -> None:
     clean = Cleaner(ACCESS.secrets())
     for text in (form, f"407 of {form}!", "x" * 190 + form, json.dumps({"error": form})):
         for shown in (clean(text), clean(text, 5000), clean.lines(text)):
@@ -126,8 +126,8 @@ ODD = "pä§s  w😀rd%'<&>/\"x"
         quote(quote(quote(ODD))),
     ],
 )
-def test_an_odd_password_is_hidden_however_it_was_escaped_or_read(form: str) -> None:
-    """It may be written as Python, PHP and Go write JSON, as HTML, percent-encoded, or in a wrong encoding."""
+def test_a_password_of_special_characters_is_hidden_in_any_encoding(form: str) -> None:
+    """The password may be written as Python, PHP or Go write JSON, as HTML, percent-encoded, or in a wrong encoding."""
     clean = Cleaner(secrets_in_address(f"http://me:{quote(ODD, safe='')}@proxy.example:3128"))
     for shown in (clean(f"no to {form}!", 1000), clean.lines(f"no to {form}!"), clean(" ".join(form.split()), 1000)):
         assert "***" in shown
@@ -136,8 +136,9 @@ def test_an_odd_password_is_hidden_however_it_was_escaped_or_read(form: str) -> 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r\n   ", "\n\t", "\\n", "\\r\\n ", "\\\\n", "\n\n"])
 @pytest.mark.parametrize("every", [1, 7, 60])
-def test_a_secret_that_goes_over_several_lines_is_hidden(end: str, every: int) -> None:
-    """As base64 in MIME, a folded header, or a table of a terminal has it, and as JSON quotes these."""
+def test_a_secret_that_is_split_over_several_lines_is_hidden(end: str, every: int) -> None:
+    """A secret is split so in MIME's base64, a folded header or a table in a terminal, and in JSON that quotes
+    these."""
     secret = "".join(map(chr, range(ord("A"), ord("Z")))) * 4
     clean = Cleaner([secret])
     for form in (secret, b64encode(secret.encode()).decode().rstrip("="), secret.encode().hex()):
@@ -153,8 +154,8 @@ def test_a_secret_that_goes_over_several_lines_is_hidden(end: str, every: int) -
 
 @pytest.mark.parametrize("cut", range(4, 26, 3))
 @pytest.mark.parametrize("before", ["\n", "x", "\u202e"])
-def test_a_secret_that_is_cut_where_reading_ends_is_not_shown(before: str, cut: int) -> None:
-    """White space before it is shown as one blank: the beginning of the secret would be shown."""
+def test_a_secret_cut_at_the_longest_length_that_is_read_is_not_shown(before: str, cut: int) -> None:
+    """White space before the secret becomes one blank, so the beginning of the cut secret would fit into the line."""
     secret = "".join(map(chr, range(ord("a"), ord("z") + 1)))
     clean = Cleaner([secret])
     for size, cleaned in ((READ, clean), (TRACE, clean.lines)):
@@ -171,7 +172,7 @@ def test_a_token_in_place_of_the_user_is_hidden(address: str) -> None:
 
 
 @pytest.mark.parametrize("hostile", ["\\", "?" + "key" * 6000, "%25", "&amp;", "//", "authorization ", "\ufffd"])
-def test_cleaning_a_hostile_text_takes_time_in_proportion_to_its_length(hostile: str) -> None:
+def test_the_time_to_clean_a_hostile_text_grows_with_its_length_only(hostile: str) -> None:
     clean = Cleaner(["@hunter2", "ä-hunter2", "a b c d"])
     text = (hostile * READ)[:READ]
 

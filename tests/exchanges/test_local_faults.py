@@ -35,7 +35,7 @@ def settings_for(simulator: ThreadedSimulator, transport: str) -> Settings:
 
 
 async def reason(settings: Settings) -> str:
-    """Why the feed does not connect."""
+    """The reason for which the feed does not connect."""
     feed = MarketFeed(settings=settings)
     failed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
@@ -71,7 +71,7 @@ def test_a_loop_that_cannot_dial_is_a_local_fault(transport: str, simulator: Thr
     assert told.startswith("this program: NotImplementedError: this loop has no ")
 
 
-def test_another_library_than_asyncio_is_told_to_use_a_thread(simulator: ThreadedSimulator) -> None:
+def test_in_a_loop_of_another_library_the_error_advises_a_thread(simulator: ThreadedSimulator) -> None:
     trio = pytest.importorskip("trio", reason="trio is not installed")
     feed = MarketFeed(settings=settings_for(simulator, "aiohttp"))
     with pytest.raises(FeedError, match=r"connect\(\) needs asyncio's event loop, .*: use start\(\)"):
@@ -148,8 +148,8 @@ def test_error_numbers_of_the_system_are_shown_in_words(number: int) -> None:
     assert local_fault([ValueError(), OSError(number, "x")]).startswith("this machine: ")
 
 
-def test_one_address_that_answers_shows_that_this_machine_works() -> None:
-    """This machine has no IPv6, and nobody listens at the IPv4 address."""
+def test_if_one_of_several_addresses_answers_there_is_no_local_fault() -> None:
+    """The machine has no IPv6, and nobody listens at the IPv4 address."""
     both = OSError("Multiple exceptions: [Errno 111] Connect call failed, [Errno 101] Network is unreachable")
     assert local_fault([both]) == ""
     assert local_fault([OSError("[Errno 101] Network is unreachable, [Errno 101] Network is unreachable")]) != ""

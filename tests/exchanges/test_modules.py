@@ -1,6 +1,6 @@
 """Every ccxt.pro module stores its rows in the way on which our delivery depends, or is in the table of exceptions.
 
-This is read from ccxt's source: a new version that stores rows in another way fails here, with the module's name.
+The tests read ccxt's source: if a new version stores rows in another way, a test fails with the module's name.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from exchanges.ccxt_adapter.stream.channels import STAND_INS, StandIn, has_calls
 from exchanges.venues.find import WHOLE_BOOKS
 
 STORES = {"trades": "trades", "ticker": "tickers", "candles": "ohlcvs", "quotes": "bidsasks"}  # books change in place
-FINDS = ("safe_value", "safe_list")  # what finds a list in a dict; safe_dict does not
+FINDS = ("safe_value", "safe_list")  # ccxt's functions that find a list in a dict; safe_dict does not
 Function = ast.FunctionDef
 
 
@@ -55,9 +55,9 @@ def is_store(node: ast.AST, store: str) -> bool:
 
 
 def reaches(node: ast.expr, store: str, names: Container[str] = ()) -> bool:
-    """Whether an expression gives what is in the store, or has one of ``names``.
+    """Whether an expression gives a value from the store or from one of ``names``.
 
-    It may do so by subscripts or by a function; safe_dict does not find a list.
+    The expression may use subscripts or one of ccxt's functions; safe_dict does not find a list.
     """
     if is_store(node, store) or (isinstance(node, ast.Name) and node.id in names):
         return True
@@ -112,7 +112,9 @@ def faults(name: str, channel: str) -> set[str]:
             elif isinstance(target, ast.Subscript) and channel == "ticker" and reaches(target.value, store):
                 found.add("changes a ticker that is kept")
             elif channel == "candles" and isinstance(target, ast.Subscript) and ast.unparse(target.value) in names:
-                last_one = isinstance(target.slice, ast.BinOp | ast.UnaryOp)  # and not that of a timeframe
+                last_one = isinstance(
+                    target.slice, ast.BinOp | ast.UnaryOp
+                )  # the last row, not the list of a timeframe
                 found |= {"changes a bar in place"} if last_one else set()
         if appends(function, store, names):
             delivers = delivers or channel in ("trades", "candles")
@@ -127,7 +129,7 @@ def faults(name: str, channel: str) -> set[str]:
     return found
 
 
-# what replaces a channel with this fault; None: it does no harm
+# what replaces a channel with this fault; None: the fault does no harm
 REMEDIES: Mapping[tuple[str, str], StandIn | None] = {
     ("trades", "takes the market from its options"): StandIn.NOTHING,
     ("candles", "keeps nothing"): StandIn.TRADES,
@@ -152,7 +154,7 @@ def test_the_table_has_exactly_the_modules_that_keep_rows_differently() -> None:
     assert needed | only_quotes == STAND_INS
 
 
-def test_a_ticker_channel_marked_as_missing_has_bid_and_ask_only() -> None:
+def test_a_ticker_channel_that_is_marked_as_missing_has_only_bid_and_ask() -> None:
     for (name, channel), remedy in STAND_INS.items():
         if channel == "ticker" and remedy is StandIn.NOTHING:
             assert {function.name for function in handlers(name, "tickers")} <= {
@@ -162,17 +164,17 @@ def test_a_ticker_channel_marked_as_missing_has_bid_and_ask_only() -> None:
 
 
 def test_every_module_streams_prices() -> None:
-    """Trades, or at least tickers."""
+    """Prices come from trades or, if there are none, from tickers."""
     without = {name for name, exchange in exchanges().items() if not {"trades", "ticker"} & set(streamed(exchange))}
     assert without == set()
 
 
-def test_every_module_has_quotes_from_somewhere() -> None:
+def test_every_module_has_a_source_of_quotes() -> None:
     assert {source_of_quotes(exchange) for exchange in exchanges().values()} == {"quotes", "ticker", "books"}
 
 
-def test_no_module_keeps_its_stores_elsewhere() -> None:
-    """Stores are attributes of the instance, so that ours can replace them."""
+def test_every_module_keeps_its_stores_as_attributes() -> None:
+    """They must be attributes of the instance, so that our stores can replace them."""
     for name, exchange in exchanges().items():
         for store in STORES.values():
             assert type(vars(exchange)[store]) is dict, (name, store)
@@ -187,7 +189,7 @@ def test_no_module_keeps_its_stores_elsewhere() -> None:
         ("stored = self.safe_value(self.ohlcvs[s], tf)\nstored[-1] = row", "candles", "changes a bar in place"),
     ],
 )
-def test_the_reader_sees_what_breaks_the_delivery(
+def test_the_check_finds_each_fault_that_would_break_delivery(
     source: str, channel: str, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     body = "".join(f"    {line}\n" for line in source.splitlines())
@@ -197,8 +199,8 @@ def test_the_reader_sees_what_breaks_the_delivery(
 
 
 @pytest.mark.parametrize("name", [*sorted(WHOLE_BOOKS), "hyperliquid", "paradex", "upbit"])
-def test_a_venue_of_whole_books_has_its_book_replaced_by_every_frame(name: str) -> None:
-    """This is checked in ccxt's source: a handler that keeps levels of an earlier frame would need a proof."""
+def test_venues_that_send_whole_books_replace_the_book_at_every_frame(name: str) -> None:
+    """The test reads ccxt's source: if a handler kept levels of an earlier frame, the book would need a proof."""
     for base in type(exchanges()[name]).__mro__:
         if base.__module__.startswith("ccxt.pro.") and "handle_order_book" in (own := functions_of(base.__module__)):
             called = {node.func.attr for node in ast.walk(own["handle_order_book"]) if is_method(node)}

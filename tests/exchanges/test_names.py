@@ -1,4 +1,4 @@
-"""The names are complete, and found without ccxt."""
+"""The list of exchange names is complete, and is read without importing ccxt."""
 
 from __future__ import annotations
 

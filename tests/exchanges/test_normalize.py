@@ -98,7 +98,7 @@ def without(row: dict[str, Any], *keys: str) -> dict[str, Any]:
 
 
 def assert_sound(event: TradeEvent | Ticker | Quote | Candle | None) -> None:
-    """Check what is promised for every delivered event."""
+    """Check the conditions that every delivered event must meet."""
     if event is None:
         return
     assert type(event.timestamp) is int
@@ -157,7 +157,7 @@ def test_a_candle_with_one_damaged_field_is_valid_or_none(index: int, value: Any
 # --- trades -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_trade_row_becomes_the_same_trade() -> None:
+def test_a_trade_row_becomes_a_trade_with_the_same_values() -> None:
     assert as_trade(TRADE) == TradeEvent("BTC", 61234.5, 0.25, True, NOW, "binance", "7", READ_AT)
     bought = as_trade({**TRADE, "side": "buy"})
     assert bought is not None
@@ -190,7 +190,7 @@ def test_other_spellings_of_a_row_give_the_same_trade(
 
 @pytest.mark.parametrize("key", ["price", "amount"])
 @pytest.mark.parametrize("value", NO_PRICE, ids=repr)
-def test_no_trade_without_a_real_price_and_quantity(key: str, value: Any) -> None:
+def test_a_trade_without_a_valid_price_and_quantity_is_dropped(key: str, value: Any) -> None:
     assert as_trade({**TRADE, key: value}) is None
     assert as_trade(without(TRADE, key)) is None
 
@@ -201,13 +201,13 @@ def test_a_trade_with_an_invalid_time_is_dropped(value: Any) -> None:
 
 
 @pytest.mark.parametrize("side", [None, "", "unknown", True, 1, [], {}])
-def test_no_trade_without_its_side(side: Any) -> None:
+def test_a_trade_without_a_side_is_dropped(side: Any) -> None:
     assert as_trade({**TRADE, "side": side}) is None
     assert as_trade(without(TRADE, "side")) is None
 
 
 @pytest.mark.parametrize("row", [None, [], "trade", 1, (1, 2), {}, [TRADE]])
-def test_no_trade_in_a_row_of_another_shape(row: Any) -> None:
+def test_a_trade_row_of_another_shape_is_dropped(row: Any) -> None:
     assert as_trade(row) is None
 
 
@@ -216,7 +216,7 @@ def test_a_trade_without_a_timestamp_gets_the_time_it_was_read() -> None:
         event = as_trade(row)
         assert event is not None
         assert event.timestamp == NOW
-    assert normalize.trade(without(TRADE, "timestamp"), "BTC", "x", 0) is None  # no clock at all: no time
+    assert normalize.trade(without(TRADE, "timestamp"), "BTC", "x", 0) is None  # without a local time there is none
 
 
 def test_old_trades_are_accepted() -> None:
@@ -245,13 +245,13 @@ def test_old_trades_are_accepted() -> None:
         ([1], ""),
     ],
 )
-def test_ids_are_exact_or_empty(given_id: Any, expected: str) -> None:
+def test_a_trade_id_is_exact_or_empty(given_id: Any, expected: str) -> None:
     event = as_trade({**TRADE, "id": given_id})
     assert event is not None
     assert event.trade_id == expected
 
 
-def test_a_missing_id_is_still_a_trade() -> None:
+def test_a_trade_without_an_id_is_accepted() -> None:
     event = as_trade(without(TRADE, "id"))
     assert event is not None
     assert event.trade_id == ""
@@ -267,11 +267,11 @@ def test_the_contract_size_multiplies_the_quantity() -> None:
 # --- tickers and quotes -----------------------------------------------------------------------------------------------
 
 
-def test_a_ticker_row_becomes_the_same_ticker() -> None:
+def test_a_ticker_row_becomes_a_ticker_with_the_same_values() -> None:
     assert as_ticker(TICKER) == Ticker("BTC", 110.0, NOW, 5000.0, 10.0, 109.0, 2.0, 111.0, 3.0, "binance", READ_AT)
 
 
-def test_a_ticker_computes_missing_values_from_others() -> None:
+def test_missing_values_of_a_ticker_are_computed_from_others() -> None:
     row = without(TICKER, "last", "quoteVolume", "percentage", "timestamp")
     event = as_ticker(row)
     assert event is not None
@@ -291,7 +291,7 @@ def test_a_negative_change_and_a_zero_turnover_are_valid() -> None:
 
 
 @pytest.mark.parametrize("value", NO_PRICE, ids=repr)
-def test_no_ticker_without_a_last_price(value: Any) -> None:
+def test_a_ticker_without_a_last_price_is_dropped(value: Any) -> None:
     assert as_ticker({**TICKER, "last": value, "close": value}) is None
 
 
@@ -302,18 +302,18 @@ def test_tickers_quotes_and_candles_with_an_invalid_time_are_dropped(value: Any)
     assert as_candle([value, *CANDLE[1:]]) is None
 
 
-def test_a_quote_needs_both_sides_but_neither_size_nor_time() -> None:
+def test_a_quote_without_sizes_and_time_is_valid_but_not_without_both_prices() -> None:
     assert as_quote(TICKER) == Quote("BTC", 109.0, 2.0, 111.0, 3.0, NOW, "binance", READ_AT)
     assert as_quote({"bid": "109", "ask": 111}) == Quote("BTC", 109.0, 0.0, 111.0, 0.0, 0, "binance", READ_AT)
     assert as_quote({"bid": 109.0}) is None
-    assert as_quote({**TICKER, "bid": 111.5}) is None  # crossed
+    assert as_quote({**TICKER, "bid": 111.5}) is None  # bid above ask
     assert as_quote({**TICKER, "bidVolume": -1.0}) is None
 
 
 # --- candles ----------------------------------------------------------------------------------------------------------
 
 
-def test_an_ohlcv_row_becomes_the_same_candle() -> None:
+def test_an_ohlcv_row_becomes_a_candle_with_the_same_values() -> None:
     expected = Candle("BTC", "1m", NOW, 10.0, 12.0, 9.0, 11.0, 3.0, False, "binance", READ_AT)
     assert as_candle(CANDLE) == expected
     assert as_candle([str(value) for value in CANDLE[:1]] + [repr(value) for value in CANDLE[1:]]) == expected
@@ -322,7 +322,7 @@ def test_an_ohlcv_row_becomes_the_same_candle() -> None:
 
 @pytest.mark.parametrize("index", [1, 2, 3, 4])
 @pytest.mark.parametrize("value", NO_PRICE, ids=repr)
-def test_no_candle_without_its_four_prices(index: int, value: Any) -> None:
+def test_a_candle_without_its_four_prices_is_dropped(index: int, value: Any) -> None:
     row: list[Any] = list(CANDLE)
     row[index] = value
     assert as_candle(row) is None
@@ -332,7 +332,7 @@ def test_no_candle_without_its_four_prices(index: int, value: Any) -> None:
     "row",
     [CANDLE[:5], [*CANDLE[:5], None], [*CANDLE[:5], -1.0], [NOW, 10, 9, 12, 11, 1], [NOW, 13, 12, 9, 11, 1], None, {}],
 )
-def test_no_candle_without_volume_or_with_prices_that_do_not_fit(row: Any) -> None:
+def test_a_candle_without_volume_or_with_contradictory_prices_is_dropped(row: Any) -> None:
     assert as_candle(row) is None
 
 
@@ -363,7 +363,7 @@ def test_an_invalid_time_gives_none(value: Any) -> None:
 
 @pytest.mark.parametrize("odd", ["1\x1b[31m", "\u202e12", "1\x9b", "1\n2", "1" * 10_000])
 def test_an_id_that_cannot_be_printed_is_left_empty(odd: str) -> None:
-    """In a terminal such an id could move the cursor or turn the direction of writing."""
+    """In a terminal such an id could move the cursor or reverse the direction of writing."""
     row = {"id": odd, "timestamp": READ_AT // 1_000_000, "price": 1.0, "amount": 1.0, "side": "buy"}
     event = normalize.trade(row, "BTC", "binance", READ_AT)
     assert event is not None

@@ -1,4 +1,4 @@
-"""The venue's time comes from its answer or from its stamps; implausible future stamps are rejected."""
+"""The venue's time comes from its answer or from its time stamps; implausible stamps from the future are rejected."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def clocks(monkeypatch: pytest.MonkeyPatch) -> Clocks:
     return Clocks(monkeypatch)
 
 
-def test_without_a_word_from_the_venue_a_day_ahead_is_the_limit(clocks: Clocks) -> None:
+def test_without_the_venues_time_a_stamp_may_be_at_most_a_day_ahead(clocks: Clocks) -> None:
     assert clocks.takes(DAY)
     assert not clocks.takes(DAY + 1)
     assert venue_time.local_error("v") is None
     assert venue_time.complaint("v") is None
 
 
-def test_a_venues_answer_counts_for_that_venue_alone(clocks: Clocks) -> None:
+def test_a_venues_time_counts_for_that_venue_only(clocks: Clocks) -> None:
     venue_time.tell("v", clocks.wall + 3 * DAY)
     clocks.wait(100)
     assert clocks.takes(3 * DAY)
@@ -69,7 +69,7 @@ def test_a_local_clock_that_is_wrong_by_a_minute_is_reported(clocks: Clocks, sec
     assert said is None or f"is {said} v's" in str(told)
 
 
-def test_stamps_of_a_running_clock_prove_the_local_clock_wrong(clocks: Clocks) -> None:
+def test_stamps_that_advance_with_time_prove_the_local_clock_wrong(clocks: Clocks) -> None:
     """This matters for a venue that can't be asked for its time."""
     taken = []
     for _ in range(8):
@@ -79,25 +79,25 @@ def test_stamps_of_a_running_clock_prove_the_local_clock_wrong(clocks: Clocks) -
     assert venue_time.local_error("v") == pytest.approx(-5 * 86_400)
 
 
-def test_one_stamp_however_often_it_comes_proves_nothing(clocks: Clocks) -> None:
+def test_one_stamp_that_is_repeated_proves_nothing(clocks: Clocks) -> None:
     stamp = int(clocks.wall + 5 * DAY)
     for _ in range(100):
         assert not venue_time.is_time("v", stamp, clocks.wall_ns)
         clocks.wait(0.1)
 
 
-def test_many_stamps_at_once_prove_nothing(clocks: Clocks) -> None:
+def test_many_different_stamps_at_the_same_moment_prove_nothing(clocks: Clocks) -> None:
     assert not any(clocks.takes(5 * DAY + n) for n in range(100))
 
 
-def test_stamps_do_not_overrule_what_the_venue_says(clocks: Clocks) -> None:
+def test_stamps_do_not_overrule_the_time_that_the_venue_answered(clocks: Clocks) -> None:
     venue_time.tell("v", clocks.wall)
     for _ in range(20):
         assert not clocks.takes(5 * DAY)
         clocks.wait(1)
 
 
-def test_a_row_is_taken_by_the_venues_time(clocks: Clocks) -> None:
+def test_a_rows_time_is_checked_against_the_venues_time(clocks: Clocks) -> None:
     row = {"price": 1.0, "amount": 1.0, "timestamp": int(clocks.wall + 3 * DAY), "id": "1", "side": "buy"}
     assert normalize.trade(row, "BTC", "v", clocks.wall_ns) is None
     venue_time.tell("v", clocks.wall + 3 * DAY)

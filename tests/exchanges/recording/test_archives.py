@@ -1,4 +1,4 @@
-"""Binance's public archives become recordings: with and without a header, in ms and in µs, zip and CSV."""
+"""Binance's public archives are imported as recordings: with and without a header, in ms and in µs, zip and CSV."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ async def test_futures_are_swaps_and_have_no_last_column(tmp_path: Path) -> None
     assert (await played(tmp_path / "r")).of(TradeEvent) == expected(market="BTC/USDT:USDT")
 
 
-async def test_aggregated_trades_have_ids_of_their_own(tmp_path: Path) -> None:
+async def test_aggregated_trades_keep_their_aggregate_ids(tmp_path: Path) -> None:
     text = f"7,1.5,2.0,100,109,{MS},True,True\n8,1.6,2.0,110,110,{MS + 1},False,True\n"
     read_archive(tmp_path / "r", archive(tmp_path, "DOGEUSDC-aggTrades-2025-11-27", text), "binance")
     found = (await played(tmp_path / "r")).of(TradeEvent)
@@ -92,7 +92,7 @@ async def test_an_archive_of_candles_is_imported(unit: int, tmp_path: Path) -> N
     assert len(found) == 100
 
 
-async def test_days_of_several_coins_merge_by_time_and_the_same_file_again_changes_nothing(tmp_path: Path) -> None:
+async def test_days_of_several_coins_merge_by_time_and_a_repeated_import_changes_nothing(tmp_path: Path) -> None:
     for _ in range(2):
         for name in ("BTCUSDT", "ETHUSDT"):
             read_archive(tmp_path / "r", archive(tmp_path, f"{name}-trades-2025-11-27", trades(1)), "binance")
@@ -101,7 +101,7 @@ async def test_days_of_several_coins_merge_by_time_and_the_same_file_again_chang
     assert [each.timestamp for each in found] == sorted(each.timestamp for each in found)
 
 
-async def test_what_a_mac_adds_to_a_zip_is_not_read(tmp_path: Path) -> None:
+async def test_files_that_macos_adds_to_a_zip_are_ignored(tmp_path: Path) -> None:
     path = archive(tmp_path, "BTCUSDT-trades-2025-11-27", trades(1))
     with zipfile.ZipFile(path, "a") as zipped:
         zipped.writestr("__MACOSX/._BTCUSDT-trades-2025-11-27.csv", "nothing of it")
@@ -116,12 +116,12 @@ def candles(minutes: int, count: int, opened: int = 1_764_288_000_000) -> str:
     )
 
 
-async def test_candles_of_several_timeframes_come_by_the_time_of_their_end(tmp_path: Path) -> None:
+async def test_candles_of_several_timeframes_are_played_in_the_order_of_their_ends(tmp_path: Path) -> None:
     for name, minutes, count in (("1m", 1, 2880), ("1h", 60, 48), ("12h", 720, 4), ("1d", 1440, 2)):
         read_archive(tmp_path / "r", archive(tmp_path, f"BTCUSDT-{name}-2025-11", candles(minutes, count)), "binance")
     found = (await played(tmp_path / "r")).of(Candle)
     assert [each.received_at for each in found] == sorted(each.received_at for each in found)
-    assert len(found) == 2880  # those of the feed's own timeframe
+    assert len(found) == 2880  # only those of the feed's own timeframe
     feed = MarketFeed.from_recording(tmp_path / "r", speed=None)
     came: list[Candle] = []
     for timeframe in ("1m", "1h", "12h", "1d"):
@@ -141,7 +141,7 @@ async def test_lines_may_end_with_windows_line_ends(header: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "a folder", "two files", "no file", "no zip", "locked"])
-def test_a_damaged_zip_is_named_and_leaves_nothing(damage: str, tmp_path: Path) -> None:
+def test_a_damaged_zip_is_named_and_leaves_no_files(damage: str, tmp_path: Path) -> None:
     path = archive(tmp_path, "BTCUSDT-trades-2025-11-27", trades(1) * 50)
     data = bytearray(path.read_bytes())
     if damage == "cut":
@@ -160,7 +160,7 @@ def test_a_damaged_zip_is_named_and_leaves_nothing(damage: str, tmp_path: Path) 
             zipped.writestr("readme.txt", "nothing")
     elif damage == "no zip":
         path.write_text(trades(1))
-    else:  # with a password
+    else:  # as if the zip had a password
         data[6] |= 1
         data[data.index(b"PK\x01\x02") + 8] |= 1
         path.write_bytes(data)
@@ -170,7 +170,7 @@ def test_a_damaged_zip_is_named_and_leaves_nothing(damage: str, tmp_path: Path) 
 
 
 async def test_an_archive_is_imported_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
-    """A fault on its third day takes back the first two, and leaves what was imported before as it was."""
+    """A fault on the third day takes back the first two days; what was imported earlier stays as it was."""
     read_archive(tmp_path / "r", archive(tmp_path, "BTCUSDT-trades-2025-11-27", trades(1)), "binance")
     before = {path: path.read_bytes() for path in (tmp_path / "r").rglob("*") if path.is_file()}
     days = "".join(f"{n},1.0,0.1,0.1,{MS + n * DAY},True,True\n" for n in range(3))
@@ -186,10 +186,11 @@ async def test_an_archive_is_imported_as_a_whole_or_not_at_all(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("published", [0, 1, 2])
-async def test_an_import_that_was_killed_is_finished_or_taken_back(
+async def test_a_killed_import_is_finished_or_taken_back_later(
     published: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """``published`` files have their names when the power goes; the others are known to the manifest alone."""
+    """When the import is killed, ``published`` files have their final names; the other files are only in the
+    manifest."""
     folder, left = tmp_path / "r", published
 
     class Killed(BaseException):

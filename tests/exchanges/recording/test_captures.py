@@ -1,4 +1,4 @@
-"""Raw capture files are played like recordings, and the captures beside the repository, if present, exactly."""
+"""Raw capture files are played like recordings; real captures, if there are any beside the repository, are compared."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CAPTURES = sorted(Path(__file__).parents[4].glob("shared/captures/*.raw.gz"))
 
 
 @pytest.mark.parametrize("packed", [True, False])
-async def test_a_capture_plays(packed: bool, tmp_path: Path) -> None:
+async def test_a_capture_is_played_like_a_recording(packed: bool, tmp_path: Path) -> None:
     text = "".join(f"{STAMP + n} {line}\n" for n, line in enumerate(LINES)).encode()
     path = tmp_path / "some.raw"
     path.write_bytes(gzip.compress(text) if packed else text)
@@ -42,7 +42,7 @@ def test_an_invalid_capture_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not CAPTURES, reason="no ../shared/captures beside the repository")
-async def test_every_trade_of_the_captures_is_played_in_its_order() -> None:
+async def test_every_trade_of_the_real_captures_is_played_once_in_order() -> None:
     frames = []
     for path in CAPTURES:
         for line in gzip.decompress(path.read_bytes()).decode().splitlines():

@@ -1,4 +1,4 @@
-"""Frames that the fast decoder takes, and what can be odd about them."""
+"""Frames that the fast decoder reads, and odd values that can be put into them."""
 
 from __future__ import annotations
 
@@ -104,13 +104,13 @@ REQUESTS: dict[str, list[Any]] = {
 
 
 def paths(frame: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The place of every value in a frame, the frame itself left out."""
+    """The path of every value inside a frame."""
     items = frame.items() if isinstance(frame, dict) else enumerate(frame) if isinstance(frame, list) else ()
     return [each for key, value in items for each in [(*at, key), *paths(value, (*at, key))]]
 
 
 def changed(frame: Any, path: tuple[Any, ...], change: Callable[[Any, Any], None]) -> Any:
-    """A copy after ``change(holder, key)`` on the value at ``path``."""
+    """A copy of the frame after ``change(holder, key)`` was called for the value at ``path``."""
     copy = deepcopy(frame)
     holder = copy
     for key in path[:-1]:
@@ -120,5 +120,5 @@ def changed(frame: Any, path: tuple[Any, ...], change: Callable[[Any, Any], None
 
 
 def put(value: Any) -> Callable[[Any, Any], None]:
-    """A change for :func:`changed`."""
+    """A change for :func:`changed` that sets ``value``."""
     return lambda holder, key: holder.__setitem__(key, value)

@@ -1,4 +1,4 @@
-"""The table in the docs of what proves each venue's books agrees with the code."""
+"""The table in the docs that names the proof of each venue's books agrees with the code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PAGE = Path(__file__).parents[3] / "docs" / "books.md"
 
 
 def table() -> dict[str, str]:
-    """Each exchange that the page names, and its proof there."""
+    """Each exchange that the page names, and the proof that the page gives for it."""
     rows = [[cell.strip() for cell in line.strip("| \n").split("|")] for line in PAGE.read_text("utf-8").splitlines()]
     kinds = set(map(str, ProofKind))
     named = [row for row in rows if len(row) >= 2 and row[1] in kinds and row[0] != "all others"]
@@ -22,7 +22,7 @@ def table() -> dict[str, str]:
 
 def test_the_page_names_the_proof_of_every_exchange_that_has_one() -> None:
     told = table()
-    for name in set(exchange_names()) - {"binanceus"}:  # binance_us by ccxt's name
+    for name in set(exchange_names()) - {"binanceus"}:  # ccxt's name for binance_us
         rules = profile_of(name).books
         assert told.get(name, str(ProofKind.PLAUSIBILITY)) == str(rules.kind), name
         assert str(profile_of(name).for_market_type("swap").books.kind) == str(rules.kind), name

@@ -15,7 +15,7 @@ from tests.venues.books import depth as book
 from tests.venues.books.depth import Change, Level
 from tests.venues.market import PRICES
 
-BY_US = ("bybit_swap",)  # venues whose books we build; tests/exchanges/books tests their rules
+BY_US = ("bybit_swap",)  # this project keeps the books of these venues; tests/exchanges/books tests their rules
 VENUES = [name for name in book.names() if not getattr(book.script(name), "WHOLE", False) and name not in BY_US]
 LINKED = [name for name in VENUES if "lost" in book.script(name).NOTICES]
 CHECKED = [name for name in VENUES if "level" in book.script(name).NOTICES]
@@ -35,7 +35,7 @@ class Stream:
         self.steps = [step for pair in zip(own, others, strict=True) for step in pair]
 
     def frames(self) -> list[Any]:
-        """All of them, in order and numbered."""
+        """All frames, in order and numbered."""
         frames = self.opening + [frame for step in self.steps for frame in step]
         if self.counted:
             frames = [{**frame, self.counted: number} for number, frame in enumerate(frames)]
@@ -93,9 +93,9 @@ def is_near_the_top(frame: list[Any]) -> bool:
 
 
 @pytest.mark.parametrize("name", VENUES)
-def test_a_repeated_frame_is_noticed_and_harms_nothing(name: str) -> None:
+def test_a_repeated_frame_is_noticed_and_is_no_loss(name: str) -> None:
     if name in ("kraken", "bitfinex"):
-        return  # a checksum is still right after a repeated frame
+        return  # these venues have checksums, which are still right after a repeated frame
     stream = Stream(name)
     frames = stream.frames()
     place = len(frames) // 2
@@ -106,7 +106,7 @@ def test_a_repeated_frame_is_noticed_and_harms_nothing(name: str) -> None:
 
 @pytest.mark.parametrize("name", VENUES)
 def test_an_update_that_comes_late_is_noticed(name: str) -> None:
-    """The coin's changes 4 and 5 in the other order, and 5 before 3 and 4."""
+    """Changes 4 and 5 of a coin come in the opposite order, or change 5 comes before 3 and 4."""
     stream = Stream(name)
     for order in ((0, 1, 2, 3, 5, 4, 6, 7, 8), (0, 1, 2, 5, 3, 4, 6, 7, 8)):
         numbered = iter(stream.frames()[len(stream.opening) :])
@@ -131,8 +131,8 @@ def doubled(level: Level) -> Level:
     return level[0], 2 * level[1]
 
 
-def test_krakens_own_example_has_its_checksum() -> None:
-    """This is the example of its page "Book checksum (WebSocket v2)"."""
+def test_krakens_documented_example_has_its_checksum() -> None:
+    """The example is from Kraken's page "Book checksum (WebSocket v2)"."""
     bids = (
         "45283.5 0.10000000", "45283.4 1.54582015", "45282.1 0.10000000", "45281.0 0.10000000", "45280.3 1.54592586",
         "45279.0 0.07990000", "45277.6 0.03310103", "45277.5 0.30000000", "45277.3 1.54602737", "45276.6 0.15445238",
@@ -157,7 +157,7 @@ def test_krakens_own_example_has_its_checksum() -> None:
 
 
 def test_okx_frames_of_a_quiet_market_and_after_a_maintenance_follow() -> None:
-    """This is the example of its page "Sequence ID"."""
+    """The example is from OKX's page "Sequence ID"."""
     links = (("snapshot", -1, 10), ("update", 10, 15), ("update", 15, 15), ("update", 15, 3), ("update", 3, 5))
     frames = [okx(action, {"prevSeqId": previous, "seqId": number}) for action, previous, number in links]
     assert steps(judged(proof_of("okx"), frames)) == [Step.JOINED] + [Step.FOLLOWS] * 4
@@ -186,7 +186,7 @@ def book_crc(text: str) -> int:
     return value - (1 << 32) if value >= 1 << 31 else value
 
 
-def test_bitgets_unified_accounts_link_their_updates() -> None:
+def test_updates_of_bitgets_unified_accounts_follow_by_their_links() -> None:
     def pushed(action: str, previous: int, number: int) -> dict[str, Any]:
         row = {"a": [["64000.5", "1"]], "b": [["64000", "1"]], "checksum": 0, "pseq": previous, "seq": str(number)}
         arg = {"instType": "usdt-futures", "topic": "books", "symbol": "BTCUSDT"}
@@ -197,7 +197,7 @@ def test_bitgets_unified_accounts_link_their_updates() -> None:
     assert steps(judged(proof_of("bitget"), [frames[0], frames[2]])) == [Step.JOINED, Step.LOST]
 
 
-def test_htx_swaps_count_their_versions() -> None:
+def test_updates_of_htx_swaps_follow_by_their_versions() -> None:
     def pushed(event: str, version: int) -> dict[str, Any]:
         channel = "market.BTC-USDT.depth.size_150.high_freq"
         tick = {"asks": [], "bids": [[64_000, 1]], "ch": channel, "event": event, "version": version}
@@ -208,7 +208,7 @@ def test_htx_swaps_count_their_versions() -> None:
     assert steps(judged(proof_of("htx"), [frames[0], frames[2]])) == [Step.JOINED, Step.LOST]
 
 
-def test_the_answer_that_has_htx_snapshot_joins_the_updates_before_it() -> None:
+def test_the_htx_snapshot_joins_the_updates_that_came_before_it() -> None:
     script = book.script("htx")
     first = book.first("BTC")
     told = [script.change(change) for change in book.changes(first, 4)]
@@ -218,7 +218,7 @@ def test_the_answer_that_has_htx_snapshot_joins_the_updates_before_it() -> None:
     assert steps(verdicts) == [Step.WAITING] * 3 + [Step.JOINED, Step.FOLLOWS]
 
 
-def test_kucoins_futures_count_their_changes() -> None:
+def test_updates_of_kucoin_futures_follow_by_their_sequence() -> None:
     def pushed(number: int) -> dict[str, Any]:
         data = {"sequence": number, "change": "5000.0,sell,83", "timestamp": 1_551_770_400_000}
         return {"topic": "/contractMarket/level2:XBTUSDTM", "type": "message", "subject": "level2", "data": data}
@@ -227,7 +227,7 @@ def test_kucoins_futures_count_their_changes() -> None:
     assert steps(judged(proof_of("kucoin"), map(pushed, (18, 20)))) == [Step.JOINED, Step.LOST]
 
 
-def test_gates_futures_link_updates_that_begin_without_a_snapshot() -> None:
+def test_updates_of_gate_futures_join_without_a_snapshot_and_follow_by_their_ids() -> None:
     def pushed(first: int, last: int) -> dict[str, Any]:
         book = {"t": 1_650_188_898_938, "s": "BTC_USDT", "U": first, "u": last, "b": [{"p": "2.5", "s": 0}], "a": []}
         return {"id": None, "time": 1, "channel": "futures.order_book_update", "event": "update", "result": book}
@@ -237,13 +237,13 @@ def test_gates_futures_link_updates_that_begin_without_a_snapshot() -> None:
     assert steps(judged(proof_of("gate"), [frames[0], frames[2]])) == [Step.JOINED, Step.LOST]
 
 
-def test_geminis_second_version_has_no_numbers_and_begins_with_the_whole_book() -> None:
+def test_geminis_second_version_joins_at_its_first_frame_and_needs_no_numbers() -> None:
     whole = {"type": "l2_updates", "symbol": "BTCUSD", "changes": [], "trades": [], "auction_events": []}
     change = {"type": "l2_updates", "symbol": "BTCUSD", "changes": [["buy", "64000", "1"]]}
     assert steps(judged(proof_of("gemini"), [whole, change, change])) == [Step.JOINED, Step.FOLLOWS, Step.FOLLOWS]
 
 
-def test_heartbeats_count_where_a_connection_is_counted() -> None:
+def test_a_heartbeat_counts_as_a_frame_if_the_connections_frames_are_numbered() -> None:
     stream = Stream("gemini", 3)
     frames = stream.frames()
     beat = {"type": "heartbeat", "timestampms": 1_659_740_268_958, "socket_sequence": len(frames)}
@@ -252,7 +252,7 @@ def test_heartbeats_count_where_a_connection_is_counted() -> None:
     assert Step.LOST in steps(judged(proof_of("gemini"), [*frames, after]))
 
 
-def test_frames_without_books_belong_to_no_book() -> None:
+def test_frames_without_a_book_give_no_verdict() -> None:
     strange: list[Any] = ["pong", 5, [], [1, "hb"], {}, {"event": "error"}, {"arg": None}, {"data": 1}, None]
     for name in VENUES:
         assert judged(proof_of(name), strange) == []

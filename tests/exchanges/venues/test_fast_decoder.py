@@ -95,7 +95,7 @@ class Line:
         self.going_down += 1
 
     def forget_bars(self) -> None:
-        """The next candle is the first one."""
+        """Forget the candles, so that the next candle counts as the first one."""
         self.stream._delivery._begun_candles.clear()
 
     def receive(self, data: Any, kind: WSMsgType = WSMsgType.TEXT) -> list[Any]:
@@ -106,13 +106,14 @@ class Line:
 
 
 class Pair:
-    """The same venue with the hot path and without it."""
+    """Two streams of one venue, with the hot path and without it."""
 
     def __init__(self, hot: Line, cold: Line) -> None:
         self.hot, self.cold = hot, cold
 
     def receive(self, data: Any, kind: WSMsgType = WSMsgType.TEXT, *, alone: bool = True) -> list[Any]:
-        """What both deliver, which must be equal; unless ``alone``, candles are compared after all earlier ones."""
+        """What both streams deliver, which must be equal; unless ``alone``, the candles of earlier messages are
+        kept."""
         if alone:
             self.hot.forget_bars()
             self.cold.forget_bars()
@@ -122,7 +123,7 @@ class Pair:
         return told
 
     def taken(self, data: str) -> bool:
-        """The same as ``receive``, and whether ccxt was not needed."""
+        """Compare as ``receive`` does; returns whether the fast decoder read the message without ccxt."""
         before = self.hot.by_ccxt
         self.receive(data)
         return self.hot.by_ccxt == before
@@ -135,9 +136,9 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 async def pair(name: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pair]:
-    """Frames are read at one moment, so that the events can be compared whole."""
+    """The clock stands still, so that the events of both streams have equal times."""
     monkeypatch.setattr("exchanges.ccxt_adapter.stream.client_guard.time.time_ns", lambda: NOW * 1_000_000 + 987)
-    monkeypatch.setattr("ccxt.pro.Exchange.timeout_on_exit", 0)  # ms that ccxt waits for nothing here
+    monkeypatch.setattr("ccxt.pro.Exchange.timeout_on_exit", 0)  # ccxt would only wait for this time, in ms
     async with Simulator(venues=(name,), rate=0) as simulator:
         lines = []
         async with opened(name, simulator) as hot, opened(name, simulator, options={"hotpath": False}) as cold:
@@ -148,19 +149,19 @@ async def pair(name: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pair
             await asyncio.gather(*(line.stream.close() for line in lines))
 
 
-# --- what is taken ----------------------------------------------------------------------------------------------------
+# --- frames that the fast decoder reads -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("name", "frame"), ALL)
-async def test_an_ordinary_frame_is_taken(pair: Pair, frame: Any) -> None:
-    """Otherwise all comparisons below would compare ccxt with itself."""
+async def test_an_ordinary_frame_is_read_without_ccxt(pair: Pair, frame: Any) -> None:
+    """Otherwise all later tests would compare ccxt with itself."""
     assert pair.taken(text(frame))
     assert pair.hot.told
     assert pair.hot.heard.bad == []
 
 
 @pytest.mark.parametrize(("name", "frame"), [("binance", frame) for frame in COMBINED])
-async def test_a_frame_of_the_combined_endpoint_is_taken(pair: Pair, frame: Any) -> None:
+async def test_a_frame_of_the_combined_endpoint_is_read_without_ccxt(pair: Pair, frame: Any) -> None:
     assert pair.taken(text(frame))
     assert pair.hot.told
 
@@ -173,7 +174,7 @@ async def test_fields_that_are_not_used_may_be_missing(pair: Pair) -> None:
 
 @pytest.mark.parametrize(("name", "frame"), ALL)
 async def test_the_hot_path_can_be_turned_off(pair: Pair, frame: Any) -> None:
-    """The option is ours and does not reach ccxt."""
+    """The option is this project's own and does not reach ccxt."""
     pair.receive(text(frame))
     assert pair.cold.by_ccxt == 1
     assert "hotpath" not in pair.cold.exchange.options
@@ -181,7 +182,7 @@ async def test_the_hot_path_can_be_turned_off(pair: Pair, frame: Any) -> None:
 
 @pytest.mark.parametrize(("name", "frame"), ALL)
 async def test_a_coin_that_is_not_wanted_is_not_delivered(pair: Pair, frame: Any) -> None:
-    """It is not reported as bad either."""
+    """Its frame is not reported as bad either."""
     assert pair.receive(text(frame).replace("BTC", "SOL").replace("ETH", "SOL").replace("DOGE", "SOL")) == []
 
 
@@ -194,7 +195,7 @@ def test_an_id_of_two_markets_is_left_to_ccxt() -> None:
     assert unambiguous({"AB": [spot]}, {"C/B": "C"}) == {}
 
 
-# --- what is not, and that nothing differs ----------------------------------------------------------------------------
+# --- other frames are read by ccxt, with the same result --------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("name", "frame"), [*ALL, *[("binance", frame) for frame in COMBINED]])
@@ -208,7 +209,7 @@ async def test_every_odd_value_of_every_field_is_read_as_ccxt_reads_it(pair: Pai
 
 @pytest.mark.parametrize(("name", "frame"), [*ALL, *[("binance", frame) for frame in COMBINED]])
 async def test_an_additional_known_key_in_any_place_is_read_as_ccxt_reads_it(pair: Pair, frame: Any) -> None:
-    """The key may exist already: JSON parsers take the last one."""
+    """The frame may have the key already: of two values JSON parsers take the last one."""
     for path in [(), *paths(frame)]:
         holder = frame
         for key in path:
@@ -233,7 +234,7 @@ async def test_a_frame_cut_anywhere_is_read_as_ccxt_reads_it(pair: Pair, frame: 
 
 
 @pytest.mark.parametrize(("name", "frame"), ALL)
-async def test_escapes_go_to_ccxt(pair: Pair, frame: Any) -> None:
+async def test_a_frame_with_escapes_is_left_to_ccxt(pair: Pair, frame: Any) -> None:
     whole = text(frame)
     for word in ("USDT", "e", "p", "trade", "topic", "1", "2"):
         escaped = "".join(f"\\u{ord(letter):04x}" for letter in word)
@@ -251,8 +252,8 @@ async def test_other_kinds_of_messages_are_left_to_ccxt(pair: Pair, frame: Any) 
 
 
 @pytest.mark.parametrize("name", ["bybit"])
-async def test_a_delta_is_merged_into_the_ticker_that_was_taken(pair: Pair) -> None:
-    """Spot has no deltas today; ccxt keeps the raw ticker for them."""
+async def test_ccxt_merges_a_delta_into_the_ticker_that_the_fast_decoder_read(pair: Pair) -> None:
+    """Spot has no deltas today; for them ccxt needs the raw ticker."""
     delta = {**BYBIT_TICKER, "type": "delta", "data": {"symbol": "ETHUSDT", "lastPrice": "2500.5"}}
     pair.receive(text(delta))
     assert pair.taken(text(BYBIT_TICKER))
@@ -276,7 +277,7 @@ async def test_one_bad_row_sends_the_whole_frame_to_ccxt(pair: Pair) -> None:
 
 @pytest.mark.parametrize(("name", "frame"), ALL)
 async def test_a_listener_that_raises_has_the_same_effect_as_with_ccxt(pair: Pair, frame: Any) -> None:
-    """The rest of the frame is delivered, once."""
+    """The rest of the frame is delivered once."""
     pair.hot.failing = pair.cold.failing = True
     pair.receive(text(frame))
     assert not pair.hot.failing
@@ -302,7 +303,7 @@ def following(draw: st.DrawFn, name: str) -> str:
 
 
 async def test_successive_candles_are_read_as_ccxt_reads_them(pair: Pair, name: str) -> None:
-    """Some are taken and some are read by ccxt, with holes, late and repeated ones: each is delivered once."""
+    """The fast decoder reads some and ccxt reads others; some are missing, late or repeated. Each is delivered once."""
 
     @drawing(300, suppress_health_check=list(HealthCheck))
     @given(st.lists(following(name), min_size=2, max_size=12))
@@ -386,7 +387,7 @@ PRICES = st.decimals(min_value="0.00000001", max_value="999999999", places=8).ma
 
 @pytest.mark.parametrize("name", ["binance", "bybit"])
 async def test_plausible_frames_with_any_numbers_are_read_as_ccxt_reads_them(pair: Pair, name: str) -> None:
-    """Each number of a frame is replaced by another plausible one: the floats must be equal to the last bit."""
+    """Each number of a frame is replaced by another plausible number; the floats must be equal to the last bit."""
 
     @drawing(500, suppress_health_check=list(HealthCheck))
     @given(st.sampled_from(GOOD[name]), st.data())
@@ -408,7 +409,7 @@ async def test_plausible_frames_with_any_numbers_are_read_as_ccxt_reads_them(pai
 async def test_every_frame_of_the_simulator_is_read_as_ccxt_reads_it(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """These are trades, tickers, candles, book tickers, answers, errors, bad frames and a notice of shutdown."""
+    """The frames are trades, tickers, candles, book tickers, answers, errors, bad frames and a notice of shutdown."""
     frames: list[Any] = []
     aiohttp = {"transport": "aiohttp"}  # with aiohttp all messages pass ccxt's handler, where they are recorded
     async with Simulator(venues=(name,), rate=400) as simulator, opened(name, simulator, options=aiohttp) as venue:
@@ -449,7 +450,7 @@ async def test_every_frame_of_the_simulator_is_read_as_ccxt_reads_it(
 @pytest.mark.parametrize("path", CAPTURES, ids=lambda path: path.name)
 @pytest.mark.parametrize("name", ["binance"])
 async def test_every_captured_frame_is_read_as_ccxt_reads_it(pair: Pair, path: Path) -> None:
-    """These are Binance's trades and book tickers, in the combined form of the recording and in the raw form."""
+    """The frames are Binance's trades and book tickers, in the combined form of the recording and in the raw form."""
     with gzip.open(path, "rt") as lines:
         frames = [line.partition(" ")[2].strip() for line in lines]
     seen = {"trade": 0, "bookTicker": 0}

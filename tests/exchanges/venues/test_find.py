@@ -29,19 +29,19 @@ def test_each_of_our_names_has_a_profile_of_its_own() -> None:
         assert profile_of(name).ccxt_id == ccxt_id
 
 
-def test_ccxts_name_for_binance_us_leads_to_our_row() -> None:
+def test_ccxts_name_for_binance_us_gives_the_profile_of_binance_us() -> None:
     assert profile_of("binanceus") is profile_of("binance_us")
 
 
-def test_any_other_ccxt_pro_id_gets_the_generic_row() -> None:
+def test_any_other_ccxt_pro_id_has_the_default_profile() -> None:
     profile = profile_of("bitvavo")
     assert (profile.name, profile.ccxt_id) == ("bitvavo", "bitvavo")
     assert not profile.sandbox
     assert not profile.limits.consecutive_ids
 
 
-def test_a_venue_with_the_class_of_another_one_has_its_profile() -> None:
-    """They are found in ccxt's classes, so that a new one is not forgotten."""
+def test_a_venue_whose_ccxt_class_inherits_from_another_venues_has_that_ones_profile() -> None:
+    """The test finds such venues in ccxt's classes, so that a new one is not forgotten."""
     rows = {profile.ccxt_id: profile for profile in ROWS if not profile.sandbox}
     for ccxt_id in set(ccxt.pro.exchanges) - set(rows):
         bases = [base.__name__ for base in getattr(ccxt.pro, ccxt_id).__mro__[1:] if "ccxt.pro." in base.__module__]
@@ -54,18 +54,18 @@ def test_a_venue_with_the_class_of_another_one_has_its_profile() -> None:
     ("typed", "meant"),
     [("binanse", "binance"), ("Bybit", "bybit"), ("binance-us", "binance_us"), ("krakken", "kraken")],
 )
-def test_an_unknown_name_is_answered_with_the_nearest(typed: str, meant: str) -> None:
+def test_the_error_for_an_unknown_name_suggests_the_nearest_one(typed: str, meant: str) -> None:
     with pytest.raises(ValueError, match=f"unknown exchange '{typed}'; did you mean .*\\b{meant}\\b"):
         profile_of(typed)
 
 
-def test_a_name_that_is_like_no_other_is_answered_with_where_to_look() -> None:
+def test_the_error_for_a_name_like_no_other_says_where_the_names_are_listed() -> None:
     with pytest.raises(ValueError, match="market-feed exchanges"):
         profile_of("!?")
 
 
 @pytest.mark.parametrize("name", ["binance_testnet", "bybit_testnet"])
-async def test_the_testnets_talk_to_testnet_hosts_alone(name: str) -> None:
+async def test_testnets_only_use_testnet_hosts(name: str) -> None:
     venue = open_venue(name)
     urls = [url for url in _strings(venue._api.urls["api"]) if "spot" in url or "api/v3" in url]
     assert urls
@@ -74,7 +74,7 @@ async def test_the_testnets_talk_to_testnet_hosts_alone(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["binance", "bybit"])
-async def test_the_option_sandbox_asks_for_the_testnet_too(name: str) -> None:
+async def test_the_option_sandbox_selects_the_testnet_too(name: str) -> None:
     venue = open_venue(name, Access(options={"sandbox": True}))
     testnet = open_venue(f"{name}_testnet")
     assert venue._api.urls["api"] == testnet._api.urls["api"]
@@ -85,21 +85,21 @@ async def test_the_option_sandbox_asks_for_the_testnet_too(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["binance_us", "binanceus", "kraken", "upbit"])
 def test_a_venue_without_a_testnet_refuses_the_sandbox(name: str) -> None:
-    """ccxt would silently point binance_us at binance.com's testnet."""
+    """ccxt would silently use binance.com's testnet for binance_us."""
     with pytest.raises(Rejected, match="has no testnet; binance_testnet and bybit_testnet") as caught:
         open_venue(name, Access(options={"sandbox": True}))
     assert caught.value.exchange == profile_of(name).name
 
 
-def test_a_venue_says_which_package_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """MEXC's frames are protobuf: without the package ccxt would fail at each frame."""
+def test_an_error_names_the_package_that_a_venue_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MEXC's frames are protobuf; without the package ccxt would fail at each frame."""
     monkeypatch.setitem(sys.modules, "google.protobuf", None)
     with pytest.raises(Rejected, match=r'needs google.protobuf, .* pip install "market-feed\[mexc\]"'):
         open_venue("mexc")
 
 
 def test_every_venue_either_has_a_testnet_or_says_that_it_has_none() -> None:
-    """This includes venues with an empty entry for it in ``urls``."""
+    """A venue with an empty entry for the testnet in ``urls`` has none."""
     refused = set()
     for name in exchange_names():
         try:
@@ -115,8 +115,8 @@ def test_every_venue_either_has_a_testnet_or_says_that_it_has_none() -> None:
 @pytest.mark.parametrize(
     ("ccxt_id", "topics", "dials"), [("binance", 1024, 300), ("binanceus", 1024, 300), ("bybit", 10, 500)]
 )
-def test_no_row_asks_for_more_than_the_venue_allows(ccxt_id: str, topics: int, dials: int) -> None:
-    """This checks topics per request and dials in five minutes. The contract tests check other limits."""
+def test_no_profile_exceeds_the_venues_limits(ccxt_id: str, topics: int, dials: int) -> None:
+    """The test checks topics per request and dials in five minutes; the contract tests check other limits."""
     for profile in ROWS:
         if profile.ccxt_id == ccxt_id:
             assert profile.chunk <= topics
@@ -124,7 +124,7 @@ def test_no_row_asks_for_more_than_the_venue_allows(ccxt_id: str, topics: int, d
 
 
 def test_a_renamed_coin_is_looked_for_under_both_codes() -> None:
-    """Its own code comes first. A coin that was never renamed has one code."""
+    """The present code comes first. A coin that was never renamed has one code."""
     assert codes_of("POL") == ("POL", "MATIC")
     assert codes_of("MATIC") == ("MATIC", "POL")
     assert codes_of("BTC") == ("BTC",)
@@ -136,7 +136,7 @@ def test_a_renamed_coin_is_looked_for_under_both_codes() -> None:
     ("name", "spelled", "coin"),
     [("bitfinex", "IOT", "IOTA"), ("bitfinex", "DOG", "MDOGE"), ("bitfinex", "MNA", "MANA"), ("okx", "BCHSV", "BSV")],
 )
-def test_ccxt_can_read_the_venues_own_spellings(name: str, spelled: str, coin: str) -> None:
+def test_ccxt_maps_a_venues_own_spelling_to_the_coin(name: str, spelled: str, coin: str) -> None:
     assert getattr(ccxt.pro, name)().safe_currency_code(spelled) == coin
 
 

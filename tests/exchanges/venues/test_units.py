@@ -1,4 +1,4 @@
-"""Prices and sizes of a market of many units, converted to the coin's."""
+"""Prices and sizes of a market whose unit is many coins, converted to one coin."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from exchanges.venues.units import of_coin, units_of
         ("SHIB", "2000SHIB/USDT", 1),
     ],
 )
-def test_the_units_of_a_market_stand_in_its_name(coin: str, symbol: str, units: int) -> None:
+def test_the_number_of_units_is_read_from_the_markets_name(coin: str, symbol: str, units: int) -> None:
     assert units_of(coin, symbol) == units
 
 
-def test_prices_are_of_one_coin_and_quantities_of_coins_without_an_error_of_rounding() -> None:
+def test_prices_and_quantities_are_converted_without_rounding_errors() -> None:
     trade = TradeEvent("SHIB", 0.00812, 3.7, True, 5, "x", "1", 6, False, "1000SHIB/USDT")
     assert astuple(of_coin(trade, 1_000))[:4] == ("SHIB", 8.12e-06, 3700.0, True)
     quote = Quote("SHIB", 0.00811, 3.0, 0.00812, 0.0, 5)
