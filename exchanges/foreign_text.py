@@ -17,7 +17,7 @@ from itertools import accumulate
 from typing import Any
 from urllib.parse import parse_qsl, unquote, unquote_plus
 
-LENGTH = 200  # characters of one text, unless more is asked for
+LENGTH = 200  # characters of one text, unless the caller gives another length
 READ = 16_384  # characters of a foreign text that are read at all
 CUT = 2_048  # characters before the end of a longer text that are not read: a secret there may be cut, and not be found
 TRACE = 20_000  # characters of a traceback

@@ -68,7 +68,7 @@ def open_exchange(name: str, access: Access | None = None) -> Venue:
 
 
 def supported() -> list[Support]:
-    """Every venue that can be asked for, and what each streams. Imports ccxt."""
+    """Every venue that settings may name, and what each streams. Imports ccxt."""
     from exchanges.ccxt_adapter import support
 
     return support.supported()

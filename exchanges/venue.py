@@ -1,7 +1,7 @@
 """The interface between the feed and any venue: what a venue must offer, and the default limits of a venue.
 
 ccxt is one kind of venue; a recording, a message bus or a program's own source can be others. The feed imports this
-module and :mod:`exchanges.registry`, and nothing of what stands behind a venue.
+module and :mod:`exchanges.registry`, and none of the modules that implement a venue.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ class Venue(Protocol):
 
     @property
     def aged(self) -> bool:
-        """Whether the list of markets is old, so that the venue should be asked soon."""
+        """Whether the list of markets is so old that it should be requested again soon."""
 
     @property
     def can_fetch_trades(self) -> bool: ...

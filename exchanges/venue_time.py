@@ -1,8 +1,8 @@
 """Estimates the time at a venue, because the clock of this machine may be wrong by days.
 
 A stamp far ahead of the local clock is not believed, unless the venue's own clock confirms it. The venue's clock is
-known from its answer when asked for its time, or from its stamps: stamps that keep the same distance from a clock that
-never steps come from a running clock. The estimates are shared by all feeds of a process, by the venue's name.
+known from its answer to a request for its time, or from its stamps: stamps that keep the same distance from a clock
+that never steps come from a running clock. The estimates are shared by all feeds of a process, by the venue's name.
 """
 
 from __future__ import annotations

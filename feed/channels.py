@@ -22,7 +22,7 @@ class Channel:
 
     ``name``: its name in settings, in the server's stream and in requests to a venue. ``event``: the type of its
     events; ``json_type``: the value of ``type`` in their JSON. ``needs``: the venue's channels from which the events
-    can be made; one of them is enough, and the first one is asked for. ``part``: the argument that divides the
+    can be made; one of them is enough, and the first one is subscribed to. ``part``: the argument that divides the
     channel, "" if nothing divides it. ``on_full``: the default policy of its queues.
 
     ``copy`` copies an event that has lists, so that each subscriber has one of its own and may change it.

@@ -63,8 +63,8 @@ class Clock:
     def running_at(self, at: float) -> float:
         """``running()`` at the moment ``at`` of ``monotonic``.
 
-        A moment between the last ``look`` and the one that found a suspend counts as before the suspend: it may be
-        either.
+        A moment between the last ``look`` and the one that found a suspend counts as before the suspend, because it is
+        not known whether it was before or after.
         """
         return at + self._noted - sum(seconds for found, seconds in self._suspends if found >= at)
 

@@ -276,7 +276,7 @@ class MarketFeed:
     def observe(self, channel: str, take: Take, coins: Coins = None, *, size: int = 500) -> Observation:
         """Call ``take(events, times)`` with all events of a channel, ``size`` at a time, without wanting the channel.
 
-        This is for metrics and the like: the exchange is asked for no channel because of it. ``channel``: trades,
+        This is for metrics and the like: no channel of the exchange is subscribed to for it. ``channel``: trades,
         ticker, candles (of every timeframe), quotes or books (of every depth). ``times``: when each event was delivered
         here, after the callbacks that subscribed earlier, in seconds of ``time.monotonic``. Returns a handle with
         ``flush()``, which passes on what has come and may be called from any thread, and ``cancel()``. Raises
@@ -288,7 +288,7 @@ class MarketFeed:
 
     @property
     def coin_configs(self) -> list[CoinConfig]:
-        """The coins of the feed, in the order in which they were asked for; copies."""
+        """Copies of the feed's coins, in the order in which they were requested."""
         return [own(config) for config in self._wanted.coins]
 
     @property
@@ -384,8 +384,8 @@ class MarketFeed:
         """Return a dict for a health check: ``status`` ("healthy", "degraded" or "failed") and the figures behind it.
 
         ``last_activity`` (ISO 8601, UTC, or None), ``error_count``, and ``metrics``, which is ``get_status()`` without
-        ``coins`` and ``errors``, and ``off_book_trades``, block trades and the like, which are left out; those of a
-        connected feed have ``late_trades`` and ``lost_bars`` too, which could not be delivered any more.
+        ``coins`` and ``errors``, and ``off_book_trades``: block trades and the like, which are not delivered. While the
+        feed is connected they also have ``late_trades`` and ``lost_bars``, which could not be delivered any more.
         """
         return self._queries.get_health()
 
@@ -497,7 +497,7 @@ class MarketFeed:
         self._runner.share_limits(parts)
 
     def resume_after(self, trades: Iterable[TradeEvent]) -> None:
-        """Go on after these trades: the last trade of each exchange and coin that an earlier program received.
+        """Continue after these trades: the last trade of each exchange and coin that an earlier program received.
 
         The trades since then are a gap, as after an outage: they are fetched and delivered in order with
         ``backfilled``, and the gap is reported. Call it before ``connect()``; it holds for the next connect alone.
@@ -506,7 +506,7 @@ class MarketFeed:
         self._runner.resume_after(trades)
 
     async def sleep(self, seconds: float) -> None:
-        """Sleep for so many seconds of the machine's time, or in a replay of the recording's.
+        """Sleep for ``seconds`` of the machine's time, or during a replay, of the recording's time.
 
         When a replay ends, the sleep ends too; a sleep that begins after that raises FeedError.
         """

@@ -1,8 +1,8 @@
 """A book of a snapshot and deltas from one stream, as Bybit sends them: it is cut to the venue's number of levels.
 
-Each delta's number is the last one's + 1; a snapshot may come at any time and replaces the book (Bybit's documentation,
-"Orderbook"). The venue sends nothing about levels outside of the window, so the book is cut to it; a level that comes
-back into the window is sent again.
+Each delta's number is one higher than the number before; a snapshot may come at any time and replaces the book (Bybit's
+documentation, "Orderbook"). The venue sends nothing about levels outside of its window of the best levels, so the book
+is cut to the window; a level that comes back into the window is sent again.
 """
 
 from __future__ import annotations

@@ -2,13 +2,13 @@
 
 The rules are those of Binance's documentation ("How to manage a local order book").
 
-Spot: each diff's ``first`` is the last one's ``last`` + 1, and the first diff after a snapshot has
-first <= number + 1 <= last. Perpetuals: each diff's ``previous`` is the last one's ``last``, and the first one has
-first <= number <= last.
+Spot: each diff's ``first`` is ``last`` + 1 of the diff before, and the first diff after a snapshot has
+first <= number + 1 <= last. Perpetuals: each diff's ``previous`` is ``last`` of the diff before, and the first diff
+after a snapshot has first <= number <= last.
 
 Such a snapshot has only the best levels, and a level that nobody changes is never sent. So the book keeps the levels
-inside the snapshot's range, and asks for a new snapshot while enough of the range is left. The old book continues until
-the new snapshot has joined, and the two are compared. If the price leaves the range before that, the book is not proven
+inside the snapshot's range, and needs a new snapshot before too little of the range is left. The old book continues
+until the new snapshot has joined, and the two are compared. If the price leaves the range before, the book is unproven
 until the price is back or a new snapshot has come. A proven book is also compared with a snapshot from time to time.
 """
 

@@ -131,7 +131,7 @@ _TRUST = (Step.LOST, Step.WAITING, Step.REPEATED, Step.FOLLOWS, Step.JOINED)
 
 
 def _least(one: Verdict, other: Verdict) -> Verdict:
-    """The stricter of two verdicts, with what either of them knows of the book."""
+    """The stricter of two verdicts; unless it is LOST, it gets ``sequence`` and ``best`` from either of the two."""
     less = min(one, other, key=lambda verdict: _TRUST.index(verdict.step))
     if less.step is Step.LOST:
         return less

@@ -8,7 +8,7 @@ A venue's row is the profile's field ``books``, a :class:`BookRules`. It is writ
    ``exchanges/venues``, or into ``<venue>_books.py`` beside it, and name it as ``proof``. One object is made for each
    connection, so that it may keep what it has to know of each market, or of the whole connection. Most venues number
    the frames of each market: :class:`NumberedFrames` is that proof, and needs a function that reads a frame.
-3. Say what ccxt is asked for: ``depths`` (the values that its ``limit`` may have), ``window`` and ``nonce``.
+3. Say what is requested from ccxt: ``depths`` (the values that its ``limit`` may have), ``window`` and ``nonce``.
 
 ccxt builds the book from the same frames. A book is delivered while the verdicts of its market are good and its levels
 are plausible (:mod:`exchanges.books.plausibility`). After a verdict ``LOST`` the market is not proven until the next
@@ -158,7 +158,7 @@ class NumberedFrames:
             step = _step(update, known)
             if step is Step.FOLLOWS:
                 known = update
-            elif step is Step.LOST and known.snapshot:  # it is older than all of them: another one is requested
+            elif step is Step.LOST and known.snapshot:  # the snapshot is too old: another one is requested
                 self._early[known.market_id] = early
                 return WAITING
             elif step is Step.LOST:
@@ -186,7 +186,7 @@ def _step(numbers: Numbers, known: Numbers) -> Step:
         old = numbers == known or (known.snapshot and numbers.last <= known.last)
     else:
         first = numbers.last if numbers.first is None else numbers.first
-        if first <= known.last + 1 <= numbers.last:  # what it repeats of an earlier update is the same
+        if first <= known.last + 1 <= numbers.last:  # changes that it repeats are the same as before
             return Step.FOLLOWS
         old = numbers.last <= known.last
     return Step.REPEATED if old else Step.LOST
@@ -216,7 +216,7 @@ class BookUpdate:
 
 @dataclass(frozen=True, slots=True)
 class BookSnapshot:
-    """A book fetched over REST: at most ``limit`` levels of each side; ``number`` is that of its state."""
+    """A book fetched over REST: at most ``limit`` levels of each side; ``number`` is the number of its state."""
 
     bids: list[Level]
     asks: list[Level]
@@ -284,7 +284,7 @@ class OwnBooks:
 
 @dataclass(frozen=True)
 class BookRules:
-    """A venue's rules for order books: how they are proven, and how ccxt is asked for them.
+    """A venue's rules for order books: how they are proven, and how they are requested from ccxt.
 
     ``depths`` are the values that ccxt's ``limit`` may have here, of which the smallest that is deep enough is used; it
     is empty if ccxt takes no limit here. ``params`` goes to ccxt's call. ``window``: the venue sends the whole book, or

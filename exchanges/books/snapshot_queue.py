@@ -41,7 +41,7 @@ class WeightLimit:
         self._sum += weight
 
     def seconds_for(self, weights: Iterable[int], now: float) -> float:
-        """How many seconds the limit takes for these requests, in this order, if nothing else is asked for."""
+        """How many seconds these requests take within the limit, in this order, if nothing else is requested."""
         self._expire(now)
         spent, total, last = deque(self._spent), self._sum, now
         for weight in weights:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 PINGS = 1.0  # seconds between two pings
 ANSWER_TIMEOUT = 2.0  # seconds that an answer may take
 CLOSE = 0.5  # seconds for closing a connection
-AT_ONCE = 500  # subjects whose last message is asked for with one request
+AT_ONCE = 500  # subjects whose last messages are fetched with one request
 OLDEST_SERVER = (2, 11)
 NOT_FOUND = {10037, 10059, 10014}  # message, stream, consumer
 WRONG_SEQUENCE = {10071, 10164}  # another message is the last one of the subject
@@ -41,7 +41,7 @@ OnMessage = Callable[["Msg"], Awaitable[None]]
 
 
 class BusError(Exception):
-    """The bus did not do what it was asked for; the text says why. ``code`` is JetStream's, 0 where it has none."""
+    """The bus has refused or failed a request; the text says why. ``code`` is JetStream's, 0 where it has none."""
 
     def __init__(self, reason: str, code: int = 0) -> None:
         super().__init__(reason)

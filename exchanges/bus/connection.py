@@ -22,8 +22,8 @@ from exchanges.venue import Limits, Subscription
 if TYPE_CHECKING:
     from nats.aio.msg import Msg
 
-LOOK = 0.5  # seconds between two checks whether the collectors live
-NAMED = 200  # subjects that a reader names one by one; if it needs more, it reads those of all coins
+LOOK = 0.5  # seconds between two checks whether the collectors are alive
+NAMED = 200  # subjects that a reader names one by one; if it needs more, it reads the subjects of all coins
 HISTORY = 1000  # past trades of a coin that are passed on at once
 
 

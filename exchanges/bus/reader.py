@@ -63,7 +63,7 @@ class StreamReader:
         inbox = client.nats.new_inbox()
         self._delivered, self._past = 0, -1
         self._torn.clear()
-        early: list[Msg] = []  # messages that come before the server's answer with the number of waiting ones
+        early: list[Msg] = []  # messages that come before the server has answered how many are waiting
 
         async def take(message: Msg) -> None:
             if self._past < 0:

@@ -73,7 +73,7 @@ class MarketSubjects:
         return f"{self.closed}.{timeframe}.{coin if coin == '*' else token(coin)}"
 
     def history_of(self, coin: str) -> str:
-        """The subject on which a collector is asked for past candles."""
+        """The subject on which readers request past candles from a collector."""
         return f"{self.asked}.candles.{coin if coin == '*' else token(coin)}"
 
     def alive(self, collector: str) -> str:

@@ -46,7 +46,7 @@ _MOST_SECONDS = 1000.0  # of such a field without a unit; a larger number is mil
 _UNITS = {"ms": 0.001, "mil": 0.001, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "d": 86_400.0, "day": 86_400.0}
 _UNITS |= dict.fromkeys(("h", "hr", "hrs", "hou"), 3600.0)
 _EARLIEST = 1e9  # seconds: a larger number is no duration but a Unix time
-_EPOCHS = ((1e17, 1e9), (9e14, 1e6), (1e11, 1e3))  # above which number the unit is another part of a second
+_EPOCHS = ((1e17, 1e9), (9e14, 1e6), (1e11, 1e3))  # (numbers above this, have so many units per second)
 _MILLISECONDS_LEFT = ("gw-ratelimit-reset",)
 _RESETS = ("X-Bapi-Limit-Reset-Timestamp", "X-Gate-RateLimit-Reset-Timestamp", "X-RateLimit-Reset", "RateLimit-Reset")
 

@@ -39,7 +39,7 @@ _names_of = deferred_names.names_of
 
 
 class _Package(ModuleType):
-    """A package whose exchanges are imported when they are asked for; a plain module as soon as none is missing."""
+    """A package whose exchanges are imported when a name is looked up; a plain module as soon as none is missing."""
 
     deferred: dict[str, tuple[str, str]]  # name in the package -> module and name in it; on the class of each package
 
@@ -154,7 +154,7 @@ class _Loader(Loader):
         spec = module.__spec__
         assert spec is not None
         spec.loader = module.__loader__ = self._loader
-        if module.__name__ == "ccxt.pro":  # whose first line takes Python's import locks in another order than others
+        if module.__name__ == "ccxt.pro":  # its first line takes import locks in another order than other imports do
             import_module("ccxt.async_support")
         try:
             if module.__name__ not in PACKAGES:

@@ -1,7 +1,7 @@
 """Defers imports of ccxt's base modules that only signatures and synchronous requests need, until they are used.
 
 ``ccxt.base.exchange`` imports ``cryptography`` and ``requests``: 250 modules, 14 MB, a fifth of the start. A feed has
-no keys and asks through aiohttp. Here the module is executed with stand-ins for what it imports from those packages.
+no keys and uses aiohttp. Here the module is executed with stand-ins for what it imports from those packages.
 The first use of a stand-in, or a request for a missing name of the module, imports the packages and replaces all its
 stand-ins. ``ccxt_import`` does the same as soon as a program asks for a synchronous exchange.
 """
@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 PACKAGES = ("cryptography", "requests")
 MODULES = ("ccxt.base.exchange", "ccxt.base.order_router")
-AGENT = "default_user_agent"  # of requests.utils: what ccxt calls for each instance
+AGENT = "default_user_agent"  # the function of requests.utils that ccxt calls for each instance
 
 _ours: ContextVar[bool] = ContextVar("ours", default=False)
 _waiting: list[_Module] = []
@@ -121,7 +121,7 @@ def _taken(module: str, name: str) -> Any:
 class _Module(ModuleType):
     """A module of ccxt that has stand-ins; a plain module as soon as it has none."""
 
-    executing = True  # on the class of each
+    executing = True  # an attribute of each module's class
 
     def __getattribute__(self, name: str) -> Any:
         value = ModuleType.__getattribute__(self, name)  # another thread may make it a plain module meanwhile

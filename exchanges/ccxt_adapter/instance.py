@@ -399,7 +399,7 @@ def _unburden(exchange: Any) -> None:
 
 
 def forget(exchange: Any) -> None:
-    """Remove everything from a closed instance except the marks that tell a late request that it is closed.
+    """Remove everything from a closed instance except the marks that show a late request that it is closed.
 
     Otherwise it would live until a full garbage collection because of reference cycles, and its markets too.
     """

@@ -25,7 +25,7 @@ class Support:
 
 
 def supported() -> list[Support]:
-    """Every venue that can be asked for, our own rows first; read from the profiles and ccxt's ``has``."""
+    """Every venue that settings may name, our own rows first; read from the profiles and ccxt's ``has``."""
     rows = []
     for name in exchange_names():
         profile = profile_of(name)

@@ -94,7 +94,7 @@ class CcxtVenue:
 
     @property
     def aged(self) -> bool:
-        """Whether the markets come from disk and are so old that the venue should be asked soon."""
+        """Whether the markets come from disk and are so old that they should be requested again soon."""
         return self._markets.aged
 
     async def load(self, coins: Mapping[str, str | None] | None = None, *, anew: bool = False) -> None:

@@ -147,7 +147,7 @@ class _Archive:
 
 
 def _by_day(tables: Iterator[pa.Table]) -> Iterator[tuple[int, Iterator[pa.Table]]]:
-    """Divide tables by day; each day's must be taken before the next day is asked for.
+    """Divide tables by day; a day's tables must be taken before the next day is requested.
 
     Raises ValueError where the times go back to an earlier day, whose file would be written twice.
     """

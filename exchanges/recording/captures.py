@@ -33,7 +33,7 @@ _TIMEFRAMES = {
 
 
 class _Markets(dict[str, tuple[str, str]]):
-    """Coin and symbol of each market id that is asked for."""
+    """Coin and symbol of each market id that is looked up."""
 
     def __missing__(self, market_id: str) -> tuple[str, str]:
         coin, symbol = symbol_of(market_id)

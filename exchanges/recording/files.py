@@ -30,7 +30,7 @@ RECENT = "recent"
 BY_COIN = ("trades", "ticker", "candles", "quotes", "books", "history", "prices")
 """Channels whose merged files lie in a folder per exchange and coin."""
 SMALL = 1 << 20  # bytes of a file that is read at once, in a third of the time
-FEW = 10_000  # rows whose columns are not worth threads
+FEW = 10_000  # rows; reading fewer in several threads saves no time
 _TEMPORARY = ".part"
 _DEVICES = frozenset({"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(10))})
 
@@ -75,7 +75,7 @@ class Manifest:
     sessions: list[RecorderRun] = field(default_factory=list)
     entries: dict[str, dict[str, Any]] = field(default_factory=dict)  # by the file's path in the folder
     gone: set[str] = field(default_factory=set)  # files whose rows are in other files now
-    pending: dict[str, str] = field(default_factory=dict)  # files -> their name until they get their own
+    pending: dict[str, str] = field(default_factory=dict)  # file -> its temporary name
     steps: list[dict[str, Any]] = field(default_factory=list)  # steps of the recording machine's clock
 
 

@@ -144,7 +144,7 @@ class Recording:
 
 
 def merged(streams: Sequence[Iterator[Rows]]) -> Iterator[Rows]:
-    """Merge streams whose first column only grows; of equal ones the earlier stream's come first."""
+    """Merge streams whose first column only grows; of rows with equal values, the earlier stream's come first."""
     if len(streams) == 1:
         yield from streams[0]
         return

@@ -34,7 +34,7 @@ import pyarrow.parquet as pq  # isort: skip
 
 ROW_GROUP = 128 * 1024
 ALWAYS = ("status", "gaps")
-_changing = threading.Lock()  # the manifest, by the threads of this process
+_changing = threading.Lock()  # only one thread of this process changes the manifest at a time
 
 
 def write_small(folder: Path, place: str, first: int, last: int, rows: pa.Table) -> None:
@@ -76,7 +76,7 @@ def _small_options(schema: pa.Schema) -> dict[str, Any]:
         **_options(names),
         "compression": {name: "snappy" for name in names if name not in encoded} if is_flat else "snappy",
         "write_statistics": [name for name in names if name in STAMPS],
-        "write_page_checksum": False,  # the name has that of the whole file
+        "write_page_checksum": False,  # the name has a checksum of the whole file
     }
 
 
@@ -156,7 +156,7 @@ class _Summary:
 def write_empty(folder: Path, date: str) -> None:
     """Write a file without rows for each channel that readers expect in every recording, unless it has files.
 
-    ``date``: that of the day, 2026-11-28. Raises OSError.
+    ``date``: the day, such as 2026-11-28. Raises OSError.
     """
     for channel in ALWAYS:
         if not recorded_files(folder, [channel]):

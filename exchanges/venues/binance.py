@@ -53,10 +53,10 @@ _SPOT = _Binance(
     options=_OPTIONS,
     chunk=100,
     recent_trades={"fetchTradesMethod": "publicGetTrades"},  # aggTrades, ccxt's default, have ids of their own
-    older_trades={"fetchTradesMethod": "publicGetHistoricalTrades"},  # ccxt counts it 40 times as much as the other
+    older_trades={"fetchTradesMethod": "publicGetHistoricalTrades"},  # ccxt counts it 40 times as much
     keyless=frozenset({"historicalTrades"}),  # since 2023-08: binance-connector-python 3.2.0, changelog
     swap={
-        "recent_trades": {"fetchTradesMethod": "fapiPublicGetTrades"},  # the others would return spot trades
+        "recent_trades": {"fetchTradesMethod": "fapiPublicGetTrades"},  # spot's methods would return spot trades
         "older_trades": {},  # only with an API key
         # ids are not documented as consecutive; two sockets per connection, because trades and tickers have own paths
         "limits": replace(_LIMITS, requests=240, older_trades=False, consecutive_ids=False, dials=150),

@@ -1,6 +1,6 @@
 """What proves Bitfinex's order books: a checksum of the 25 best levels, about every two seconds.
 
-Source: "WebSocket checksum" of its documentation. Checksums come when they were asked for (the flag OB_CHECKSUM); each
+Source: "WebSocket checksum" of its documentation. Checksums come if they were requested (the flag OB_CHECKSUM); each
 is of the state after the last update before it.
 """
 

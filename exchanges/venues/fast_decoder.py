@@ -136,7 +136,7 @@ def taker(
     stand: Callable[[str, Callable[[], Any]], None],
     blame: Blame,
 ) -> Take:
-    """One connection's hot path. ``markets`` and ``timeframes``: see :class:`FrameContext`.
+    """The function that reads one connection's texts before ccxt. ``markets``, ``timeframes``: see FrameContext.
 
     Frames whose event type is not in ``goals`` are left to ccxt. ``stand`` is called with a ticker's coin and a
     function that returns its ``ticker_info``.

@@ -26,7 +26,7 @@ class _Gemini(Profile):
 def book_numbers(frame: Any) -> CountedFrame | None:
     """ "Multi market data": ``socket_sequence`` counts the messages of a connection, heartbeats too.
 
-    Version 2, which ccxt asks for a single market, has no numbers; its first message has the trades with the book.
+    Version 2, which ccxt uses for a single market, has no numbers; its first message has the trades with the book.
     """
     if not isinstance(frame, dict):
         return None

@@ -1,7 +1,7 @@
 """What proves Kraken's order books: a checksum of the ten best levels in every message.
 
 Source: "Book checksum (WebSocket v2)" of its documentation. Prices and sizes are JSON numbers in full precision, so
-they are read as texts. Levels beyond the depth that was asked for are cut off: the venue says nothing of them.
+they are read as texts. Levels beyond the requested depth are cut off: the venue sends nothing about them.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class KrakenChecksums:
         for row in json.loads(text, parse_float=str, parse_int=str)["data"]:
             symbol = row["symbol"]
             bids, asks = ([(level["price"], level["qty"]) for level in row.get(side, ())] for side in ("bids", "asks"))
-            if whole and symbol not in self._depths:  # a market may have fewer levels than were asked for
+            if whole and symbol not in self._depths:  # a market may have fewer levels than were requested
                 deepest = max(len(bids), len(asks))
                 self._depths[symbol] = min((depth for depth in DEPTHS if depth >= deepest), default=deepest)
             yield TextUpdate(symbol, bids, asks, whole, int(row["checksum"]), self._depths.get(symbol))

@@ -19,14 +19,14 @@ from exchanges.venues.fast_decoder import FrameTable
 from exchanges.venues.frame_markets import Named
 
 MARKET_ID = "{market id}"
-"""Stands in a profile's request for what the venue calls the market asked about."""
+"""In a profile's request: the place where the venue's id of the requested market is put."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
     """A venue's frame that rejects the request with its number, or else the market or channel that it names.
 
-    ``alone``: only the market that it names is rejected, the rest of the request stands. ``channel``: "" where the
+    ``alone``: only the market that it names is rejected, not the rest of the request. ``channel``: "" where the
     frame does not say. ``unnamed``: it rejects one of the requests without an answer, and does not say which.
     """
 
@@ -47,13 +47,13 @@ class Profile:
     options: Mapping[str, Any] = field(default_factory=dict)  # ccxt's options
     chunk: int = 50  # markets in one subscription call
     sockets: tuple[int, float] | None = None  # number of sockets, and seconds within which they may be opened
-    needs: Mapping[str, str] = field(default_factory=dict)  # module that ccxt imports -> our extra that brings it
+    needs: Mapping[str, str] = field(default_factory=dict)  # module that ccxt imports -> our extra that installs it
     has: Mapping[str, bool] = field(default_factory=dict)  # corrections of ccxt's ``has``
-    singly: frozenset[str] = frozenset()  # channels that are asked for one market at a time
+    singly: frozenset[str] = frozenset()  # channels that are requested for one market at a time
     candles_in_contracts: bool = False  # candle volumes of swaps are in contracts
     tickers_in_contracts: bool = False  # the same for its tickers
     recent_trades: Mapping[str, Any] = field(default_factory=dict)  # fetch_trades params: the newest, the stream's ids
-    older_trades: Mapping[str, Any] = field(default_factory=dict)  # the same from an id on, which goes under "fromId"
+    older_trades: Mapping[str, Any] = field(default_factory=dict)  # the same from an id on, sent as "fromId"
     keyless: frozenset[str] = frozenset()  # REST paths for which ccxt wants an API key and the venue does not
     markets_named: Named | None = None  # finds the markets that a frame names in its topic and in its rows
     trade_market: str = ""  # the raw trade's field with its market's id, if ccxt uses the frame's

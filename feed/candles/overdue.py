@@ -27,7 +27,7 @@ RECORD_TIMEOUT = 6.0  # seconds after a candle's end; then it is closed as seen 
 LOOK_EVERY = 1.0  # seconds
 AT_A_LOOK = 5  # requests begun per check
 ATTEMPTS = 2  # requests to the record; after that the candle is closed in the state seen last
-AGAIN = (2.0, 5.0, 10.0, 15.0, 30.0, 60.0)  # seconds until the record is asked again for a candle that it did not have
+AGAIN = (2.0, 5.0, 10.0, 15.0, 30.0, 60.0)  # seconds until a candle that the record lacked is requested again
 
 Key = tuple[str, str]
 """A market symbol and a timeframe."""
@@ -90,7 +90,7 @@ class Overdue:
             await asyncio.gather(*asking, return_exceptions=True)
 
     def look(self, now: float) -> None:
-        """Close the candles that have ended, or begin to ask for them; ``now`` is monotonic seconds."""
+        """Close the candles that have ended, or begin to request them; ``now`` is monotonic seconds."""
         at = self.timing.venue_time()
         if at is None or not self.timing.delivering:
             return

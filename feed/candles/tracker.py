@@ -1,7 +1,7 @@
 """Tracks one coin's candles of one timeframe as a venue streams them: each is closed once, and only with proven values.
 
 Pure: time is what the rows say. A candle is named by its open time in Unix ms. Candles that were missed while a
-connection was down are holes: they are asked for over REST and filled, never guessed.
+connection was down are holes: they are requested over REST and filled, never guessed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from feed.settings.timeframes import between, is_on_grid, last_over, next_open, 
 
 SETTLED = 15_000  # ms of data after a candle's end; then the record's newest row is taken, complete or not
 OVER = 3_000  # ms after a candle's end; a candle whose first row comes later than that is a past candle
-BELIEVED = 3  # so many rows in succession that contradict the newest candle show that it was wrong
+BELIEVED = 3  # if this many rows in succession contradict the newest candle, it was wrong
 REMEMBERED = 8  # candles: as many of the last closed ones are remembered
 
 
@@ -41,7 +41,7 @@ class CandleTracker(MissingCandles):
         self._interrupted = False
         self._stamps: StampCheck[tuple[Candle, bool]] = StampCheck(0, timeframe_ms(self.timeframe) + AHEAD)
         self._closed: deque[int] = deque(maxlen=REMEMBERED)  # open times of the last candles that were closed by rows
-        self._contradicted = 0  # rows in succession that belong before the newest one
+        self._contradicted = 0  # rows in succession that belong before the newest candle
         self._begun_late = False  # the first row of the open candle arrived after its end: its time may be wrong
 
     @property
@@ -99,7 +99,7 @@ class CandleTracker(MissingCandles):
             if opened == last:
                 proven = bar is not None and not self._interrupted and end <= heard
                 if not proven and (self.record.is_doubtful(received_at) or end > settled):
-                    self._interrupted = True  # also if the market's data goes on now: it may have missed the end
+                    self._interrupted = True  # also if the market's data continues: the candle's last trades may lack
                     return closed
             closed.append(over[opened])
             self._closed.append(opened)

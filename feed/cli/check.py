@@ -233,7 +233,7 @@ async def _ask_websocket(exchange: ExchangeConfig, settings: Settings, timeout: 
         if event == "connecting":
             dialled = time.perf_counter()
         elif str(details.get("error", "")).startswith(venue_time.CLOCK):
-            pass  # the clock has a line of its own, and a wrong one costs no data
+            pass  # the clock has a line of its own in the output, and a wrong clock loses no data
         elif event in ("error", "exchange_blocked", "disconnected"):
             finding.live_reason = finding.live_reason or str(details.get("error") or details.get("reason"))
             failed.set()

@@ -160,7 +160,7 @@ def _is_later(delivered: Candle, candle: Candle) -> bool:
 
 
 def check_limit(limit: int) -> None:
-    """Raise SettingsError for a number of candles that one call can't ask for."""
+    """Raise SettingsError for a number of candles that one call can't return."""
     if type(limit) is not int or not 1 <= limit <= LIMIT:
         raise SettingsError([f"limit: found {limit!r}, allowed is a whole number of candles from 1 to {LIMIT:,}"])
 

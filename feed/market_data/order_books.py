@@ -53,7 +53,7 @@ class OrderBooks:
 
     ``depths`` may grow. A book is proven from the moment at which its venue delivers it, until the venue says that it
     is not synchronized any more, or its connection ends, falls silent or may not deliver the coin any more. Each
-    change is reported once: ``book_synced`` with the seconds since the book was lost or asked for, ``book_unsynced``
+    change is reported once: ``book_synced`` with the seconds since the book was lost or wanted, ``book_unsynced``
     with the reason. A book that has not come within TOLD_AFTER seconds is reported as unsynced too.
     """
 
@@ -75,7 +75,7 @@ class OrderBooks:
     def on_book(self, source: BookConnection, book: OrderBook, now: float) -> None:
         """Take a proven book from a connection that may deliver the coin; nobody changes the book from now on.
 
-        If two connections bring the book, the one that began later is used as soon as its book is as new as the
+        If two connections deliver the book, the one that began later is used as soon as its book is as new as the
         other's.
         """
         coin = self._coins.get(book.coin)

@@ -22,7 +22,7 @@ class BreakerState(Enum):
 class BreakerSignal(Enum):
     """What changes the breaker's state."""
 
-    FAILED = "failed"  # as many failures as open the breaker in its state
+    FAILED = "failed"  # enough failures to open the breaker in its state
     COOLED = "cooled"  # the cooldown is over
     HEALTHY = "healthy"  # data has flowed for long enough without a failure
 

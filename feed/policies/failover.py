@@ -48,8 +48,8 @@ CARRYING = 1.5  # a connection carries data right now if its last data is at mos
 JUST = 0.25  # the same, at the moment at which a preferred venue takes over from a working one
 TRIAL_SILENCE = 30.0  # seconds without data that end a trial: a venue that carries all coins is never so quiet
 RELIEF_STEP = 0.4  # seconds from one venue's trial to the next one's, where data is needed
-RELIEF_SPREAD = 0.8  # seconds within which all the others are on trial then
-RELIEF_AGAIN = 1.0  # seconds until a venue whose trial failed is tried again, if its backoff asks for no more
+RELIEF_SPREAD = 0.8  # seconds after which all other venues are on trial, where data is needed
+RELIEF_AGAIN = 1.0  # seconds until a venue whose trial failed is tried again, if its backoff is not longer
 
 
 @dataclass(slots=True)
@@ -81,7 +81,7 @@ class _Turn:
 
     @property
     def fails_at(self) -> float:
-        """When its trial fails, if it stays silent."""
+        """When the trial of this venue fails if no more data comes."""
         return max(self.since, self.last) + TRIAL_SILENCE
 
     @property
@@ -99,7 +99,7 @@ class _Record:
     """What is remembered of a venue while others are active."""
 
     shut_until: float = -inf  # it was blocked or refused
-    refused_until: float = -inf  # it refused what was asked for
+    refused_until: float = -inf  # it refused what was requested
     refusals: int = 0  # number of refusals since it last carried data
     trial_at: float = -inf  # no trial before this time
     relief_at: float = -inf  # no trial before this time even if data is needed

@@ -1,4 +1,4 @@
-"""What the failover policy decides, the states that it moves through, and the table of its moves."""
+"""The types of failover: possible decisions, states, and the table of moves; ``failover.py`` decides."""
 
 from __future__ import annotations
 

@@ -17,19 +17,19 @@ from enum import StrEnum
 from types import MappingProxyType
 
 WINDOW = 600.0  # seconds for which a delay is remembered; clocks drift apart by less than 0.1 s in this time
-BUCKET = 10.0  # seconds whose delays are remembered together
+BUCKET = 10.0  # seconds; of all delays in this period only the least is remembered
 AGREEING = 3  # delays that confirm one another: a single one may have a wrong stamp
 WITHIN = 1.0  # seconds by which such delays may differ, and by which an unconfirmed stamp may be ahead of our clock
 RECENT = 2.0  # seconds; the connection's lag is the smallest delay of this period
 FLOWING = 3  # trades count as flowing after this many looks that found trades within RECENT
 CAUGHT_UP = 0.5  # share of the limit; a lag below it is over
-TRUSTED_FOR = 60.0  # seconds until the venue's time may be asked for again
+TRUSTED_FOR = 60.0  # seconds until the venue's time may be requested again
 
 _NONE: Mapping[str, float] = MappingProxyType({})
 
 
 class LeastDelay:
-    """The least delay of one venue within WINDOW, over all its connections and its answers when asked for its time.
+    """The least delay of one venue within WINDOW, over all its connections and its answers to requests for its time.
 
     ``seconds`` is None before the first delay that counts. It is replaced in one step, so any thread may read it.
     """
@@ -69,7 +69,7 @@ class LeastDelay:
         self._settle(now)
 
     def trust(self, delay: float, now: float) -> None:
-        """Note the delay of the venue's answer when asked for its time.
+        """Note the delay of the venue's answer to a request for its time.
 
         The answer is not believed if it makes the stream late while the stream agrees with our own clock.
         """
@@ -98,7 +98,7 @@ class LeastDelay:
 class StampsAhead:
     """Distinguishes a venue's clock that is ahead from single trades stamped ahead, on one connection.
 
-    A wrong stamp is contradicted by the same coin's next one, or by those of other coins; even one wrong stamp of every
+    A wrong stamp is contradicted by the same coin's next stamp or by other coins' stamps; even one wrong stamp of every
     coin changes nothing. A clock that is ahead is shown by AGREEING delays of one coin in succession.
     """
 

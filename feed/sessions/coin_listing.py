@@ -1,4 +1,4 @@
-"""Finds which of the wanted coins a venue lists, and as which market; decides when to ask for its list again."""
+"""Finds which of the wanted coins a venue lists, and as which market; decides when its list is requested again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from feed.subscriptions.status import Report
 if TYPE_CHECKING:
     from exchanges.venue import Venue
 
-FIRST = 5.0  # seconds from finding that a coin is missing until the venue's list is asked for again
+FIRST = 5.0  # seconds from finding that a coin is missing until the venue's list is requested again
 HALT = 60.0  # seconds: the longest such wait for a halted coin; each wait is twice the one before
 UNLISTED = 600.0  # the same for a coin that is not listed at all
 
@@ -53,7 +53,7 @@ class CoinListing:
         return changed
 
     def confirm(self, coins: Iterable[CoinConfig]) -> None:
-        """Note that the list was asked for while these coins were wanted."""
+        """Note that the list was requested while these coins were wanted."""
         self._confirmed.update(coin.symbol for coin in coins)
 
     def markets(self, coins: Iterable[CoinConfig], flowing: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -32,7 +32,7 @@ class Closings:
         task.add_done_callback(self._tasks.discard)
 
     async def finish(self, within: float) -> None:
-        """Wait until everything is closed, for so many seconds, and cancel what is left."""
+        """Wait at most ``within`` seconds until everything is closed, and cancel what is left."""
         end = self._clock.monotonic() + within
         while self._tasks and self._clock.monotonic() < end:  # ending sessions add the closing of connections
             await asyncio.wait(self._tasks, timeout=end - self._clock.monotonic())

@@ -21,7 +21,7 @@ class Prefetch:
 
     def __init__(self, dismiss: Callable[[Coroutine[Any, Any, None]], None]) -> None:
         self._dismiss = dismiss
-        self._asked_at: dict[str, float] = {}  # venue -> when its markets were asked for, monotonic seconds
+        self._asked_at: dict[str, float] = {}  # venue -> when its markets were requested, monotonic seconds
 
     def hurry(self, others: Sequence[Session], now: float) -> None:
         """Load the markets of all other venues, which may be needed soon: the feed is silent."""

@@ -33,7 +33,7 @@ TRUST_WAIT = 0.5  # seconds of data on trial in which a venue may answer with it
 class Session:
     """Carries one venue from ``start`` until ``stop``, or until it has failed: then ``take_failure`` returns why.
 
-    Its coins are spread over as many connections as the venue's capacity asks for, each a CoinConnection. On trial
+    Its coins are spread over as many connections as the venue's capacity requires, each a CoinConnection. On trial
     it delivers nothing until ``promote``.
     """
 
@@ -61,7 +61,7 @@ class Session:
         self._dropped: asyncio.Future[NoReturn] | None = None
         self._since: Mapping[str, int] = {}  # see ``start``
         self._refused = False  # the venue lists none of the wanted coins
-        self._list_due = asyncio.Event()  # set when its list of markets must be asked for now
+        self._list_due = asyncio.Event()  # set when its list of markets must be requested now
         self._changed = asyncio.Event()  # set when the wanted coins, channels or timeframes have changed
         self._day_stats = DayStats(venue, lambda: feed.wanted.symbols)
         self.pool = ConnectionPool(self, shared, feed, self.backfiller, self.bars, self._day_stats)

@@ -29,7 +29,7 @@ BARS_SHARE = 0.5  # candles' share of the requests that a venue allows: gaps in 
 
 
 class SharedVenue:
-    """A venue, the limits and waits that all its sessions keep together, and what they know of its coins."""
+    """A venue, and what its sessions share: its limits, the waits between dials, and what is known of its coins."""
 
     def __init__(self, venue: Venue, connection: Connection) -> None:
         fetches = venue.limits.requests

@@ -177,7 +177,7 @@ class Supervisor:
             self._woken = missed, now
 
     def _look_at_lag(self, now: float) -> None:
-        """Report when the active venue begins to lag and when that ends; dial it again if it goes on lagging."""
+        """Report when the active venue begins to lag and when that ends; dial it again if the lag continues."""
         active = self.sessions[self.exchange]
         if not active.connected or self._feed.silence_watch.is_stale:
             self._lag_watch.restart()

@@ -97,7 +97,7 @@ def _speed(text: str) -> str:
 
 
 def _as_text(value: Any) -> Any:
-    """A number or a time that stands where text is expected."""
+    """A number or a time that was written where text is expected, as text."""
     if isinstance(value, datetime):
         return value.isoformat()
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
@@ -105,7 +105,7 @@ def _as_text(value: Any) -> Any:
 
 # what cannot be printed: control characters, marks of direction, halves of a character (YAML's "\ud83d" is one)
 _UNPRINTABLE = r"\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff"
-_UNSEEN = rf"{_UNPRINTABLE}\xad\u180e\u200b-\u200f\u2060-\u206f\ufeff\U000e0000-\U000e007f"  # pasted from a page
+_UNSEEN = rf"{_UNPRINTABLE}\xad\u180e\u200b-\u200f\u2060-\u206f\ufeff\U000e0000-\U000e007f"  # as in pasted text
 _WORD = rf"\A[^\s/:,{_UNSEEN}]{{1,30}}\Z"
 _MARKET = rf"\A[^\s/:{_UNSEEN}]{{1,30}}/[^\s/:{_UNSEEN}]{{1,30}}(:[^\s/:{_UNSEEN}]{{1,30}})?\Z"
 MAX_DEPTH = 1000  # levels of each side of an order book

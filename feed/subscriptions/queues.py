@@ -89,7 +89,7 @@ class Buffer:
     def keeps(self, sleeping: Container[asyncio.Task[Any] | None]) -> bool:
         """Whether an iterator's consumer has something to do: events that wait, or the event that it took last.
 
-        A consumer among the ``sleeping`` has nothing to do. Neither has one that never asked for an event, as long as
+        A consumer among the ``sleeping`` has nothing to do. Neither has one that never waited for an event, as long as
         the queue has room.
         """
         consumer = self.consumer

@@ -97,7 +97,7 @@ def _handing(dispatcher: EventPublisher, subscription: Subscriber, call: Callabl
         try:
             result = call(event)
         except (KeyboardInterrupt, SystemExit):
-            raise  # the program is to end
+            raise  # the program must end
         # also a CancelledError of a future or a GeneratorExit: a callback must not end the reader of the socket
         except BaseException as error:  # noqa: BLE001 - a user's callback may raise anything
             dispatcher.failed(subscription, error)

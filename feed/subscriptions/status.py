@@ -43,7 +43,7 @@ _MOVES: Mapping[FeedState, Mapping[StatusEvent, FeedState]] = {
     FeedState.RECONNECTING: {StatusEvent.CONNECTED: FeedState.LIVE, StatusEvent.CLOSED: FeedState.CLOSED},
     FeedState.CLOSED: {StatusEvent.CONNECTING: FeedState.CONNECTING},
 }
-FLOWING = 2.0  # data flows if the last data came less than so many seconds ago
+FLOWING = 2.0  # seconds; data counts as flowing if the last data is not older than this
 
 
 class StatusReporter:

@@ -28,7 +28,7 @@ MARGIN = 0.01  # seconds after its deadline at which a gap is given up, so that 
 ASK_AGAIN = 0.3  # seconds between two fetches of a coin: the second one serves all gaps that came in between
 SPACING = 1.0  # the same, once half of the venue's limit of requests is used
 RETRY_AFTER = 0.4  # seconds until a fetch that failed is tried again, as long as the gap may wait
-AROUND = 100  # trades asked for in addition to the missing ones: more may come while the answer is on its way
+AROUND = 100  # trades requested in addition to the missing ones: more may come while the answer is on its way
 
 
 @dataclass(slots=True)

@@ -87,7 +87,7 @@ class OpenGap:
     fill: dict[int, TradeEvent] = field(default_factory=dict)
     absent: set[int] = field(default_factory=set)  # ids that belong to no trade
     elsewhere: set[int] = field(default_factory=set)  # ids of trades that were delivered with other ids
-    in_conflict: bool = False  # the trade after it is inside it too: one of the two ids is wrong
+    in_conflict: bool = False  # REST has the trade after the gap with an id in the gap: one id is wrong
     open: bool = True
     reached: bool = False  # only if ids are not consecutive: the answers reach from before the gap to after it
     _unshown: set[int] = field(default_factory=set)  # ids that an answer left out between their neighbours
@@ -152,7 +152,7 @@ class OpenGap:
     def not_found(self) -> list[tuple[int, int]]:
         """The ids without a found trade, as ranges with both ends included; ids that are proven absent are included.
 
-        A venue's REST answers may lack a trade that its stream brings afterwards.
+        A venue's REST answers may lack a trade that its stream delivers afterwards.
         """
         if self.gap.from_id is None or self.gap.to_id is None or (self.full and not self.absent):
             return []

@@ -1,4 +1,4 @@
-"""Finds coins whose trades have stopped although their tickers go on: the venue has dropped the subscription silently.
+"""Finds coins whose trades have stopped while their tickers continue: the venue has dropped the subscription silently.
 
 A ticker is a sign of a trade if its price has changed and its turnover, if it has one, has grown: a changed price alone
 may come from quotes. Signs are counted until a trade of the coin is accepted, on any connection. Pure.
@@ -26,7 +26,7 @@ class _Signs:
     turnover: float | None
     seen: object  # the newest trade at the last look
     count: int = 0
-    first: float = 0.0  # when the first sign came, and the last one, monotonic seconds
+    first: float = 0.0  # when the first sign came (``last``: the last one), monotonic seconds
     last: float = 0.0
     flowed: float = -inf  # a trade was accepted after this time, monotonic seconds
 
@@ -40,7 +40,7 @@ class LostSubscriptions:
         self._without: set[str] = set()  # coins whose trades the venue has rejected on this connection
 
     def note(self, ticker: Ticker, sequence: Callable[[str], TradeSequence], now: float) -> None:
-        """Take a ticker of the connection; ``continuity`` returns the trade sequence of a coin."""
+        """Take a ticker of the connection; ``sequence`` returns the trade sequence of a coin."""
         coin, price = ticker.coin, ticker.last
         signs = self._signs.get(coin)
         if signs is None:

@@ -12,7 +12,7 @@ MAX_OPEN = 64  # open gaps per coin; with one more the oldest is given up
 
 
 class Outage:
-    """The last outage of a coin. It continues over connections that bring no trade. Times are monotonic seconds."""
+    """The last outage of a coin. It continues over connections that deliver no trade. Times are monotonic seconds."""
 
     __slots__ = ("_began", "lasts", "seconds")
 
@@ -42,7 +42,7 @@ class Outage:
 class OpenGaps(list[OpenGap]):
     """The open gaps, the oldest first.
 
-    It is a list, because the usual path checks for each trade whether it is empty.
+    The class is a list, so that the check of each trade whether there are gaps is fast.
     """
 
     @property
@@ -120,7 +120,7 @@ class GivenUpGaps:
     __slots__ = ("_ids", "_times")
 
     def __init__(self) -> None:
-        self._ids: tuple[tuple[int, int], ...] = ()  # the first and the last one of each range
+        self._ids: tuple[tuple[int, int], ...] = ()  # the first and the last id of each range
         self._times: tuple[tuple[int, int], ...] = ()  # the same if ids don't count: from and to, Unix ms
 
     @property

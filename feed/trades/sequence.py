@@ -8,7 +8,7 @@ When the trades after a gap have been delivered, a trade that belongs into the g
 it is LATE, which is counted and not delivered. The gap has been reported as incomplete by then.
 
 A wrong id or time stamp of the venue never holds back a coin's good trades. A trade with a wrong id is delivered once,
-as it came, and the sequence goes on as if it had not been there.
+as it came, and the sequence continues as if it had not been there.
 """
 
 from __future__ import annotations
@@ -388,7 +388,7 @@ class TradeSequence:
     def _belongs_before(self, trade: TradeEvent, now: float | None) -> bool:
         """Whether the trade was missing in a gap by time that was given up; later trades are delivered already.
 
-        A lagging connection brings such trades after a reconnect. A wrong stamp of the newest trade, or at the end of
+        A lagging connection delivers such trades after a reconnect. A wrong stamp of the newest trade, or at the end of
         a gap, keeps no trade out.
         """
         at, stamp = trade.timestamp, self.stamp
@@ -456,7 +456,7 @@ class TradeSequence:
         return (span_ms / 1000 if seconds is None else seconds) <= self._max_gap
 
     def _remember(self, trade_id: str, now: float | None) -> bool:
-        """Remember the id; True if it is new. No id is forgotten while trades are held: a fetch may bring it again."""
+        """Remember the id; True if it is new. No id is forgotten while trades are held: a fetch may repeat it."""
         if not trade_id:
             return True
         if self._recent is None:

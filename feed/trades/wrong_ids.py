@@ -68,7 +68,7 @@ class DoubtfulIds:
 class Correction:
     """How a coin's sequence continues without leaps whose ids are wrong.
 
-    ``deliver``: their trades, oldest first, each once; ``misnumbered``: those of them that a fetch may still bring
+    ``deliver``: their trades, oldest first, each once; ``misnumbered``: those of them that a fetch may still return
     under their right ids. ``stamp``: the time of the newest trade before the leaps, Unix ms.
     """
 

@@ -124,5 +124,5 @@ def _scaled(levels: list[Level], scale: float) -> list[Any]:
 
 
 def _of_contracts(levels: list[Level], worth: float) -> list[Any]:
-    """The size of these contracts in the base currency; each is ``worth`` so much of the quote currency."""
+    """Levels of contracts with sizes in base currency; ``worth``: the quote currency that one contract stands for."""
     return [(price, size * worth / price) for price, size in levels]

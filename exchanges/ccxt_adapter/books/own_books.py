@@ -1,4 +1,4 @@
-"""Feeds one connection's frames to its books; decides when each asks for a snapshot again, and after which pause."""
+"""Passes one connection's frames to its books; decides when each book's snapshot is requested again, and how soon."""
 
 from __future__ import annotations
 

@@ -193,7 +193,7 @@ class VerifiedBookKeeper:
         now = asyncio.get_running_loop().time()
         before, self._lost_at[symbol] = self._lost_at.get(symbol, -HEALS_AFTER), now
         if self._rules.kind is ProofKind.SNAPSHOTS and now - before >= HEALS_AFTER:
-            self._books[symbol] = self._new()  # the next message is a whole book: no other coin need notice
+            self._books[symbol] = self._new()  # the next message is a whole book: no other coin is affected
             return
         self._books[symbol].lost = True
         self._renew(symbol)

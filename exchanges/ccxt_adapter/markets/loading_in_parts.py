@@ -46,7 +46,7 @@ async def load_in_parts(exchange: Any, taken: Callable[[], MarketTable]) -> Mark
             exchange.enableRateLimit = False  # nothing is requested from here on
             await asyncio.sleep(0)  # a point at which this can be cancelled
         return joined(tables, operator.lt if exchange.precisionMode == TICK_SIZE else operator.gt)
-    except Exception:  # ccxt's parsers on whatever a venue answers: anything may come out
+    except Exception:  # ccxt's parsers may raise anything on an unexpected answer
         if answers.failed:
             raise
         tables.clear()

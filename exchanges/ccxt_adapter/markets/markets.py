@@ -17,7 +17,7 @@ from exchanges.venue import Access
 from exchanges.venues.coin_renames import codes_of
 from exchanges.venues.profile import Profile
 
-PAUSE = 1.0  # seconds between two times that the venue is asked for its list
+PAUSE = 1.0  # seconds between two requests for the venue's list
 
 
 @dataclass(eq=False, repr=False)

@@ -28,7 +28,7 @@ _Place = tuple[_Request, _Way]
 
 @dataclass(eq=False, repr=False)
 class Answers:
-    """A ccxt instance's answers by request, each asked for once with its own ``fetch``."""
+    """A ccxt instance's answers by request; each request is sent once, with the instance's own ``fetch``."""
 
     fetch: Any
     kept: dict[_Request, Any] = field(default_factory=dict)

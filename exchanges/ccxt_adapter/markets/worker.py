@@ -21,8 +21,8 @@ _ANY = msgspec.json.Decoder()
 async def run_aside(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Return what the coroutine of ``work()`` returns, or raise what it raises; this event loop continues meanwhile.
 
-    The coroutine runs on another loop: nothing of this one may be awaited in it. Cancelling this cancels it, and waits
-    for its end.
+    The coroutine runs on another loop, so nothing that belongs to this loop may be awaited in it. Cancelling this call
+    cancels the coroutine, and waits for its end.
     """
     stop: Callable[[], object] | None = None
     stopped = False
@@ -49,10 +49,10 @@ async def run_aside(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         return await asyncio.shield(running)
     except asyncio.CancelledError:
         stopped = True
-        with contextlib.suppress(RuntimeError):  # its loop is closed, so it has ended
+        with contextlib.suppress(RuntimeError):  # the other loop is closed, so the coroutine has ended
             if stop is not None:
                 stop()
-        # whoever waited for it; also if another cancellation ends the wait, as at the end of asyncio.run()
+        # the result is always retrieved, even if another cancellation ends this wait, as at the end of asyncio.run()
         running.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         await asyncio.wait({running})
         raise

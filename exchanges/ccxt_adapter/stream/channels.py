@@ -77,7 +77,7 @@ def calls(
 ) -> Iterator[tuple[tuple[str, ...], Watch]]:
     """The watch calls of one channel, and for which symbols: ``chunk`` of them at a time where ccxt can, or each.
 
-    A ``chunk`` of 1 asks for ccxt's calls for one symbol, where it has them.
+    A ``chunk`` of 1 chooses ccxt's calls for one symbol, where ccxt has them.
     """
     ways = [(table[channel], size) for table, size in ((_MANY, chunk), (_ONE, 1)) if channel in table]
     for way, size in ways if chunk > 1 else reversed(ways):

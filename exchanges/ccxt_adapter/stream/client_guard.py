@@ -1,8 +1,8 @@
 """Guards one ccxt WebSocket client: how it dials, answers pings and reads; an unreadable frame is dropped, no more.
 
 An exception in ccxt's message handler leaves ``Client.receive_loop`` through a done-callback, and nothing starts that
-loop again: the stream ends, but the socket stays open and the caller is not told (measured on ccxt 4.5.90). So this
-module guards the handler. It also keeps the client's futures asleep for rows that the stores have delivered already.
+loop again: the stream ends, but the socket stays open and the caller gets no error (measured on ccxt 4.5.90). So this
+module guards the handler. It also leaves the client's futures unresolved for rows that the stores have delivered.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def arm(
         logger.opt(lazy=True).debug(
             "a frame could not be handled\n{}", lambda: told("".join(traceback.format_exception(error)))
         )
-        # ccxt's handlers take the rows of a "data" list as they stand (read: Bybit, HashKey): the first ones are out
+        # ccxt's handlers take the rows of a "data" list in order (read: Bybit, HashKey): the first ones are delivered
         rows = list(in_rows(reading.frame))[reading.delivered :]
         if not rows:
             bad(data, error)

@@ -105,7 +105,7 @@ class CcxtConnection:
         nothing is left.
         """
         try:
-            self.exchange.open()  # ccxt's modules that ask for an address first start a task before they dial
+            self.exchange.open()  # ccxt's modules that fetch an address first start a task before they dial
         except (OSError, ValueError) as error:  # the certificates cannot be read; ValueError: nor parsed
             raise self.translate(error) from error
         try:

@@ -72,7 +72,7 @@ class RowCaches(dict[str, Any]):
 class Latest(dict[str, Any]):
     """``exchange.tickers`` or ``bidsasks``: assigning is the delivery; the newest of each listed market is kept.
 
-    Handlers merge deltas into the row that stands here, so it stays. ``last`` is the row delivered last, by which the
+    Handlers merge deltas into the row that is kept here, so it stays. ``last`` is the row delivered last, by which the
     connection recognises the future that needs no waking.
     """
 
@@ -143,7 +143,7 @@ def is_book(result: Any) -> bool:
 
 
 def in_rows(frame: Any) -> Iterator[dict[str, Any]]:
-    """The frame once per row of its ``data`` list, so that one bad row does not take its neighbours along."""
+    """The frame once per row of its ``data`` list, so that one bad row does not cause the loss of the others."""
     if isinstance(frame, dict):
         rows = frame.get("data")
         if isinstance(rows, list) and len(rows) > 1:

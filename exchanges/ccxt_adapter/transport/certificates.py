@@ -1,7 +1,7 @@
 """The certificate authorities that are trusted: certifi's, and those that the environment adds.
 
 ``SSL_CERT_FILE`` names a file of certificates (PEM), ``SSL_CERT_DIR`` one or several folders of them: a company's own
-authority, say, whose proxy looks into TLS. OpenSSL uses them instead of its own list; here they are used in addition,
+authority, say, whose proxy decrypts TLS. OpenSSL uses them instead of its own list; here they are used in addition,
 so that venues can be verified both through the proxy and without it. A pipe or device in their place is not opened:
 OpenSSL would wait there for ever.
 """

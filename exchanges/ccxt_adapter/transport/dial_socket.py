@@ -1,6 +1,6 @@
 """The sockets of dials: one whose descriptor the event loop has closed never touches the one that has its number now.
 
-uvloop 0.22.1, which ccxt asks for, closes the descriptor if a dial is cancelled while it takes the socket over, and
+uvloop 0.22.1, which ccxt requires, closes the descriptor if a dial is cancelled while it takes the socket over, and
 does not tell the socket (MagicStack/uvloop 738). The socket would close the same number later, which may be another
 connection's by then.
 """
@@ -43,7 +43,7 @@ def dial_socket(address: tuple[Any, ...]) -> DialSocket:
 
 
 def _inode(descriptor: int) -> int | None:
-    """What tells sockets apart that have had the same number; None where the system has no such thing (Windows)."""
+    """A number that differs between sockets with the same descriptor; None where there is none (Windows)."""
     try:
         return os.fstat(descriptor).st_ino
     except OSError:

@@ -173,7 +173,7 @@ class HttpClient:
             async with asyncio.timeout(getattr(options.get("timeout"), "total", None)):  # aiohttp's own begins later
                 session, way, proxy = await self._way(str(url), options)
             async with session.request(method, url, **way) as response:
-                if response.status in REDIRECTS:  # aiohttp follows every other one
+                if response.status in REDIRECTS:  # without an address; aiohttp follows the others
                     raise RedirectRefused(f"HTTP {response.status}: a redirect that names no address")
                 answer = Answer(response, await _body(response))
         except self._reworded as error:

@@ -16,7 +16,7 @@ from typing import Any
 
 from exchanges.ccxt_adapter.transport.certificates import FILE, is_endless, trust_the_systems
 
-_SETTER = "set_default_verify_paths"  # what loads them
+_SETTER = "set_default_verify_paths"  # the method that loads the authorities
 
 
 class _LateContext(ssl.SSLContext):

@@ -50,7 +50,7 @@ async def look_up(host: str, port: int, family: int = socket.AF_UNSPEC) -> _Foun
 
 
 def unanswered(after: float = 1.0) -> list[str]:
-    """The names that were asked for, more than ``after`` seconds ago, and that no name server has answered yet."""
+    """The names whose lookup began more than ``after`` seconds ago, and which no name server has answered yet."""
     now = time.monotonic()
     with _lock:
         return sorted({host for (host, _, _), (begun, _) in _running.items() if now - begun > after})

@@ -85,7 +85,7 @@ class WebSocket(picows.WSListener):
         self._loop = asyncio.get_running_loop()
         socket = transport.underlying_transport
         socket.set_protocol(_Measured(socket.get_protocol(), self))
-        socket.pause_reading()  # until it begins: what came meanwhile would be handed over in one turn
+        socket.pause_reading()  # until begin(): messages that came meanwhile would all be handled in one turn
 
     def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
         offer = self._offer

@@ -33,7 +33,7 @@ class Told:
 class BookStream:
     """What has been sent on a topic of a book. Times in monotonic seconds.
 
-    ``number`` is the number of the last state that was sent. ``told`` is the same for each side; it does not change
+    ``number`` is the number of the last state that was sent. ``told`` is this number for each side; it does not change
     while the side is frozen. ``window`` are the levels that a reader of a limited stream has. ``update`` is the venue's
     own count of the messages. ``wrong`` is a false bid above the best ask that was sent.
     """
@@ -95,7 +95,7 @@ class BookStream:
         return Told(levels.number, sorted(found["bids"], reverse=True), sorted(found["asks"]))
 
     def _wrong(self, book: SimulatedBook) -> tuple[int, int]:
-        """A bid above the best ask; the same bid as long as it is above."""
+        """A false bid above the best ask; it stays the same as long as it is above the best ask."""
         if self.wrong is not None and self.wrong[0] > book.top.ask:
             return self.wrong
         return book.top.ask + 2 * book.ground.step, book.ground.typical

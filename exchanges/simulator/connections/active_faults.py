@@ -144,7 +144,7 @@ class ActiveFaults(ABC):
     # -- while they last ----------------------------------------------------------------------------------------
 
     def stalled(self) -> AbstractContextManager[None]:
-        """The connection stands, pings and requests are answered, but no data comes."""
+        """The connection stays open, pings and requests are answered, but no data comes."""
         return self.inject(Fault("stall"))
 
     def muted(self) -> AbstractContextManager[None]:
@@ -199,7 +199,7 @@ class ActiveFaults(ABC):
         return self.inject(Fault("rest-behind", seconds, to))
 
     def rest_frozen(self) -> AbstractContextManager[None]:
-        """REST goes on showing trades, tickers and candles as they are now."""
+        """REST keeps showing trades, tickers and candles as they are now."""
         return self.inject(Fault("rest-frozen"))
 
     def halted(self, coin: str = ALL) -> AbstractContextManager[None]:
@@ -227,7 +227,7 @@ class ActiveFaults(ABC):
         return self.inject(Fault("malformed", share))
 
     def silent(self, coin: str) -> AbstractContextManager[None]:
-        """Send no data of that coin; the other coins' data goes on."""
+        """No data of that coin is sent; the other coins' data continues."""
         return self.inject(Fault("silent", coin.upper()))
 
     def tradeless(self, coin: str = ALL) -> AbstractContextManager[None]:

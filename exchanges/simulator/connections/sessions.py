@@ -33,7 +33,7 @@ def remember(entries: list[T], entry: T) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What the path of an upgrade asks for."""
+    """What the path of an upgrade requests."""
 
     streams: tuple[str, ...] = ()
     combined: bool = False
@@ -61,7 +61,7 @@ class Sessions(ActiveFaults):
         self._count = 0
         self._dial_window = Window()
         self._enforced = monotonic()
-        self._pause = (-inf, -inf)  # the last time for which the loop stood still
+        self._pause = (-inf, -inf)  # begin and end of the last time in which the loop stood still
 
     @property
     def connections(self) -> list[ClientConnection]:

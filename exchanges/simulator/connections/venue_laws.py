@@ -22,7 +22,7 @@ class VenueLaws:
     session_limit: float | None = None  # a connection is cut after this time
     ping_every: float | None = None  # the server's ping frames
     pong_within: float = 60.0
-    idle_limit: float | None = None  # without any message of the client
+    idle_limit: float | None = None  # a connection is closed after this time without a message
     args_per_request: int | None = None
     args_characters: int | None = None  # of all subscriptions of a connection
     rest_weight: int | None = None  # weight of REST requests within ``rest_window``

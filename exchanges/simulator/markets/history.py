@@ -82,7 +82,7 @@ class PriceHistory:
         return max(1, round(self.lots / self.shape.tail[0][3]))
 
     def bars(self, first: int, until: int) -> list[Bar]:
-        """The minutes from number ``first`` to before ``until``, each computed when first asked for."""
+        """The minutes from number ``first`` to before ``until``, each computed when it is first needed."""
         drawn, scale, minutes = self._bars, self.scale, self.shape.minutes
         wanted = range(max(0, first), min(MINUTES, until))
         for index in wanted:

@@ -97,7 +97,7 @@ async def _readers(client: BusClient, streams: Sequence[Mapping[str, Any]]) -> s
         if name in (REGISTER_STREAM, CLOSED_STREAM):
             continue
         listed = (await client.api(f"CONSUMER.LIST.{name}", {}))["consumers"] or []
-        # a consumer without a subscriber is left of a reader that has ended; the server will remove it
+        # a consumer without a subscriber belongs to a reader that has ended; the server will remove it
         found = [each for each in listed if each.get("push_bound") or "deliver_subject" not in each["config"]]
         behind = [consumer["num_pending"] for consumer in found]
         rows.append([name, str(len(found)), str(max(behind, default=0))])

@@ -74,7 +74,7 @@ def remedies(rows: Iterable[Mapping[str, Any]], facts: Mapping[str, Any], clock:
     for row in rows:
         for reason in dict.fromkeys(filter(None, (row["rest_reason"], row["live_reason"]))):
             advice = next((text for pattern, text in ADVICE if re.search(pattern, reason)), OTHERWISE)
-            if advice is TOO_LATE and facts["names"]["unanswered"]:  # _of_machine has said it
+            if advice is TOO_LATE and facts["names"]["unanswered"]:  # _of_machine reports it
                 continue
             if advice is TOO_LATE and row["proxies"]:
                 advice = "does not answer in time: its proxy may pass nothing on"

@@ -37,7 +37,7 @@ UNHEARD_EACH = 0.1  # seconds more for each subscription of the connection
 
 
 class Carries(NamedTuple):
-    """The channels, candle timeframes and levels of order books that a connection asks for."""
+    """The channels, candle timeframes and levels of order books to which a connection subscribes."""
 
     channels: tuple[str, ...]
     timeframes: tuple[str, ...] = ()
@@ -45,12 +45,12 @@ class Carries(NamedTuple):
 
     @property
     def is_for_books(self) -> bool:
-        """Whether it asks for order books, which have connections of their own."""
+        """Whether it subscribes to order books, which have connections of their own."""
         return self.channels == (BOOKS.name,)
 
     @property
     def subscriptions(self) -> int:
-        """How many subscriptions it asks for per market."""
+        """How many subscriptions it makes per market."""
         return len(set(self.channels) - {CANDLES.name}) + (len(self.timeframes) if CANDLES.name in self.channels else 0)
 
 
@@ -58,7 +58,7 @@ class Carries(NamedTuple):
 class OpenConnection:
     """One connection.
 
-    ``markets`` (coin -> symbol) are those that it asked for, including coins that are not wanted any more.
+    ``markets`` (coin -> symbol) are those that it has subscribed to, including coins that are not wanted any more.
     """
 
     stream: Connection
@@ -79,7 +79,7 @@ class OpenConnection:
         return len(self.markets) * self.carries.subscriptions
 
     def has_data(self, within: float, now: float) -> bool:
-        """Whether it is open and had data within so many seconds."""
+        """Whether it is open and had data in the last ``within`` seconds."""
         last = self.listener.last_data
         return not self.running.done() and last is not None and now - last < within
 
@@ -112,7 +112,7 @@ class Host(Protocol):
         """Subscribe to these markets over an open connection too, or again."""
 
     def has_company(self, connection: CoinConnection, within: float) -> bool:
-        """Whether another connection of the venue is open and had data ``within`` so many seconds."""
+        """Whether another connection of the venue is open and had data in the last ``within`` seconds."""
 
     def is_outpaced(self, connection: CoinConnection) -> bool:
         """Whether another connection of the venue has data that is up to date."""
@@ -180,7 +180,7 @@ class CoinConnection:
         return [opened for opened in (self.opened, self.successor) if opened is not None]
 
     def has_data(self, within: float, now: float) -> bool:
-        """Whether its connection is open and had data within so many seconds."""
+        """Whether its connection is open and had data in the last ``within`` seconds."""
         return self.opened is not None and self.opened.has_data(within, now)
 
     @property

@@ -1,4 +1,4 @@
-"""The connections that carry a venue: its coins spread over as many as its capacity asks for, order books apart."""
+"""The connections that carry a venue: its coins spread over as many as its capacity requires, order books apart."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ class ConnectionPool:
         return made
 
     def _parts(self, asks: Carries) -> list[dict[str, str]]:
-        """Divide the markets among the connections that ask for the same, by what a connection may carry."""
+        """Divide the markets among connections with the same subscriptions, by what one connection may carry."""
         markets, capacity = self.markets, self.venue.limits.capacity
         weights = {coin: self._weight(asks, {coin: symbol}) for coin, symbol in markets.items()}
         limit = None if capacity is None else capacity.limit

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 HEARTBEAT = 0.5  # seconds between two heartbeats
 AGAIN = 0.25  # seconds until the bus is dialled again
 GONE = 3.0  # seconds after which a collector that was not heard does not share the limits any more
-INTRODUCTION = 1.2  # seconds before the first dial, in which collectors that share an address hear of each other
+INTRODUCTION = 1.2  # seconds before the first dial, in which collectors that share an address learn of each other
 
 
 class Collector:

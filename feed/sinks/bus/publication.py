@@ -78,7 +78,7 @@ class Publication:
             self._put_latest(channel, event)
 
     def _on_status(self, event: str, details: dict[str, Any]) -> None:
-        """Drop the latest state of an unproven book; note gaps that were not filled, and coins that cannot be had."""
+        """Drop the latest state of an unproven book; note gaps that were not filled, and unavailable coins."""
         coin = details.get("coin")
         if not isinstance(coin, str):
             return

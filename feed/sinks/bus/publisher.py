@@ -182,7 +182,7 @@ class Publisher:
         if not self._lease.mine or (term and term != self._term):
             self._stand_by(f"{self._lease.holder or 'another collector'} publishes")
             return
-        if not term:  # the bus does not keep it any more
+        if not term:  # the bus does not keep the message any more
             self._term = 0
             await self._announce(client, "it goes on", [])
         if lost := publication.writer.lost_subjects:

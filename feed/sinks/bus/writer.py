@@ -54,7 +54,7 @@ class BusWriter:
         self._full = False
         self._failure: BusError | None = None
         self._fenced = False
-        self._passed: dict[str, int] = {}  # after a failure: subject -> the newest message stored behind it
+        self._passed: dict[str, int] = {}  # after a failed message: subject -> the newest message stored later
 
     @property
     def waiting(self) -> int:

@@ -77,7 +77,7 @@ def _grouped(files: Iterable[RecordedFile], key: Callable[[RecordedFile], Any]) 
 
 
 def _by_market(channel: str, date: str, rows: pa.Table) -> Iterator[tuple[str, list[pa.Table]]]:
-    """Divide these rows into the files that they become."""
+    """Divide these rows among the files to which they are written."""
     if channel not in BY_COIN:
         yield f"{place(channel, '', '', date)}/{_name(rows)}", [rows]
         return

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 HIGH = 64 * 1024  # bytes that wait in a client's socket; while there are more, nothing is written to it
 LOOK = 0.02  # seconds between two looks at clients whose sockets are full
-TURN = 256  # events after which clients are written to, even if the feed has read more at once
+TURN = 256  # after so many events clients are written to, even if the feed has read more at once
 AT_ONCE = 1024  # events that are sent to a client at once; the rest is sent at the next look
 LOGS = 200  # different selections at a time
 IDLE = 60.0  # seconds for which the events of a selection are kept without a client
@@ -119,7 +119,7 @@ class Broadcast:
     # Clients
 
     def log_of(self, selection: Selection) -> EventLog:
-        """The log of a selection, made when it is first asked for. Raises RequestError if there are too many logs."""
+        """The log of a selection, made when it is first needed. Raises RequestError if there are too many logs."""
         log = self._logs.get(selection)
         if log is None:
             if len(self._logs) >= LOGS:
