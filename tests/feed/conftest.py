@@ -1,4 +1,4 @@
-"""A feed on the only venue of the ``simulator`` fixture, which each module defines; venues in memory; clocks."""
+"""Fixtures: a feed on the only venue of ``simulator``, which each module defines; venues in memory; clocks."""
 
 from __future__ import annotations
 
@@ -41,5 +41,5 @@ def venues() -> tuple[MemoryVenue, MemoryVenue]:
 
 @pytest.fixture
 def leaping_clocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Accept stamps that are ten minutes ahead: tests put a venue's clock forward, and its candles must be believed."""
+    """Accept stamps that are ten minutes ahead, because tests put a venue's clock forward."""
     monkeypatch.setattr("feed.candles.stamp_check.AHEAD", 600_000)

@@ -1,4 +1,4 @@
-"""A venue in memory, like one that a program could register: no ccxt, no socket, events come from the test."""
+"""A venue in memory, as a program could register one: without ccxt and sockets; the test makes its events."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Levels = Iterable[tuple[float, float]]
 
 
 class MemoryVenue:
-    """Lists ``coins`` in USDT and delivers what the test passes to ``trade`` and ``book``.
+    """A venue that lists ``coins`` in USDT and delivers what the test passes to ``trade`` and ``book``.
 
     Setting ``failure`` ends its connections; ``channels`` are those that it streams.
     """
@@ -33,17 +33,17 @@ class MemoryVenue:
         self.limits = limits or Limits(consecutive_ids=True)
         self.coins = set(coins)
         self.channels = {"trades", "books"}
-        self.late: set[str] = set()  # coins whose books a new connection brings later
-        self.books: dict[str, OrderBook] = {}  # proven books, which a new connection brings at once
+        self.late: set[str] = set()  # coins whose books a new connection delivers later
+        self.books: dict[str, OrderBook] = {}  # proven books, which a new connection delivers at once
         self.trades: list[TradeEvent] = []
-        self.candles: list[list[float]] = []  # the record's rows
+        self.candles: list[list[float]] = []  # the rows of past candles
         self.connections: list[MemoryConnection] = []
         self.dials = 0
         self.failure: VenueError | None = None
-        self.failures: dict[str, VenueError] = {}  # how the connections for one channel end
+        self.failures: dict[str, VenueError] = {}  # channel -> the error with which its connections end
 
     def trade(self, coin: str, price: float, *, told: bool = True, at: int | None = None) -> None:
-        """Make a trade, now or ``at`` (Unix ms); with ``told`` False the connections do not bring it."""
+        """Make a trade, now or ``at`` (Unix ms); if ``told`` is False, only REST has it."""
         number = sum(trade.coin == coin for trade in self.trades) + 1
         now = time.time_ns()
         trade = TradeEvent(
@@ -59,7 +59,7 @@ class MemoryVenue:
             connection.listener.on_candle(candle, flagged)
 
     def book(self, coin: str, bids: Levels, asks: Levels, sequence: int | None = None, *, told: bool = True) -> None:
-        """Change an order book; with ``told`` False the connections do not bring it."""
+        """Change an order book; if ``told`` is False, the connections do not deliver the change."""
         now = time.time_ns()
         market = self.market(coin)
         book = OrderBook(coin, list(bids), list(asks), now // 1_000_000, self.name, now, sequence, market)
@@ -74,12 +74,12 @@ class MemoryVenue:
             connection.listener.on_book_unsynced(coin, reason)
 
     def of(self, channel: str) -> list[MemoryConnection]:
-        """The connections that carry the channel."""
+        """The connections that deliver the channel."""
         return [connection for connection in self.connections if channel in connection.subscription.channels]
 
     @contextmanager
     def losing(self, channel: str, failure: VenueError) -> Iterator[None]:
-        """While the context lasts, connections with the channel end with ``failure``, and so do dials."""
+        """While the context lasts, connections with the channel, and dials for it, end with ``failure``."""
         self.failures[channel] = failure
         for connection in self.of(channel):
             connection.ended.set()
@@ -88,7 +88,7 @@ class MemoryVenue:
 
     @contextmanager
     def failing(self, failure: VenueError) -> Iterator[None]:
-        """While the context lasts, connections end with ``failure``, and so do dials."""
+        """While the context lasts, all connections and dials end with ``failure``."""
         self.failure = failure
         for connection in list(self.connections):
             connection.ended.set()

@@ -1,4 +1,4 @@
-"""Two venues in memory, and a program on a feed that uses them."""
+"""Two venues in memory, and a program that uses a feed over them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which books a program gets: proven, of its own, and over connections of their own."""
+"""Which books a program gets: only proven ones, each subscriber its own copy, over connections for books alone."""
 
 from __future__ import annotations
 
@@ -30,9 +30,7 @@ async def test_a_proven_book_is_delivered_and_kept(program: Program, venue: Memo
     assert program.syncs == [("book_synced", "BTC")]
 
 
-async def test_changing_a_delivered_book_changes_nothing_that_the_feed_knows(
-    program: Program, venue: MemoryVenue
-) -> None:
+async def test_changing_a_delivered_book_does_not_change_the_feeds_book(program: Program, venue: MemoryVenue) -> None:
     await program.connect(venue)
     venue.book("BTC", BIDS, ASKS)
     program.books[0].bids.clear()
@@ -45,7 +43,8 @@ async def test_changing_a_delivered_book_changes_nothing_that_the_feed_knows(
 
 
 async def test_each_subscriber_has_a_book_of_its_own(program: Program, venue: MemoryVenue) -> None:
-    """A bot may remove levels from its book: no other subscriber's book changes, not even one that still waits."""
+    """A bot may remove levels from its book. No other subscriber's book changes, not even one that is not delivered
+    yet."""
     taken: list[OrderBook] = []
 
     def take(book: OrderBook) -> None:
@@ -70,7 +69,9 @@ async def test_each_subscriber_has_a_book_of_its_own(program: Program, venue: Me
         assert (book.bids, book.asks) == (BIDS, ASKS)
 
 
-async def test_each_depth_has_books_of_its_own_at_changes_within_it(program: Program, venue: MemoryVenue) -> None:
+async def test_each_depth_gets_a_book_when_a_level_within_the_depth_changes(
+    program: Program, venue: MemoryVenue
+) -> None:
     top: list[OrderBook] = []
     program.feed.subscribe_books(top.append, depth=1)
     await program.connect(venue)
@@ -139,7 +140,7 @@ async def test_a_lost_connection_for_books_leaves_the_trades_alone(program: Prog
     assert ("book_unsynced", "BTC") in program.syncs
 
 
-async def test_a_feed_of_books_alone_is_live_with_them(venue: MemoryVenue) -> None:
+async def test_a_feed_with_only_books_is_live_when_it_has_them(venue: MemoryVenue) -> None:
     feed = MarketFeed(["BTC"], settings=replace(SETTINGS, channels=["books"]))
     connecting = asyncio.create_task(feed.connect(10))
     await until(lambda: bool(venue.of("books")))
@@ -151,7 +152,9 @@ async def test_a_feed_of_books_alone_is_live_with_them(venue: MemoryVenue) -> No
     assert feed.get_book("BTC") is None
 
 
-async def test_connections_for_books_keep_the_venues_capacity(venues: tuple[MemoryVenue, MemoryVenue]) -> None:
+async def test_connections_for_books_carry_no_more_than_the_venues_capacity(
+    venues: tuple[MemoryVenue, MemoryVenue],
+) -> None:
     venue = MemoryVenue("memory_one", ["BTC", "ETH"], Limits(Capacity(1), consecutive_ids=True))
     register(venue.name, lambda access: venue)
     program = Program(MarketFeed(["BTC", "ETH"], settings=SETTINGS))

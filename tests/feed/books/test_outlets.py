@@ -52,7 +52,7 @@ async def test_a_book_can_be_asked_for_in_any_thread(program: Program, venue: Me
 
 @pytest.mark.usefixtures("venues")
 @pytest.mark.parametrize("depth", [0, 1001, 2.0, True, "20"])
-def test_a_wrong_depth_is_answered_with_what_is_allowed(depth: Any) -> None:
+def test_the_error_for_a_wrong_depth_says_what_is_allowed(depth: Any) -> None:
     feed = MarketFeed(["BTC"], settings=SETTINGS)
     for asked in (lambda: feed.subscribe_books(print, depth=depth), lambda: feed.get_book("BTC", depth)):
         with pytest.raises(SettingsError, match="allowed is a whole number from 1 to 1000"):

@@ -36,7 +36,7 @@ async def test_an_unsynchronized_book_is_reported_and_withheld_until_it_is_prove
     assert all(details["seconds"] >= 0 for event, details in program.told if event == "book_synced")
 
 
-async def test_a_venue_that_refuses_its_books_keeps_its_trades_and_the_reason_is_reported(
+async def test_if_a_venue_refuses_books_its_trades_continue_and_the_reason_is_reported(
     program: Program, venue: MemoryVenue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(order_books, "TOLD_AFTER", 0.3)
@@ -56,8 +56,10 @@ async def test_a_venue_that_refuses_its_books_keeps_its_trades_and_the_reason_is
     assert program.syncs[2:] == [("book_synced", "BTC")]
 
 
-async def test_books_are_no_sign_of_life_of_the_trades(program: Program, venue: MemoryVenue) -> None:
-    """A dead connection for trades is found even while the other connection brings many books."""
+async def test_a_silent_connection_for_trades_is_reported_even_while_books_come(
+    program: Program, venue: MemoryVenue
+) -> None:
+    """The other connection delivers many books, which must not count as data of the connection for trades."""
     await program.connect(venue)
     for size in range(1, 1000):
         venue.book("BTC", [(99.0, float(size))], ASKS)
@@ -84,7 +86,7 @@ async def test_only_books_of_the_active_exchange_are_delivered(
     assert program.syncs == [("book_synced", "BTC"), ("book_unsynced", "BTC"), ("book_synced", "BTC")]
 
 
-async def test_a_book_of_a_trial_is_delivered_when_the_feed_returns_to_its_exchange(
+async def test_a_book_from_a_trial_is_delivered_when_the_feed_returns_to_that_exchange(
     venues: tuple[MemoryVenue, MemoryVenue],
 ) -> None:
     connection = replace(FAST, failback_after=1, stable_after=0.1)
@@ -146,7 +148,7 @@ async def test_a_silent_connection_for_books_is_reported_and_its_books_are_withh
 
     await until(trade)
     await until(lambda: program.syncs.count(("book_unsynced", "BTC")) == 1)
-    venue.book("ETH", BIDS, ASKS)  # the connection continues: unchanged books on it are right
+    venue.book("ETH", BIDS, ASKS)  # the connection delivers again, so its unchanged books are right too
     assert program.feed.get_book("BTC") is not None
 
 
@@ -166,7 +168,7 @@ async def test_a_book_whose_asks_stand_still_while_trades_pass_is_synchronized_a
     assert "asks stand still" in reason
 
 
-async def test_a_book_whose_bids_stand_still_while_quotes_say_otherwise_is_synchronized_anew(
+async def test_a_book_whose_bids_stand_still_while_quotes_change_is_synchronized_again(
     program: Program, venue: MemoryVenue
 ) -> None:
     venue.channels.add("quotes")

@@ -23,7 +23,7 @@ def row(minute: int, price: float = 10.0, volume: float = 1.0) -> list[float]:
 
 
 def closed(candles: list[Candle]) -> list[tuple[int, float]]:
-    """(minute, close) of the closed candles."""
+    """Minute and close price of each closed candle."""
     return [((c.timestamp - T0) // MINUTE, c.close) for c in candles if c.closed]
 
 
@@ -47,7 +47,7 @@ def follow(
     closed: bool | None = None,
     now: float | None = None,
 ) -> list[Candle]:
-    """What a tracker delivers for a row of the venue; ``closed`` is its flag, None if it has none."""
+    """What a tracker delivers for a row of the venue; ``closed`` is the row's flag, None if the venue has no flag."""
     opened, first, high, low, last, volume = row
     coin, timeframe, exchange = tracker.coin, tracker.timeframe, tracker.exchange
     candle = Candle(coin, timeframe, int(opened), first, high, low, last, volume, closed is True, exchange, received_at)
@@ -62,7 +62,7 @@ def tell_row(
     received_at: int = 0,
     closed: bool | None = None,
 ) -> list[Candle]:
-    """The candles for a row of the venue; ``closed`` is its flag, None if it has none."""
+    """The candles for a row of the venue; ``closed`` is the row's flag, None if the venue has no flag."""
     opened, first, high, low, last, volume = row
     coin = symbol.partition("/")[0]
     candle = Candle(

@@ -24,7 +24,7 @@ def test_a_candle_is_built_from_trades() -> None:
     assert updates(candles) == [(-1, 9.0), (0, 10.0), (0, 12.0), (0, 8.0), (0, 11.0), (1, 13.0)]
 
 
-def test_the_candle_of_the_first_trade_seen_is_not_closed_but_a_hole() -> None:
+def test_the_candle_of_the_first_trade_is_a_hole_and_is_not_closed() -> None:
     builder = CandleBuilder("BTC", "1m")
     assert closed(build(builder, trade(30, 10), trade(61, 11))) == []
     assert builder.holes() == [at(0)]
@@ -86,7 +86,8 @@ def test_built_candles_equal_those_computed_from_all_trades(moves: list[tuple[in
 
 
 def test_candles_go_on_after_those_that_another_venue_has_closed() -> None:
-    """A venue takes over in the middle of a candle: candles that ended meanwhile are fetched, closed ones are not."""
+    """A venue takes over in the middle of a candle. Candles that have ended since then are fetched; closed ones are
+    not."""
     builder = CandleBuilder("BTC", "1m")
     builder.go_on_after(at(0))
     assert build(builder, trade(59, 9)) == []
@@ -95,8 +96,9 @@ def test_candles_go_on_after_those_that_another_venue_has_closed() -> None:
     assert closed(build(builder, trade(300, 12))) == [(4, 11.0)]
 
 
-def test_a_candle_that_another_venue_has_closed_meanwhile_is_neither_closed_nor_asked_for_again() -> None:
-    """The feed returns to the venue after an hour on another one: the old candle is closed, with all its trades."""
+def test_a_candle_that_another_venue_has_closed_is_not_closed_again_and_not_fetched() -> None:
+    """The feed returns to the venue after an hour on another one, which has closed the old candle with all its
+    trades."""
     builder = CandleBuilder("BTC", "1m")
     build(builder, trade(-1, 9), trade(0, 10))
     builder.interrupted()
@@ -105,7 +107,7 @@ def test_a_candle_that_another_venue_has_closed_meanwhile_is_neither_closed_nor_
     assert builder.holes() == [at(-1), at(61)]
 
 
-def test_a_candle_that_is_open_beyond_those_closed_goes_on() -> None:
+def test_an_open_candle_after_the_last_closed_one_goes_on() -> None:
     builder = CandleBuilder("BTC", "1m")
     build(builder, trade(-1, 9), trade(0, 10))
     builder.go_on_after(at(-1))
@@ -113,10 +115,10 @@ def test_a_candle_that_is_open_beyond_those_closed_goes_on() -> None:
 
 
 @pytest.mark.parametrize("kind", [CandleTracker, CandleBuilder])
-def test_candles_that_were_begun_elsewhere_are_holes_unless_they_go_on_here(
+def test_candles_that_another_venue_began_are_holes_unless_this_venue_continues_them(
     kind: type[CandleTracker] | type[CandleBuilder],
 ) -> None:
-    """The builder may know no candle yet, a candle that another venue has closed, or one of its own."""
+    """The builder or tracker may know no candle yet, a candle that another venue has closed, or one of its own."""
 
     def begins(bars: CandleTracker | CandleBuilder, minute: int) -> None:
         if isinstance(bars, CandleTracker):
@@ -142,7 +144,7 @@ def test_candles_that_were_begun_elsewhere_are_holes_unless_they_go_on_here(
 
 
 def told(builder: CandleBuilder, second: float, price: float, stamped: float | None = None) -> list[Candle]:
-    """The candles for a trade that comes at a second, and may be stamped with another one."""
+    """The candles for a trade that arrives at a second; its stamp may name another second."""
     each = trade(second if stamped is None else stamped, price)
     each.received_at = (T0 + round(second * 1000)) * 1_000_000
     return builder.add(each, T0 + second * 1000)
@@ -169,7 +171,7 @@ def test_a_trade_far_behind_changes_no_candle() -> None:
 
 
 def test_a_trade_that_waits_when_its_candle_ends_is_part_of_it() -> None:
-    """This holds if its stamp is wrong, and also if the stamp's time has come meanwhile."""
+    """This holds if the trade's stamp is wrong, and also if the stamp's time has come meanwhile."""
     for stamped, volume in ((3600, 2.0), (55, 2.0)):
         builder = CandleBuilder("BTC", "1m")
         candles = [c for second in (-5, 1) for c in told(builder, second, 10.0)]
@@ -185,9 +187,9 @@ def test_a_trade_that_waits_when_its_candle_ends_is_part_of_it() -> None:
     )
 )
 def test_closed_candles_have_every_trade_that_came_in_their_time(moves: list[tuple[int, int, str]]) -> None:
-    """They are compared with a plain sum over all trades, some of them stamped ahead; after a loss, candles are holes.
+    """Candles are compared with a sum over all trades; some trades are stamped ahead. After a loss, candles are holes.
 
-    Three successive trades that are ahead by the same time would be believed, so there are two at most.
+    Three successive trades that are ahead by the same time would count as right, so there are at most two.
     """
     builder, second, candles, waiting = CandleBuilder("BTC", "1m"), 0, list[Candle](), 0
     came: dict[int, list[float]] = {}  # minute -> prices

@@ -1,4 +1,4 @@
-"""Which candles were delivered, and how past ones join them; pure."""
+"""Which candles were delivered, and how past candles are joined to them; without I/O."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def delivered(*candles: Candle) -> DeliveredCandles:
     return delivered_candles
 
 
-def test_nothing_more_is_delivered_of_a_candle_that_is_closed() -> None:
-    """No venue can close it again or update it."""
+def test_after_a_candle_is_closed_no_more_states_of_it_are_delivered() -> None:
+    """No venue can close or update the candle again."""
     delivered_candles = delivered(bar(1, closed=False), bar(1))
     assert not delivered_candles.enter(bar(1, exchange="two"))
     assert not delivered_candles.enter(bar(1, closed=False))
@@ -39,7 +39,7 @@ def unclosed(delivered_candles: DeliveredCandles) -> list[int]:
     return [opened // MINUTE for opened in sorted(delivered_candles.unclosed().get(("BTC", "1m"), ()))]
 
 
-def test_a_candle_that_was_begun_is_remembered_until_it_is_closed() -> None:
+def test_an_open_candle_is_remembered_until_it_is_closed() -> None:
     delivered_candles = delivered(bar(1, closed=False))
     assert unclosed(delivered_candles) == [1]
     delivered_candles.enter(bar(2, closed=False))
@@ -53,7 +53,7 @@ def test_a_candle_that_was_begun_is_remembered_until_it_is_closed() -> None:
     assert unclosed(delivered_candles) == [3]
 
 
-def test_candles_that_a_left_venue_did_not_close_are_still_to_be_closed() -> None:
+def test_candles_that_the_earlier_venue_did_not_close_must_still_be_closed() -> None:
     delivered_candles = delivered(bar(3), bar(6))
     delivered_candles.note_unclosed({("BTC", "1m"): [2 * MINUTE, 4 * MINUTE, 6 * MINUTE], ("ETH", "1m"): [4 * MINUTE]})
     assert unclosed(delivered_candles) == [4]
@@ -68,14 +68,14 @@ def test_a_candle_closed_at_the_venue_but_not_in_the_stream_is_overdue() -> None
     assert DeliveredCandles().overdue(past) == []
 
 
-def test_history_is_as_it_was_delivered() -> None:
+def test_history_has_the_candles_as_they_were_delivered() -> None:
     """This holds even if the venue's record differs, or if another venue had delivered the candle."""
     mine = bar(2, price=11.0, exchange="two")
     delivered_candles = delivered(mine, bar(3, closed=False))
     joined = delivered_candles.joined("BTC", "1m", [bar(1), bar(2), bar(3, closed=False)])
     assert minutes(joined) == [1, 2, 3]
     assert joined[1] == mine
-    joined[1].close = 0.0  # it belongs to its receiver
+    joined[1].close = 0.0  # the receiver may change it
     assert delivered_candles.joined("BTC", "1m", [bar(2)])[0] == mine
 
 

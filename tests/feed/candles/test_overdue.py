@@ -1,4 +1,4 @@
-"""A candle is closed once, a few seconds after its end, with the venue's record or the trades."""
+"""A candle is closed once, a few seconds after its end, with the values of the venue's record or of the trades."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def row(minute: int, volume: float = 5.0) -> list[float]:
 
 
 class FrameContext:
-    """The candles of some coins, a venue's record of them, and a clock that is turned by hand."""
+    """The candles of some coins, a venue's record of them, and a clock that the test sets."""
 
     def __init__(self, coins: int = 1, timeframes: Sequence[str] = ("1m",), *, native: bool = True) -> None:
         self.delivered: list[Candle] = []
@@ -101,8 +101,8 @@ async def test_a_candle_without_a_successor_is_closed_once_from_the_record() -> 
     await scene.bars.end()
 
 
-async def test_candles_without_trades_are_taken_from_the_record() -> None:
-    """They are flat if the record has them. If the record does not have one, it is not asked for it again."""
+async def test_candles_of_minutes_without_trades_are_taken_from_the_record() -> None:
+    """The record's candles are flat. A candle that the record does not have is not requested again."""
     for has_flat in (True, False):
         scene = FrameContext()
         scene.row(row(0))
@@ -132,7 +132,7 @@ async def test_a_record_that_is_behind_is_asked_again() -> None:
     await scene.bars.end()
 
 
-async def test_without_a_record_a_candle_is_closed_as_seen_last_while_data_flows() -> None:
+async def test_without_a_record_a_candle_is_closed_with_its_last_values_if_data_flows() -> None:
     for failing in (True, False):
         scene = FrameContext()
         scene.row(row(0, 5.0))
@@ -150,7 +150,7 @@ async def test_without_a_record_a_candle_is_closed_as_seen_last_while_data_flows
 
 @pytest.mark.parametrize("failing", [True, False])
 async def test_if_the_stream_has_lost_the_market_only_the_record_closes_its_candle(failing: bool) -> None:
-    """Data of other markets flows, but this market may have had more trades."""
+    """Data of other markets comes, but this market may have had more trades."""
     scene = FrameContext()
     scene.row(row(0, 5.0))
     scene.heard = at(1) - 2_000.0
@@ -167,7 +167,7 @@ async def test_if_the_stream_has_lost_the_market_only_the_record_closes_its_cand
 
 
 async def test_a_market_that_comes_back_does_not_close_a_candle_whose_end_it_missed() -> None:
-    """The record stands still too, with the volume that was seen: neither shows the final candle."""
+    """The record has not changed either and has the volume that was seen, so nothing shows the final candle."""
     scene = FrameContext()
     scene.row(row(0, 5.0))
     scene.heard = at(1) - 2_000.0
@@ -175,7 +175,7 @@ async def test_a_market_that_comes_back_does_not_close_a_candle_whose_end_it_mis
     for second in range(14):
         await scene.look(at(1) + second * 1000)
         if second == 9:
-            scene.heard = None  # a ticker comes
+            scene.heard = None  # data of the market comes again, a ticker
     assert scene.closed == []
     scene.record["C0/USDT"] = [row(0, 7.0), row(1, 0.0)]
     await scene.look(at(1) + 60_000)
@@ -197,8 +197,8 @@ async def test_after_an_interruption_only_the_record_closes_a_candle() -> None:
     await scene.bars.end()
 
 
-async def test_a_thousand_coins_do_not_count_as_a_burst() -> None:
-    """At each look a few candles are requested, beginning with those that have data."""
+async def test_the_candles_of_a_thousand_coins_are_requested_a_few_at_a_time() -> None:
+    """At each check a few candles are requested; those with data come first."""
     scene = FrameContext(1000)
     for coin in range(1000):
         scene.row(row(0), coin=coin)
@@ -261,7 +261,7 @@ def test_a_trade_stamped_ahead_neither_ends_a_candle_nor_excludes_later_trades()
     assert (whole[1].high, whole[1].close, whole[1].volume) == (9.0, 4.0, 4.0)
 
 
-def test_no_trade_of_a_candle_is_lost_when_our_clock_steps_back() -> None:
+def test_no_trade_of_a_candle_is_lost_when_the_local_clock_steps_back() -> None:
     builder = CandleBuilder("C0", "1m")
     told = [c for each in (trade(0.5, 1.0), trade(1.1, 2.0)) for c in builder.add(each)]
     for minute in (70.1, 70.2, 71.1):

@@ -1,4 +1,4 @@
-"""Candles of venues without ccxt: the feed closes them, from the venue's candles or its trades."""
+"""Candles of venues without ccxt: the feed closes them, using the venue's candles or its trades."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ START = time.time_ns() // 1_000_000 // MINUTE * MINUTE + MINUTE
 
 @pytest.fixture
 async def venue(monkeypatch: pytest.MonkeyPatch) -> MemoryVenue:
-    """A venue whose stamps are far from our clock, so that no test has to wait for minutes."""
+    """A venue whose stamps are far from the local clock, so that no test has to wait for minutes."""
     monkeypatch.setattr("feed.candles.stamp_check.AHEAD", 60 * MINUTE)
     monkeypatch.setattr("feed.candles.venue_candles.GRACE", 0.0)
     venue = MemoryVenue("memory_candles", ["BTC"])
@@ -79,7 +79,7 @@ async def test_a_subscriber_that_changes_its_trade_changes_no_candle(feed: Marke
     assert closed(candles) == [(0, 101.0, 1.0)]
 
 
-async def test_a_candle_of_which_a_trade_was_fetched_later_is_closed_from_the_record(
+async def test_a_candle_with_a_trade_that_was_fetched_later_is_closed_from_the_record(
     feed: MarketFeed, venue: MemoryVenue
 ) -> None:
     """The stream lost a trade within the minute; the next minute is closed by its own trades again."""

@@ -18,7 +18,7 @@ def test_stamps_that_are_not_ahead_are_taken_at_once() -> None:
     assert [taken(check, "a", ahead) for ahead in (0, AHEAD, -HOUR, -24 * HOUR)] == ["a"] * 4
 
 
-def test_a_refuted_stamp_is_replaced_by_the_time_of_arrival() -> None:
+def test_a_stamp_that_later_ones_contradict_is_replaced_by_the_time_of_arrival() -> None:
     check = StampCheck[str](0, 1_000)
     assert taken(check, "a", HOUR, NOW) == ""
     assert check.take("b", NOW + 5_000, NOW + 5_000, 0) == (["b"], [("a", NOW)])
@@ -32,7 +32,7 @@ def test_a_stamp_whose_time_has_come_is_right() -> None:
     assert taken(check, "b", 4_500, NOW + 4_000) == "ab"
 
 
-def test_stamps_that_agree_in_succession_show_that_the_time_known_is_wrong() -> None:
+def test_successive_stamps_that_agree_show_that_the_known_time_is_wrong() -> None:
     check = StampCheck[str](0, 1_000)
     assert [taken(check, name, HOUR + 1_000 * n, NOW + 1_000 * n) for n, name in enumerate("abcd")] == [
         "", "", "abc", "d",

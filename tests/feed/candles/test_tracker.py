@@ -1,4 +1,4 @@
-"""Candles that a venue streams are closed exactly once, never with incomplete values; missed ones are reported."""
+"""Candles that a venue streams are closed exactly once, never with incomplete values; missed candles are reported."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_the_venues_flag_closes_a_candle_once() -> None:
     assert updates(after) == [(1, 13.0)]
 
 
-def test_without_flags_the_next_candle_closes_the_one_before_with_its_last_row() -> None:
+def test_without_flags_the_next_candle_closes_the_previous_one_with_its_last_row() -> None:
     bars = tracker()
     follow(bars, row(0, 11.0))
     follow(bars, row(0, 12.0))
@@ -39,7 +39,7 @@ def test_without_flags_the_next_candle_closes_the_one_before_with_its_last_row()
     assert follow(bars, row(0, 99.0)) == []
 
 
-def test_a_delivered_candle_belongs_to_its_receiver() -> None:
+def test_a_receiver_that_changes_a_candle_does_not_change_the_trackers() -> None:
     bars = tracker()
     [update] = follow(bars, row(0, 11.0))
     update.close = 99.0  # changed by a user
@@ -79,7 +79,7 @@ def test_an_open_candle_that_ended_during_an_outage_is_a_hole() -> None:
     assert bars.fill([row(0), row(1)]) == []
 
 
-def test_after_a_loss_right_after_a_close_only_the_candles_between_are_missing() -> None:
+def test_if_data_is_lost_right_after_a_close_only_the_candles_in_between_are_missing() -> None:
     bars = tracker()
     follow(bars, row(0), 0, True)
     bars.interrupted()
@@ -94,12 +94,12 @@ def test_a_missing_candle_that_the_venue_does_not_have_is_not_asked_for_again() 
     bars.interrupted()
     follow(bars, row(4))
     assert closed(bars.fill([row(1), row(3), row(4)])) == [(1, 10.0), (3, 10.0)]
-    assert bars.holes() == [at(0)]  # before the first row: the answer did not reach back that far
+    assert bars.holes() == [at(0)]  # this candle is before the answer's first row
     assert bars.forget() == [at(0)]
     assert (bars.holes(), bars.lost) == ([], 1)
 
 
-def test_the_venue_itself_may_fill_a_hole() -> None:
+def test_a_flagged_row_of_the_venue_fills_a_hole() -> None:
     bars = tracker()
     follow(bars, row(0))
     bars.interrupted()
@@ -132,7 +132,7 @@ HOUR = 60
 @pytest.mark.parametrize("wrong", [HOUR, 1, 24 * HOUR, -HOUR, -24 * HOUR, 0.5, -0.25], ids=lambda minutes: f"{minutes}")
 @pytest.mark.parametrize("first", [True, False], ids=["first", "later"])
 def test_a_row_with_a_wrong_time_affects_no_other_row(wrong: float, flags: bool, first: bool) -> None:
-    """A row stamped ahead, far behind, or between two candles closes nothing, and no later row is lost."""
+    """A row that is stamped ahead, far behind or between two candles closes nothing, and no later row is lost."""
     bars, delivered = tracker(), list[Candle]()
 
     def tell(minute: float, price: float, seconds: float, ended: bool = False) -> None:
@@ -166,7 +166,7 @@ def test_a_candle_is_not_closed_by_its_flag_before_its_time() -> None:
 
 
 def test_several_wrong_rows_that_agree_are_undone_by_those_that_follow() -> None:
-    """They look like those of a clock that is ahead; then the venue continues as before."""
+    """The wrong rows look like those of a venue whose clock is ahead; then the venue continues as before."""
     bars, delivered = tracker(), list[Candle]()
     stamps = [0, 0, HOUR, HOUR, HOUR, 0, 0, 0, 0, 1, 1]
     for second, minute in enumerate(stamps):
@@ -177,7 +177,7 @@ def test_several_wrong_rows_that_agree_are_undone_by_those_that_follow() -> None
     assert [opened for opened in bars.holes() if opened > at(1)] == []
 
 
-def test_a_venue_whose_clock_is_ahead_of_the_time_known_loses_no_candle() -> None:
+def test_no_candle_is_lost_if_a_venues_clock_is_ahead_of_the_known_time() -> None:
     bars, delivered = tracker(), list[Candle]()
     for second in range(0, 200, 10):
         now = T0 + second * 1000 - 3_600_000
@@ -187,7 +187,7 @@ def test_a_venue_whose_clock_is_ahead_of_the_time_known_loses_no_candle() -> Non
 
 @pytest.mark.parametrize("flags", [True, False])
 def test_an_earlier_state_of_the_open_candle_is_dropped(flags: bool) -> None:
-    """Another connection, which is behind, may bring it; the last state stays."""
+    """Another connection, which is late, may deliver it; the newest state is kept."""
     bars = tracker()
     follow(bars, row(0, 11.0, 5.0), 0, False if flags else None)
     follow(bars, row(0, 12.0, 7.0), 0, False if flags else None)
@@ -204,7 +204,7 @@ def test_a_wrong_volume_does_not_exclude_later_rows() -> None:
 
 
 def test_a_record_that_is_behind_fills_no_hole_until_it_is_final() -> None:
-    """The record has less volume than was seen, so it lacks the last trades."""
+    """The record has less volume than was seen, so the last trades are missing in it."""
     bars = tracker()
     follow(bars, row(0, 11.0, 5.0))
     bars.interrupted()
@@ -217,7 +217,7 @@ def test_a_record_that_is_behind_fills_no_hole_until_it_is_final() -> None:
 
 
 def torn(*, later: bool = True) -> CandleTracker:
-    """Minute 0 is open with a volume of 5, then the connection is lost; ``later``: a trade of minute 1 comes."""
+    """A tracker with minute 0 open at a volume of 5, then a loss; with ``later`` a trade of minute 1 comes."""
     bars = tracker()
     follow(bars, row(0, 11.0, 5.0))
     bars.interrupted()
@@ -226,29 +226,29 @@ def torn(*, later: bool = True) -> CandleTracker:
     return bars
 
 
-def test_a_record_that_stands_still_fills_no_hole_with_as_much_as_was_seen() -> None:
-    """The record lacks the trades after the loss: only a later row proves that it has the whole candle."""
+def test_a_record_with_only_the_volume_that_was_seen_fills_no_hole() -> None:
+    """The record may lack the trades after the loss. Only a later row proves that it has the whole candle."""
     bars = torn()
     assert bars.fill([row(0, 11.0, 5.0)]) == []
     assert bars.holes() == [at(0)]
     assert closed(bars.fill([row(0, 12.0, 7.0), row(1, 12.0, 0.1)])) == [(0, 12.0)]
 
 
-def test_a_record_that_does_not_list_running_candles_is_taken_in_the_end() -> None:
+def test_a_record_that_does_not_list_running_candles_is_used_in_the_final_attempt() -> None:
     bars = torn()
     assert bars.fill([row(0, 12.0, 7.0)]) == []
     assert closed(bars.fill([row(0, 12.0, 7.0)], final=True)) == [(0, 12.0)]
 
 
-def test_a_record_that_lists_running_candles_and_lacks_one_is_never_taken() -> None:
+def test_a_record_that_lists_running_candles_but_not_this_one_is_never_used() -> None:
     bars = torn()
     bars.answered([row(0, 11.0, 5.0)], at(0) + 59_999)
     assert bars.fill([row(0, 11.0, 5.0)], final=True) == []
     assert bars.holes() == [at(0)]
 
 
-def test_if_nothing_was_traded_since_the_newest_row_is_taken_a_little_later() -> None:
-    """But not while the record of any market is known to be behind."""
+def test_without_later_trades_the_records_newest_row_is_used_after_a_pause() -> None:
+    """The row is not used while the record of any market is known to be behind."""
     bars = torn(later=False)
     assert bars.fill([row(0, 11.0, 5.0)], settled=False) == []
     bars.record.was_behind(READ_AT)
@@ -272,7 +272,7 @@ def test_a_candle_closed_by_time_has_only_values_that_the_record_proves() -> Non
                 assert closed(bars.close_recorded(whole, over, heard=due - 1, streamed=streamed)) == [(0, 12.0)]
 
 
-def test_a_record_known_to_be_behind_closes_only_candles_whose_market_goes_on() -> None:
+def test_a_record_known_to_be_behind_closes_a_candle_only_if_its_market_has_newer_data() -> None:
     for heard in (at(1) - 1, at(1)):
         bars = tracker()
         follow(bars, row(0, 11.0, 5.0))
@@ -282,7 +282,7 @@ def test_a_record_known_to_be_behind_closes_only_candles_whose_market_goes_on() 
 
 
 def test_a_candle_missing_in_a_record_that_may_be_behind_does_not_count_as_empty() -> None:
-    """It counts as missing when a later candle comes."""
+    """The candle counts as missing when a later candle comes."""
     bars = tracker()
     follow(bars, row(0), 0, True)
     bars.interrupted()
@@ -324,7 +324,7 @@ def test_each_closed_candle_is_the_venues_own_and_comes_once(data: list[tuple[in
             tell([opened + wrong, *record[minute][1:]])
         if fault == "lost":
             bars.interrupted()
-            continue  # what happens now is not seen
+            continue  # the connection is down, so this is not seen
         tell(record[minute])
         if fault == "again":
             tell(record[minute])
@@ -356,13 +356,13 @@ def test_every_candle_is_closed_once_or_a_hole_whatever_happens(
     minute, price = 0, 10.0
     delivered = follow(bars, row(0, price), 0, False if flags else None)
     down, skipped = False, set()
-    final: dict[int, float] = {}  # what the venue itself closed each candle with
+    final: dict[int, float] = {}  # the venue's own closed candles
     for step, ends, amount in steps:
         if step == "late" and minute > 0:
             delivered += follow(bars, row(minute - 1, 5.0), 0, None)
         elif step == "lost":
             bars.interrupted()
-            down = True  # the candles from here to the next row are not seen
+            down = True  # the connection is down until the next row
         elif step in ("next", "skip"):
             passed = amount if step == "skip" else 1
             if flags and not down and minute not in final:
@@ -401,8 +401,8 @@ def test_a_candle_that_was_closed_but_not_delivered_is_fetched() -> None:
     assert bars.holes() == [at(1)]
 
 
-def test_after_a_candle_of_the_future_no_candle_is_closed_a_second_time() -> None:
-    """Rows that contradict the newest candle show that it was of the future. The candle before it is already closed."""
+def test_after_a_candle_with_a_future_time_no_candle_is_closed_a_second_time() -> None:
+    """Later rows show that the newest candle's time was wrong. The candle before it is already closed then."""
     start = 1_760_000_040_000 // 60_000 * 60_000
     now = float(start - 40_000)
     tracker, closed = CandleTracker("ETH", "1m"), list[int]()

@@ -1,4 +1,4 @@
-"""A venue's candles over all its connections."""
+"""A venue's candles, from all its connections together."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ OPENED = 1_700_000_040_000
 FIRST = 27_000_000  # minutes since the epoch
 
 
-async def test_an_outage_of_all_coins_is_not_a_burst_of_requests() -> None:
-    """Every interrupted candle is fetched and closed, a few at a time."""
+async def test_after_an_outage_of_all_coins_candles_are_fetched_a_few_at_a_time() -> None:
+    """Every interrupted candle is fetched and closed."""
     coins = {f"{coin}/USDT": coin for coin in (f"C{n}" for n in range(40))}
     under_way, most, repaired = 0, 0, list[Candle]()
     done = asyncio.Event()
@@ -40,7 +40,7 @@ async def test_an_outage_of_all_coins_is_not_a_burst_of_requests() -> None:
             done.set()
 
     bars = VenueCandles("a venue", fetch, deliver)
-    for opened in (OPENED, OPENED + MINUTE):  # one connection for each: the first one does not see its candle's end
+    for opened in (OPENED, OPENED + MINUTE):  # each time a new connection: the first one misses its candle's end
         bars.begin(coins, ["1m"], {}, native=True)
         for symbol in coins:
             tell_row(bars, symbol, "1m", [opened, 1.0, 1.0, 1.0, 1.0, 1.0], 0, False)
@@ -53,7 +53,7 @@ async def test_an_outage_of_all_coins_is_not_a_burst_of_requests() -> None:
     await bars.end()
 
 
-async def test_a_bar_that_the_venue_closes_while_its_request_waits_is_not_asked_for() -> None:
+async def test_a_candle_that_the_venue_closes_while_its_request_waits_is_not_fetched() -> None:
     """An outage interrupts the candles of more coins than may be fetched at once, and the venue's REST is slow."""
     coins = {f"{coin}/USDT": coin for coin in (f"C{n}" for n in range(AT_ONCE + 3))}
     asked: list[str] = []
@@ -89,7 +89,7 @@ def row(minute: int) -> list[float]:
 
 
 class Delivered:
-    """The repaired candles, from a record that has every minute."""
+    """The repaired candles; the record has every minute."""
 
     def __init__(self) -> None:
         self.candles: list[Candle] = []
@@ -105,7 +105,7 @@ class Delivered:
 
 @pytest.mark.parametrize("native", [True, False], ids=["streamed", "built from trades"])
 async def test_a_candle_that_ends_between_history_and_the_first_frame_is_not_missed(native: bool) -> None:
-    """History ends with minute 0, the stream begins in minute 2: minute 1 is fetched."""
+    """History ends with minute 0 and the stream begins in minute 2, so minute 1 is fetched."""
     repaired = Delivered()
     bars = VenueCandles("one", repaired.fetch, repaired.deliver)
     number = bars.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=native)
@@ -122,8 +122,8 @@ async def test_a_candle_that_ends_between_history_and_the_first_frame_is_not_mis
     assert repaired.candles[0].closed
 
 
-async def test_history_does_not_move_candles_that_have_begun() -> None:
-    """The stream may be ahead of the record or behind it: its open candle stays open until the stream closes it."""
+async def test_history_does_not_change_an_open_candle() -> None:
+    """The stream may be ahead of the record or behind it; the open candle stays open until the stream closes it."""
     repaired = Delivered()
     bars = VenueCandles("one", repaired.fetch, repaired.deliver)
     bars.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=True)
@@ -136,8 +136,8 @@ async def test_history_does_not_move_candles_that_have_begun() -> None:
     await bars.end()
 
 
-async def test_a_parsed_candle_gets_its_markets_coin_and_continues_from_rows() -> None:
-    """The connection that reads it may have begun when the market was still carried as another coin."""
+async def test_a_candle_event_gets_its_markets_present_coin_and_continues_earlier_rows() -> None:
+    """The connection that reads it may be from a time when the market was subscribed as another coin."""
     repaired = Delivered()
     bars = VenueCandles("one", repaired.fetch, repaired.deliver)
     bars.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=True)
@@ -154,7 +154,7 @@ async def test_a_parsed_candle_gets_its_markets_coin_and_continues_from_rows() -
 
 
 @pytest.mark.parametrize("native", [True, False], ids=["streamed", "built from trades"])
-async def test_a_connection_that_still_reads_after_the_end_closes_nothing(native: bool) -> None:
+async def test_rows_that_are_read_after_the_end_of_a_session_close_no_candle(native: bool) -> None:
     repaired = Delivered()
     bars = VenueCandles("one", repaired.fetch, repaired.deliver)
     number = bars.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=native)
@@ -174,7 +174,7 @@ async def test_a_connection_that_still_reads_after_the_end_closes_nothing(native
 
 
 async def test_a_candle_whose_trades_have_a_gap_is_asked_for() -> None:
-    """Fetched trades are not added to it. The candles before and after it are closed by their own trades."""
+    """Fetched trades are not added to the candle. The candles before and after it are closed by their own trades."""
     repaired = Delivered()
     bars = VenueCandles("one", repaired.fetch, repaired.deliver)
     number = bars.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=False)
@@ -194,13 +194,13 @@ async def test_a_candle_whose_trades_have_a_gap_is_asked_for() -> None:
 
 
 class LateRecord:
-    """A venue whose record is behind its stream, with a clock that is turned by hand."""
+    """A venue whose record is behind its stream, with a clock that the test sets."""
 
     delivering = True
 
     def __init__(self, now: int, *, stands_still: bool = False) -> None:
         self.now = now
-        self.stands_still = stands_still  # it has the volume that was seen; otherwise it has less
+        self.stands_still = stands_still  # True: the record has the volume that was seen; False: less
         self.asked = 0
         self.delivered: list[Candle] = []
         self.came = asyncio.Event()
@@ -232,7 +232,7 @@ class LateRecord:
 async def test_a_candle_is_not_closed_from_a_record_that_is_behind(
     native: bool, stands_still: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The record lacks the last trades, with less volume than was seen or with as much. It is asked again."""
+    """The record lacks the last trades; its volume is that which was seen, or less. It is requested again."""
     monkeypatch.setattr("feed.candles.venue_candles.MEND_DELAYS", (0.0, 0.01, 0.01, 0.01))
     record = LateRecord(0, stands_still=stands_still)
     bars = VenueCandles("one", record.fetch, record.deliver, record)
@@ -282,7 +282,7 @@ async def test_a_candle_that_the_record_never_proves_is_reported_and_not_closed(
     await bars.end()
 
 
-async def test_the_record_is_not_asked_before_it_can_have_all_of_a_candle() -> None:
+async def test_the_record_is_not_requested_before_it_can_have_all_of_a_candle() -> None:
     record = LateRecord(0)
     bars = VenueCandles("one", record.fetch, record.deliver, record)
     waits = []

@@ -1,4 +1,4 @@
-"""A candle's frame with a wrong time closes nothing: over real sockets and with the real ccxt.pro classes."""
+"""A candle's frame with a wrong time closes no candle; with real sockets and the real ccxt.pro classes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MINUTE = 60_000
 
 
 def say_wrong(venue: SimulatedVenue, shift: int, *, closed: bool) -> None:
-    """Send the state of every streamed candle with the time of another minute, ``shift`` ms away."""
+    """Send the state of every streamed candle with a time that is wrong by ``shift`` ms."""
     for topic in venue.topics_of("candles"):
         if topic.market is not None:
             bar = topic.market.candle(topic.start, topic.interval, venue.now())

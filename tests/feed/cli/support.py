@@ -11,7 +11,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 TIMEOUT = 60.0
-NOT_PASSED_ON = {"MARKET_FEED_SETTINGS", "COLUMNS", "LINES"}  # the test runner's window size must not be used
+NOT_PASSED_ON = {
+    "MARKET_FEED_SETTINGS",
+    "COLUMNS",
+    "LINES",
+}  # settings and window size of the test run must not be used
 ENVIRONMENT = {key: value for key, value in os.environ.items() if key not in NOT_PASSED_ON}
 
 
@@ -36,7 +40,7 @@ class Running:
         """Exit code, the rest of stdout, and stderr, which must not contain a traceback."""
         out, err = await self.process.communicate()
         assert b"Traceback" not in err
-        assert b"ignored" not in err  # a warning in a destructor: something was left open
+        assert b"ignored" not in err  # "Exception ignored": a destructor warned of something left open
         assert self.process.returncode is not None
         return self.process.returncode, out.decode(), err.decode()
 

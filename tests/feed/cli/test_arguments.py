@@ -1,4 +1,4 @@
-"""A wrong command line is answered with one clear line and exit code 2."""
+"""For a wrong command line there is one clear line and exit code 2."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_wrong_argument_is_one_line_that_says_what_is_allowed(
     assert words in refused(capsys, *argv)
 
 
-def test_every_problem_of_the_settings_is_a_line(
+def test_every_problem_of_the_settings_is_one_line(
     capsys: pytest.CaptureFixture[str], tmp_path: pytest.TempPathFactory
 ) -> None:
     file = f"{tmp_path}/s.yaml"
@@ -75,7 +75,7 @@ def test_every_problem_of_the_settings_is_a_line(
     assert [line.split(": ")[:3] for line in lines] == [["market-feed", file, "coins"], ["market-feed", file, "quote"]]
 
 
-def test_coins_may_be_written_any_way() -> None:
+def test_coins_may_be_separated_in_any_way_and_in_any_case() -> None:
     args = parser().parse_args(["watch", "btc,eth", "SOL", "--seconds", "1.5", "--exchange", "okx,kraken"])
     assert args.coins == [["BTC", "ETH"], ["SOL"]]
     assert args.exchange == ["okx", "kraken"]

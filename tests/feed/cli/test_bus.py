@@ -31,7 +31,7 @@ async def ran(*arguments: str, **environment: str) -> tuple[int, str, str]:
     return process.returncode, out.decode(), err.decode()
 
 
-async def test_collect_without_a_bus_says_where_one_is_named() -> None:
+async def test_collect_without_a_bus_says_where_the_bus_is_configured() -> None:
     code, _, err = await ran("collect")
     assert code == 2
     assert "--bus" in err
@@ -64,7 +64,7 @@ async def test_a_bus_that_cannot_be_reached_is_reported() -> None:
 
 
 @needs_bus
-async def test_a_port_that_is_taken_is_reported(tmp_path: Path) -> None:
+async def test_a_port_that_is_in_use_is_reported(tmp_path: Path) -> None:
     async with BusServer(0, tmp_path / "one", 1.0) as server:
         code, _, err = await ran("bus", "--port", str(server.port), "--dir", str(tmp_path / "two"))
         assert code == 1
@@ -72,7 +72,7 @@ async def test_a_port_that_is_taken_is_reported(tmp_path: Path) -> None:
 
 
 @needs_bus
-async def test_two_servers_do_not_share_a_folder(tmp_path: Path) -> None:
+async def test_a_second_server_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     command = ("bus", "--port", "0", "--dir", str(tmp_path), "--seconds", "1")
     async with BusServer(0, tmp_path, 1.0) as server:
         config = (tmp_path / "nats-server.conf").read_text()
@@ -86,7 +86,7 @@ async def test_two_servers_do_not_share_a_folder(tmp_path: Path) -> None:
 
 
 @needs_bus
-async def test_bus_prints_its_line_of_the_settings_and_status_answers(tmp_path: Path) -> None:
+async def test_bus_prints_the_line_for_the_settings_and_bus_status_reports(tmp_path: Path) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "feed", "bus", "--port", "0", "--dir", str(tmp_path), stdout=PIPE, cwd=ROOT
     )
@@ -111,7 +111,7 @@ async def test_bus_prints_its_line_of_the_settings_and_status_answers(tmp_path: 
 
 @needs_bus
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a killed program leaves its server behind")
-async def test_a_bus_that_is_killed_leaves_no_server_behind(tmp_path: Path) -> None:
+async def test_if_the_command_bus_is_killed_its_server_ends_too(tmp_path: Path) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "feed", "bus", "--port", "0", "--dir", str(tmp_path), stdout=PIPE, cwd=ROOT
     )
@@ -131,7 +131,7 @@ def is_open(url: str) -> bool:
         return probe.connect_ex(("127.0.0.1", int(url.rpartition(":")[2]))) == 0
 
 
-def test_the_settings_take_a_bus_in_short_and_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_settings_accept_a_bus_in_short_and_in_full_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MARKET_FEED_BUS", raising=False)
     file = tmp_path / "settings.yaml"
     file.write_text("bus: nats://a:4222,tls://b\n")

@@ -1,4 +1,4 @@
-"""What the command line logs is fit for a terminal, even if a foreign error has control characters."""
+"""The log of the command line has no control characters, even if an error of a library contains some."""
 
 from __future__ import annotations
 

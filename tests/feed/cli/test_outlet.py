@@ -1,4 +1,4 @@
-"""The thread that writes stdout keeps the order, drops nothing and never waits for ever."""
+"""The thread that writes stdout keeps the order, drops nothing and does not wait for ever."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def pipe() -> Iterator[tuple[int, int]]:
     for fd in (read, write):
         try:
             os.close(fd)
-        except OSError:  # the test has closed it
+        except OSError:  # the test has closed the descriptor
             continue
 
 
@@ -47,7 +47,7 @@ async def test_everything_arrives_in_order_though_the_reader_is_slow(pipe: tuple
         assert (await reading).splitlines() == wanted
 
 
-async def test_a_line_does_not_wait_for_the_next(pipe: tuple[int, int]) -> None:
+async def test_each_line_is_written_at_once(pipe: tuple[int, int]) -> None:
     outlet = StdoutWriter(pipe[1], lambda: None, never)
     outlet.write(b"now")
     async with asyncio.timeout(10):
@@ -55,7 +55,7 @@ async def test_a_line_does_not_wait_for_the_next(pipe: tuple[int, int]) -> None:
     outlet.close()
 
 
-async def test_a_reader_that_ends_is_noticed_and_nothing_waits_for_it(pipe: tuple[int, int]) -> None:
+async def test_the_end_of_the_reader_is_noticed_and_nothing_waits_for_it(pipe: tuple[int, int]) -> None:
     gone = asyncio.Event()
     outlet = StdoutWriter(pipe[1], gone.set, never, waiting=10)
     os.close(pipe[0])
@@ -80,7 +80,7 @@ async def test_giving_up_ends_the_wait_for_a_reader_that_sleeps(pipe: tuple[int,
         outlet.flush()
     outlet.close()
     os.close(pipe[0])
-    outlet._thread.join(10)  # it would go on writing to whatever has the descriptor's number next
+    outlet._thread.join(10)  # otherwise the thread might write to another file with the descriptor's number
 
 
 async def test_after_a_signal_a_reader_that_still_reads_gets_everything(pipe: tuple[int, int]) -> None:

@@ -18,7 +18,7 @@ from feed.events import FeedState, FeedStatus, OrderBook, PriceTick, TradeEvent
 
 
 class Hand:
-    """A clock that a test moves."""
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -55,7 +55,7 @@ def drawn(rows: list[Row], notes: list[Note], width: int, height: int | None, ca
 
 
 class OneBook:
-    """A stand-in for a feed: only its order book is asked for."""
+    """A replacement for a feed that only has an order book."""
 
     def __init__(self, book: OrderBook | None) -> None:
         self._book = book
@@ -89,7 +89,7 @@ def test_the_reason_is_shown_in_place_of_a_missing_order_book() -> None:
     assert "not synchronized: an update is missing" in shown(None)
 
 
-# --- figures
+# --- numbers
 
 
 @pytest.mark.parametrize(
@@ -167,10 +167,10 @@ def test_ages_are_short(seconds: float | None, text: str) -> None:
     assert live_table.age(seconds) == text
 
 
-# --- the board
+# --- the state behind the table
 
 
-def test_a_row_tells_price_direction_rate_age_and_latency(board: LiveState, hand: Hand) -> None:
+def test_a_row_has_price_direction_rate_age_and_latency(board: LiveState, hand: Hand) -> None:
     board.sample(status(0))
     board.on_price(tick(100.0))
     board.on_price(tick(101.0))
@@ -191,7 +191,7 @@ def test_an_unchanged_price_keeps_its_direction(board: LiveState, hand: Hand) ->
     assert (row.direction, row.moved) == (-1, 2.0)
 
 
-def test_rates_are_of_the_last_seconds(board: LiveState, hand: Hand) -> None:
+def test_a_rate_is_that_of_the_last_seconds(board: LiveState, hand: Hand) -> None:
     for _ in range(100):
         board.on_trade(TradeEvent("BTC", 1.0, 1.0, True, 0))
         hand.now += 0.1
@@ -207,7 +207,7 @@ def test_a_coin_without_a_price_has_an_empty_row(board: LiveState) -> None:
     assert board.rows(["BTC"], {}) == [Row("BTC")]
 
 
-def test_impossible_latencies_are_attributed_to_the_clocks() -> None:
+def test_an_impossible_latency_is_reported_as_different_clocks() -> None:
     rows = [Row("A", 1.0, latency=-1190.0), Row("B", 1.0, latency=-1200.0), Row("C", 1.0, latency=3.0), Row("D")]
     assert "1190 ms ahead" in clock_remark(rows)
     assert clock_remark([Row("A", 1.0, latency=-1.0), Row("B", 1.0, latency=-1.0)]) == ""
@@ -265,7 +265,7 @@ OF_MARKETS = DETAILS | {
 
 
 @pytest.mark.parametrize("event", WORDS)
-def test_each_event_of_the_contract_has_words_that_need_only_its_details(event: str) -> None:
+def test_each_documented_event_is_shown_in_words_with_its_details_only(event: str) -> None:
     details = OF_MARKETS if "[market]" in WORDS[event] or "ratio" in WORDS[event] else DETAILS
     assert describe(event, details) == " ".join(WORDS[event].format_map(details).split())
     if event in WORDS_FOR_MANY:
@@ -301,7 +301,7 @@ def test_nothing_is_wider_than_the_window(width: int) -> None:
     assert all(any(row.coin in line and "binance_us" in line for line in lines) for row in ROWS)
 
 
-def test_the_longest_figures_fit_into_80_columns() -> None:
+def test_the_longest_numbers_fit_into_80_columns() -> None:
     row = Row("1000000MOG", 0.0000000123456, 1, 0.1, -12.25, 9.99e8, 1234.5, 7199.0, -12345.0, "binance_us")
     (line,) = drawn([row], [], 80, None)[3:]
     assert all(
@@ -329,13 +329,13 @@ def test_a_small_window_drops_coins_before_the_latest_events() -> None:
     assert "number 11" in drawn(ROWS, NOTES, 80, 14)[-1]
 
 
-def test_direction_shows_without_colour() -> None:
+def test_the_direction_is_visible_without_colour() -> None:
     up, down = drawn([Row("A", 1.0, 1), Row("B", 1.0, -1)], [], 80, None)[-2:]
     assert "▲" in up
     assert "▼" in down
 
 
-def test_a_terminal_without_unicode_gets_ascii() -> None:
+def test_on_a_terminal_without_unicode_the_table_is_ascii() -> None:
     class Ascii(io.StringIO):
         encoding = "ascii"
 

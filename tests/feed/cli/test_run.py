@@ -164,10 +164,10 @@ async def test_check_prints_everything_as_json(settings: str, venue: Simulator) 
         (429, r"HTTP 429: Too Many Requests"),
     ],
 )
-async def test_check_describes_a_refusal_as_the_troubleshooting_page_does(
+async def test_check_describes_a_refusal_in_the_words_of_the_troubleshooting_page(
     status: int, form: str, settings: str, venue: Simulator
 ) -> None:
-    """The status stands first, in both forms in which ccxt words the answer."""
+    """The status comes first, for both forms in which ccxt words the answer."""
     with venue["binance"].blocked(status):
         _, out, _ = await ran("check", "--settings", settings, "--json", "--timeout", "3")
     (exchange,) = json.loads(out)["exchanges"]
@@ -187,7 +187,7 @@ async def test_check_describes_a_refusal_as_the_troubleshooting_page_does(
     ],
     ids=["a page", "half an answer", "another protocol", "nothing", "503"],
 )
-async def test_check_says_what_to_do_about_an_answer_that_is_no_exchanges(
+async def test_check_advises_what_to_do_if_the_answer_is_not_from_an_exchange(
     answer: str, advice: str, tmp_path: Path
 ) -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -214,8 +214,8 @@ async def test_check_names_the_proxy_without_its_password(settings: str, tmp_pat
     assert "secret" not in out + err
 
 
-async def test_check_takes_the_first_failure_for_the_answer(tmp_path: Path, unused_tcp_port: int) -> None:
-    """Nobody has to wait for further attempts that would fail in the same way."""
+async def test_check_reports_the_first_failure_without_further_attempts(tmp_path: Path, unused_tcp_port: int) -> None:
+    """Further attempts would fail in the same way, and the user would wait for them."""
     where = f"127.0.0.1:{unused_tcp_port}"
     file = tmp_path / "settings.yaml"
     file.write_text(f"exchanges: [{{name: binance, rest_url: 'http://{where}', ws_url: 'ws://{where}'}}]")

@@ -64,7 +64,7 @@ async def test_json_gives_each_trade_of_a_burst_once_in_order_and_exact(venue: S
 
 
 async def test_a_reader_that_ends_early_causes_no_error(settings: str) -> None:
-    """``market-feed watch --json | head -1``."""
+    """For example ``market-feed watch --json | head -1``."""
     for flags in (["--json"], []):
         async with market_feed("watch", "--settings", settings, *flags) as running:
             assert await running.line()
@@ -77,7 +77,7 @@ async def test_a_reader_that_ends_early_causes_no_error(settings: str) -> None:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
 @pytest.mark.parametrize("flags", [["--json"], []])
-async def test_signals_end_the_command_in_order(settings: str, number: int, code: int, flags: list[str]) -> None:
+async def test_signals_end_the_command_cleanly(settings: str, number: int, code: int, flags: list[str]) -> None:
     async with market_feed("watch", "--settings", settings, *flags) as running:
         await running.until("connected")
         running.process.send_signal(number)
@@ -86,8 +86,8 @@ async def test_signals_end_the_command_in_order(settings: str, number: int, code
     assert "closed" in out.splitlines()[-1]
 
 
-async def test_a_signal_while_the_reader_sleeps_still_ends_it(venue: Simulator, settings: str) -> None:
-    """The pipe is full, nobody reads, and the output waits. Ctrl-C must not wait as well."""
+async def test_a_signal_ends_the_command_even_if_its_reader_does_not_read(venue: Simulator, settings: str) -> None:
+    """The pipe is full and nobody reads, so the output waits. Ctrl-C must not wait for it."""
     async with market_feed("watch", "--settings", settings, "--json") as running:
         await running.until("connected")
         burst = asyncio.create_task(venue["binance"].burst(200_000))
@@ -99,7 +99,7 @@ async def test_a_signal_while_the_reader_sleeps_still_ends_it(venue: Simulator, 
         await asyncio.wait({burst})
 
 
-async def test_a_signal_while_connecting_ends_it(venue: Simulator, settings: str) -> None:
+async def test_a_signal_while_connecting_ends_the_command(venue: Simulator, settings: str) -> None:
     with venue["binance"].muted():
         async with market_feed("watch", "--settings", settings) as running:
             await running.until("connecting")
@@ -137,20 +137,20 @@ async def test_without_a_terminal_an_order_book_is_a_line_too(settings: str) -> 
     )
 
 
-async def test_json_has_the_order_books_of_the_coin_that_is_to_be_shown(settings: str) -> None:
+async def test_json_has_the_order_books_of_the_first_coin(settings: str) -> None:
     async with market_feed("watch", "BTC", "ETH", "--book", "--json", "--settings", settings) as running:
         book = json.loads(await running.until('"type":"book"'))
     assert (book["coin"], book["market"]) == ("BTC", "BTC/USDT")
     assert book["bids"][0][0] < book["asks"][0][0]
 
 
-async def test_an_order_book_of_no_coin_is_a_usage_error(settings: str) -> None:
+async def test_an_order_book_without_a_coin_is_a_usage_error(settings: str) -> None:
     code, out, err = await ran("watch", "--book", "--settings", settings)
     assert (code, out) == (2, "")
     assert "watch BTC --book" in err
 
 
-async def test_the_shortest_look_shows_prices(settings: str) -> None:
+async def test_a_very_short_run_shows_prices(settings: str) -> None:
     """The last prices of all coins are shown, however soon the end comes."""
     code, out, err = await ran("watch", "BTC", "ETH", "--settings", settings, "--seconds", "0.01")
     assert code == 0, err
@@ -194,7 +194,7 @@ class Terminal:
             self.shown += os.read(self._master, 1 << 16).decode(errors="replace")
         except BlockingIOError:
             return
-        except OSError:  # EIO: the other side was closed
+        except OSError:  # EIO: the command has closed its side
             asyncio.get_running_loop().remove_reader(self._master)
             self._closed.set()
 
@@ -202,7 +202,7 @@ class Terminal:
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
 
     async def until(self, text: str) -> None:
-        """Wait for ``text`` to be shown, from here on."""
+        """Wait until the command shows ``text`` after this call."""
         self.shown = ""
         await until(lambda: text in self.shown, TIMEOUT)
 

@@ -1,4 +1,4 @@
-"""Past candles of the real ccxt.pro classes over real REST, joined to the live stream on real sockets."""
+"""Past candles from the real ccxt.pro classes over real REST, joined to the live stream; all over real sockets."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def without_hole(candles: list[Candle], length: int = MINUTE) -> bool:
 
 
 async def test_history_is_the_venues_record_oldest_first(feed: MarketFeed, venue: SimulatedVenue) -> None:
-    """History has closed candles without a hole, and at its end the running one."""
+    """History has closed candles without a hole, and the running candle at its end."""
     await feed.connect()
     market = venue.market("BTC")
     for timeframe, length in (("1m", MINUTE), ("5m", 5 * MINUTE), ("1h", 60 * MINUTE)):
@@ -49,7 +49,7 @@ async def test_history_is_the_venues_record_oldest_first(feed: MarketFeed, venue
 
 
 async def test_history_longer_than_one_answer_is_fetched_page_by_page(feed: MarketFeed) -> None:
-    """Candles that the venue does not have any more are left out: simulated venues have one day."""
+    """Candles that the venue does not have any more are left out; simulated venues have one day."""
     await feed.connect()
     candles = await feed.candles_history("ETH", "1m", 1300)
     assert len(candles) == 1300
@@ -58,7 +58,7 @@ async def test_history_longer_than_one_answer_is_fetched_page_by_page(feed: Mark
 
 
 async def test_the_live_stream_continues_where_history_ends(feed: MarketFeed, venue: SimulatedVenue) -> None:
-    """However often it is asked, while minutes end: history, then what is closed live, has each candle once."""
+    """History, followed by the candles that are closed live, has each candle once, even if minutes end meanwhile."""
     live: list[Candle] = []
     feed.subscribe_candles(live.append, "BTC")
     await feed.connect()
@@ -116,7 +116,7 @@ async def test_a_candle_that_the_stream_missed_is_also_closed_in_the_stream(
         assert not [c for i, c in enumerate(live) if any(b.closed and b.timestamp == c.timestamp for b in live[:i])]
 
 
-NOW = 1_700_000_040_000 + 2 * MINUTE  # the begin of a minute
+NOW = 1_700_000_040_000 + 2 * MINUTE  # Unix ms, the start of a minute
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ NOW = 1_700_000_040_000 + 2 * MINUTE  # the begin of a minute
         (None, None, [True, True, False]),
     ],
 )
-def test_a_candle_of_the_record_is_closed_when_it_is_over(
+def test_a_candle_of_the_record_counts_as_closed_once_it_is_over(
     asked_at: float | None, answered_at: float | None, closed: list[bool]
 ) -> None:
     past = [Candle("BTC", "1m", NOW + n * MINUTE, 1.0, 1.0, 1.0, 1.0, 1.0, True) for n in (-2, -1, 0)]
@@ -140,7 +140,7 @@ def test_a_candle_of_the_record_is_closed_when_it_is_over(
 
 
 async def test_volatility_is_known_soon_after_connecting(feed: MarketFeed, venue: SimulatedVenue) -> None:
-    """Nobody has to wait for an hour, and nobody has to ask for history."""
+    """The program does not wait for an hour of candles, and does not request history."""
     async with feed:
         await until(lambda: feed.volatility("BTC") is not None and feed.volatility("ETH") is not None)
         assert sum("kline" in path for _, path in venue.rest_calls) >= 2
@@ -150,7 +150,7 @@ async def test_volatility_is_known_soon_after_connecting(feed: MarketFeed, venue
 
 
 async def test_a_request_that_cannot_be_served_gets_a_clear_error(feed: MarketFeed, venue: SimulatedVenue) -> None:
-    """It says which arguments are allowed, or names the venue that does not answer and the reason."""
+    """The error says which arguments are allowed, or names the venue that does not answer and the reason."""
     with pytest.raises(FeedError, match="not connected"):
         await feed.candles_history("BTC")
     await feed.connect()
@@ -168,7 +168,7 @@ async def test_a_request_that_cannot_be_served_gets_a_clear_error(feed: MarketFe
 
 
 async def test_disconnecting_ends_waiting_history_requests(feed: MarketFeed, venue: SimulatedVenue) -> None:
-    """They end with a clear error, in the feed's own loop and in another one, and leave nothing behind."""
+    """The requests end with a clear error, in the feed's own loop and in another one, and leave nothing open."""
     before = asyncio.all_tasks()
     await feed.connect()
     with venue.slow_rest(60):
@@ -185,13 +185,13 @@ async def test_disconnecting_ends_waiting_history_requests(feed: MarketFeed, ven
 
 
 async def test_history_can_be_awaited_in_another_event_loop(feed: MarketFeed) -> None:
-    """A program without asyncio may run that loop in a thread, while the feed runs in its own loop."""
+    """A program without asyncio may run another loop in a thread, while the feed runs in its own loop."""
     await feed.connect()
     assert len(await asyncio.to_thread(lambda: asyncio.run(feed.candles_history("BTC", "1m", 5)))) == 5
 
 
 async def test_history_follows_the_coin_to_the_venue_that_lists_it() -> None:
-    """Each coin's candles come from where its prices come from."""
+    """The past candles of each coin come from the venue of its prices."""
     async with (
         Simulator(venues=("binance",), rate=100, coins=["BTC"]) as first,
         Simulator(venues=("bybit",), rate=100, coins=["BTC", "ETH"]) as second,
@@ -217,7 +217,7 @@ async def test_two_timeframes_stream_side_by_side(feed: MarketFeed, venue: Simul
     minutes = {candle.timestamp: candle for candle in got.candles if candle.closed and candle.coin == "BTC"}
     for bar in (candle for candle in five if candle.closed):
         inside = [minutes[at] for at in range(bar.timestamp, bar.timestamp + 5 * MINUTE, MINUTE) if at in minutes]
-        if len(inside) == 5:  # a minute without trades shows the close before it, which is no price of the five
+        if len(inside) == 5:  # a minute without trades has the previous close, which is outside of the five minutes
             traded = [candle for candle in inside if candle.volume] or inside
             assert (bar.open, bar.close) == (traded[0].open, traded[-1].close)
             assert (bar.high, bar.low) == (max(c.high for c in traded), min(c.low for c in traded))

@@ -1,4 +1,4 @@
-"""From which market a coin is taken, tested with whole feeds over loopback sockets."""
+"""Which market's data is delivered for a coin; tested with whole feeds over loopback sockets."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def simulator() -> AsyncIterator[Exchanges]:
 
 
 def quick(simulator: Exchanges, coins: tuple[str, ...] = ("BTC", "ETH"), **options: Any) -> Settings:
-    """Settings that go to the next venue at the first failure."""
+    """Settings with which the feed changes to the next venue at the first failure."""
     settings = settings_for(*simulator.simulators, coins=coins, channels=["trades", "ticker", "candles", "quotes"])
     settings.connection.attempts_before_failover = 1
     for config in settings.exchanges:
@@ -57,7 +57,7 @@ def needs(transport: str) -> None:
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_another_coin_with_the_same_ticker_is_reported_and_comes_from_the_next_venue(
+async def test_if_a_venue_has_another_coin_under_the_ticker_it_is_reported_and_the_next_venue_used(
     simulator: Exchanges, transport: str
 ) -> None:
     needs(transport)
@@ -87,7 +87,9 @@ async def test_another_coin_with_the_same_ticker_is_reported_and_comes_from_the_
 
 
 @pytest.mark.parametrize("channel", ["trades", "ticker", "candles", "quotes", "books"])
-async def test_another_coin_is_found_whichever_channel_has_told_the_price(simulator: Exchanges, channel: str) -> None:
+async def test_another_coin_is_noticed_whichever_channel_delivered_the_price(
+    simulator: Exchanges, channel: str
+) -> None:
     settings = quick(simulator)
     settings.channels = [channel]
     feed = MarketFeed(settings=settings)
@@ -111,7 +113,7 @@ async def test_another_coin_is_found_whichever_channel_has_told_the_price(simula
     assert "bybit" not in seen["ETH"]
 
 
-async def test_if_no_other_venue_has_the_coin_the_deviating_price_is_refused_and_the_old_one_stays(
+async def test_if_no_other_venue_has_the_coin_a_deviating_price_is_withheld_and_the_old_one_kept(
     simulator: Exchanges,
 ) -> None:
     settings = quick(simulator, coins=("BTC", "ETH", "SOL"))
@@ -160,7 +162,7 @@ async def test_a_crash_of_the_price_on_the_active_venue_is_never_withheld(simula
         await got.until(lambda: bool(got.ids("ETH")))
         (crash,) = await simulator["binance"].trade("ETH", price=1.0)
         await got.until(lambda: crash.id in got.ids("ETH"))
-        simulator["binance"].cut()  # and a reconnect is no change of venue
+        simulator["binance"].cut()  # a reconnect is no change of the venue
         await got.until_event("connected", 2)
         (again,) = await simulator["binance"].trade("ETH", price=30_000.0)
         await got.until(lambda: again.id in got.ids("ETH"))
@@ -169,7 +171,7 @@ async def test_a_crash_of_the_price_on_the_active_venue_is_never_withheld(simula
 
 
 async def test_a_change_of_the_market_is_reported_once(simulator: Exchanges) -> None:
-    """Here the currency changes: the coin's entry in the settings names another currency for the second venue."""
+    """In this test the currency changes: the settings name another currency of the coin for the second venue."""
     settings = quick(simulator)
     settings.coins = [CoinConfig("BTC", markets={"bybit": "BTC/EUR"}), CoinConfig("ETH")]
     feed = MarketFeed(settings=settings)
@@ -213,7 +215,7 @@ async def test_the_coin_returns_to_the_active_venue_when_its_price_there_fits_ag
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_a_market_of_a_thousand_units_goes_on_as_the_coin_itself_on_another_venue(
+async def test_a_coin_goes_on_from_a_market_of_a_thousand_units_to_one_of_single_units(
     simulator: Exchanges, transport: str
 ) -> None:
     """Trades, candles, quotes and REST answers are scaled, and the change of the market is reported."""
@@ -246,7 +248,7 @@ async def test_a_market_of_a_thousand_units_goes_on_as_the_coin_itself_on_anothe
 @pytest.mark.parametrize("hotpath", [True, False])
 @pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_block_trades_are_counted_and_not_delivered(simulator: Exchanges, transport: str, hotpath: bool) -> None:
-    """Neither from the stream nor from REST after an outage."""
+    """Block trades are delivered neither from the stream nor from REST after an outage."""
     needs(transport)
     settings = quick(simulator, transport=transport, hotpath=hotpath)
     settings.exchanges = settings.exchanges[1:2]
@@ -270,7 +272,7 @@ async def test_block_trades_are_counted_and_not_delivered(simulator: Exchanges, 
 
 @pytest.mark.parametrize("hotpath", [True, False])
 @pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_a_ticker_of_another_market_than_its_topic_is_a_bad_frame(
+async def test_a_ticker_of_another_market_than_its_topic_is_counted_as_a_bad_frame(
     simulator: Exchanges, transport: str, hotpath: bool
 ) -> None:
     needs(transport)
@@ -292,7 +294,8 @@ async def test_a_ticker_of_another_market_than_its_topic_is_a_bad_frame(
 
 
 async def test_only_currencies_of_the_settings_are_used(simulator: Exchanges) -> None:
-    """A venue that has only other currencies is not used for the coin; the reason names the currencies that it has."""
+    """A venue with the coin in other currencies only is not used; the reason names the currencies that the venue
+    has."""
     feed = MarketFeed(settings=quick(simulator))
     got = Recorder(feed)
     with simulator["bybit"].quoted("KRW"):
@@ -306,7 +309,7 @@ async def test_only_currencies_of_the_settings_are_used(simulator: Exchanges) ->
     assert any("KRW, which `quote` does not list" in text or "does not list any of BTC, ETH" in text for text in told)
 
 
-async def test_a_coin_that_the_first_venue_lacks_does_not_come_in_another_currency(simulator: Exchanges) -> None:
+async def test_a_coin_that_the_first_venue_lacks_is_not_taken_in_another_currency(simulator: Exchanges) -> None:
     settings = quick(simulator)
     settings.exchanges = settings.exchanges[:2]
     feed = MarketFeed(settings=settings)
@@ -320,7 +323,7 @@ async def test_a_coin_that_the_first_venue_lacks_does_not_come_in_another_curren
             assert feed.get_price("ETH") is None
 
 
-async def test_a_currency_that_the_coin_names_for_the_venue_is_used(simulator: Exchanges) -> None:
+async def test_a_currency_that_the_settings_of_the_coin_name_for_a_venue_is_used(simulator: Exchanges) -> None:
     settings = quick(simulator)
     settings.exchanges = settings.exchanges[1:2]
     settings.coins = [CoinConfig("BTC", markets={"bybit": "BTC/KRW"})]

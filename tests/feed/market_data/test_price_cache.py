@@ -1,4 +1,4 @@
-"""The price cache: which events make a tick, and which must not block the next one."""
+"""The price cache: which events make a tick, and that no event blocks a later tick."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_every_trade_makes_a_tick_with_the_day_stats() -> None:
 
 
 def test_a_trade_sets_the_price_even_if_nobody_subscribes_to_ticks() -> None:
-    """The tick is made when somebody asks for it, with the 24 h statistics of the trade's time."""
+    """The tick is made when the program calls for it, with the 24 h statistics of the trade's time."""
     prices = PriceCache()
     prices["BTC"].on_ticker(ticker(10, AT), 0)
     prices["BTC"].note(trade(9, AT + 5), 7.0)
@@ -57,7 +57,7 @@ def test_a_trade_sets_the_price_even_if_nobody_subscribes_to_ticks() -> None:
 
 
 def test_changing_a_tick_does_not_change_the_cache() -> None:
-    """This holds for delivered ticks, of a trade or a ticker, and for those that somebody asked for."""
+    """This holds for delivered ticks, from a trade or a ticker, and for ticks that the program called for."""
     prices = PriceCache()
     for tick in (
         prices["BTC"].on_ticker(ticker(10, AT), 0),
@@ -74,7 +74,7 @@ def test_changing_a_tick_does_not_change_the_cache() -> None:
     assert prices.cached == 1
 
 
-def test_one_venues_price_never_comes_with_anothers_day_stats() -> None:
+def test_a_venues_price_never_comes_with_another_venues_day_stats() -> None:
     prices = PriceCache()
     prices["BTC"].on_ticker(ticker(10, AT), 0)
     tick = prices["BTC"].on_trade(trade(9, AT + 5, "bybit"), 0)
@@ -85,7 +85,7 @@ def test_one_venues_price_never_comes_with_anothers_day_stats() -> None:
     assert prices["BTC"].on_trade(trade(7, AT + 6, "bybit"), 0).change_24h == 1.5
 
 
-def test_a_stamp_from_the_future_does_not_keep_out_what_follows() -> None:
+def test_a_stamp_from_the_future_does_not_block_later_prices() -> None:
     prices = PriceCache()
     prices["BTC"].on_ticker(ticker(10, AT + 72_000_000, received=AT), 0)
     tick = prices["BTC"].on_ticker(ticker(11, AT + 1000, received=AT + 1000), 0)
@@ -102,7 +102,7 @@ def test_an_old_ticker_does_not_replace_a_newer_price() -> None:
     assert prices.ticks["BTC"].price == 10
 
 
-def test_a_skewed_clock_or_one_that_steps_changes_nothing() -> None:
+def test_a_wrong_or_stepping_local_clock_blocks_no_price() -> None:
     prices = PriceCache()
     hour = 3_600_000
     for number, skew in enumerate((hour, hour, -hour, 0)):
@@ -110,8 +110,9 @@ def test_a_skewed_clock_or_one_that_steps_changes_nothing() -> None:
         assert prices["BTC"].on_ticker(ticker(number + 1.0, at, received=at + skew), 0) is not None
 
 
-def test_a_ticker_without_a_time_prices_a_coin_only_while_nothing_else_has() -> None:
-    """It is stamped with its arrival. Once a trade has given a price, only its 24 h statistics are used."""
+def test_a_ticker_without_a_time_gives_a_price_only_if_the_coin_has_none() -> None:
+    """The ticker gets the time of its arrival. After a trade has given a price, only the ticker's 24 h statistics are
+    used."""
     price = PriceCache()["BTC"]
     for number in (1, 2):
         tick = price.on_ticker(ticker(number, 0, received=AT + number), 0)
@@ -131,7 +132,7 @@ EVENTS = st.tuples(st.sampled_from(["trade", "ticker", "timeless"]), st.integers
 def test_a_price_without_a_time_never_replaces_one_with_a_time(events: list[tuple[str, int, str]]) -> None:
     """This holds for events of all kinds, in any order and from any venue."""
     price = PriceCache()["BTC"]
-    timed: dict[str, bool] = {}  # for the last venue with a price: whether that price had a time
+    timed: dict[str, bool] = {}  # last venue with a price -> whether that price had a time
     for number, (kind, at, exchange) in enumerate(events, 1):
         received = AT + number * 100
         before: Any = price.tick
@@ -152,7 +153,7 @@ def test_a_price_without_a_time_never_replaces_one_with_a_time(events: list[tupl
                 timed = {exchange: False}
 
 
-def test_a_ticker_does_not_hide_how_the_last_trade_came() -> None:
+def test_a_ticker_does_not_hide_that_the_last_trade_was_late() -> None:
     """A venue's trades may be late while its tickers are not."""
     price = PriceCache()["BTC"]
     price.on_trade(trade(100.0, 1_000), 50.0)

@@ -35,7 +35,9 @@ def deviation(closes: list[float]) -> float:
 
 
 @given(closes=st.lists(prices, min_size=SMALLEST, max_size=80), data=st.data())
-def test_it_is_the_sample_standard_deviation_of_the_last_log_returns(closes: list[float], data: st.DataObject) -> None:
+def test_volatility_is_the_sample_standard_deviation_of_the_last_log_returns(
+    closes: list[float], data: st.DataObject
+) -> None:
     window = data.draw(st.integers(SMALLEST, len(closes)))
     bars = [bar(minute, close) for minute, close in enumerate(closes)]
     value = fed(*bars).volatility("BTC", window)
@@ -52,14 +54,14 @@ def test_there_is_no_volatility_while_there_are_too_few_candles() -> None:
     assert volatility.volatility("BTC") is not None
 
 
-def test_a_step_over_missing_minutes_is_left_out() -> None:
-    """A change of 50 % over minutes that were missed is not a one-minute return."""
+def test_a_change_over_missing_minutes_is_left_out() -> None:
+    """A change of 50 % over several missing minutes is not a one-minute return."""
     volatility = fed(bar(0, 100), bar(1, 101), bar(2, 102), bar(7, 150), bar(8, 151), bar(9, 152))
     returns = [math.log(b / a) for a, b in ((100, 101), (101, 102), (150, 151), (151, 152))]
     assert volatility.volatility("BTC", 6) == pytest.approx(statistics.stdev(returns) * 100)
 
 
-def test_a_step_from_venue_to_venue_is_left_out() -> None:
+def test_a_change_between_candles_of_two_venues_is_left_out() -> None:
     bars = [bar(0, 100), bar(1, 101), bar(2, 102), *(bar(m, 110.0 + m, exchange="y") for m in (3, 4, 5))]
     returns = [math.log(b / a) for a, b in ((100, 101), (101, 102), (113, 114), (114, 115))]
     assert fed(*bars).volatility("BTC", 6) == pytest.approx(statistics.stdev(returns) * 100)
@@ -75,7 +77,7 @@ def test_a_hole_that_is_filled_late_counts_again() -> None:
     assert volatility.volatility("BTC", 3) == pytest.approx(deviation([100, 101, 103]))
 
 
-def test_the_same_candle_again_replaces_the_one_before() -> None:
+def test_a_candle_of_the_same_minute_replaces_the_earlier_one() -> None:
     assert fed(bar(0, 100), bar(1, 999), bar(2, 103), bar(1, 101)).volatility("BTC", 3) == pytest.approx(
         deviation([100, 101, 103])
     )

@@ -1,4 +1,4 @@
-"""A feed that is known to be connected."""
+"""Waits until a feed is known to be connected."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ VENUES = ["binance", "bybit"]
 
 
 async def connected(feed: MarketFeed, venue: SimulatedVenue) -> None:
-    """Connect, and return when the trade that this function makes has arrived."""
+    """Connect the feed, make a trade, and return when it has arrived."""
     arrived = asyncio.Event()
     handle = feed.subscribe_trades(lambda trade: arrived.set())
     connecting = asyncio.create_task(feed.connect())
@@ -29,6 +29,6 @@ async def connected(feed: MarketFeed, venue: SimulatedVenue) -> None:
 async def subscribed(venue: SimulatedVenue, after: int = 0) -> None:
     """Wait until a connection, dialled after the first ``after`` ones, carries all subscriptions: 2 coins, 3 channels.
 
-    It must be the only connection: an earlier one that is about to end would get the trade that the feed waits for.
+    There must be no other connection: an earlier one that is about to end would get the trade that the test makes.
     """
     await until(lambda: len(venue.dials) > after and [len(each.subscriptions) for each in venue.connections] == [6])

@@ -19,7 +19,7 @@ from tests.support import Recorder, made_ids, settings_for, until
 
 
 async def test_every_trade_arrives_once_and_in_order(feed: MarketFeed, venue: SimulatedVenue, got: Recorder) -> None:
-    """Price, quantity, side, time and id are the venue's own."""
+    """Price, quantity, side, time and id equal the venue's."""
     await connected(feed, venue)
     await venue.trade("BTC", count=50)
     await venue.trade("ETH", count=50)
@@ -32,10 +32,12 @@ async def test_every_trade_arrives_once_and_in_order(feed: MarketFeed, venue: Si
         assert all(trade.received_at >= trade.timestamp * 1_000_000 for trade in mine)
 
 
-async def test_a_rest_summary_gives_a_price_only_if_it_has_a_time(simulator: Simulator, venue: SimulatedVenue) -> None:
-    """Bybit's has no time: its price may be of any age, and a trade or a ticker on the stream comes soon."""
+async def test_24_h_statistics_over_rest_give_a_price_only_if_they_have_a_time(
+    simulator: Simulator, venue: SimulatedVenue
+) -> None:
+    """Bybit's have no time, so their price may be of any age; a trade or a ticker of the stream comes soon."""
     for coin in ("BTC", "ETH"):
-        await venue.trade(coin)  # before the feed: only REST knows of it
+        await venue.trade(coin)  # before the feed connects: only REST shows these trades
     feed = MarketFeed(settings=settings_for(simulator, channels=["trades"]))
     got = Recorder(feed)
     connecting = asyncio.create_task(feed.connect())
@@ -52,7 +54,7 @@ async def test_a_rest_summary_gives_a_price_only_if_it_has_a_time(simulator: Sim
         assert tick.volume_24h > 0
 
 
-async def test_a_summary_that_waited_for_the_dial_has_the_age_of_its_fetch(
+async def test_24_h_statistics_that_waited_for_the_dial_have_the_age_of_their_request(
     feed: MarketFeed, venue: SimulatedVenue
 ) -> None:
     await connected(feed, venue)
@@ -80,7 +82,7 @@ async def test_the_first_tick_of_a_coin_has_its_24_h_statistics(
 
 
 async def test_one_connection_carries_all_coins_and_channels(simulator: Simulator) -> None:
-    """Twenty coins with trades, tickers and candles need one dial and break no rule."""
+    """Twenty coins with trades, tickers and candles need one dial, and no rule of the venue is broken."""
     venue = next(iter(simulator.venues.values()))
     venue.rate = 200
     settings = settings_for(simulator)
@@ -93,10 +95,10 @@ async def test_one_connection_carries_all_coins_and_channels(simulator: Simulato
 
 
 @pytest.mark.parametrize("coins", [["BTC"], None], ids=["one coin", "two coins"])
-async def test_a_burst_arrives_complete(
+async def test_all_trades_of_a_burst_are_delivered_once_in_order(
     feed: MarketFeed, venue: SimulatedVenue, got: Recorder, coins: list[str] | None
 ) -> None:
-    """Of 30,000 trades, sent as fast as the socket takes them, none is missing, repeated or out of order."""
+    """The venue sends 30,000 trades as fast as the socket takes them."""
     await connected(feed, venue)
     await venue.burst(30_000, coins=coins or ["BTC", "ETH"])
     await got.until(lambda: len(got.trades) == 30_001, timeout=60)
@@ -105,7 +107,8 @@ async def test_a_burst_arrives_complete(
 
 
 async def test_bad_frames_lose_no_good_trade(feed: MarketFeed, venue: SimulatedVenue, got: Recorder) -> None:
-    """Truncated JSON, null rows and amounts that are no numbers are counted and reported; the stream goes on."""
+    """Truncated JSON, rows that are null and amounts that are no numbers are counted and reported; the stream goes
+    on."""
     await connected(feed, venue)
     await venue.burst(10_000, coins=["BTC", "ETH"], malformed=0.05)
     await got.until(lambda: len(got.trades) == 10_001, timeout=60)
@@ -119,8 +122,9 @@ async def test_bad_frames_lose_no_good_trade(feed: MarketFeed, venue: SimulatedV
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_tickers_are_the_venues_own_summary_of_the_day(transport: str) -> None:
-    """They come as callbacks and in an iterator, even without the channel in the settings or a newer price."""
+async def test_tickers_have_the_venues_24_h_statistics(transport: str) -> None:
+    """They are delivered to callbacks and an iterator, even if the settings lack the channel or the price is not
+    newer."""
     if transport == "picows":
         pytest.importorskip("picows", reason="the extra [fast] is not installed")
     async with Simulator(venues=("binance",), rate=20) as simulator:
@@ -138,4 +142,4 @@ async def test_tickers_are_the_venues_own_summary_of_the_day(transport: str) -> 
             assert ticker.change_24h is not None
             await until(lambda: any(each.bid is not None and each.ask is not None for each in told))
         assert {(each.coin, each.market) for each in told} == {("ETH", "ETH/USDT")}
-        assert {each.market async for each in stream} <= {"BTC/USDT", "ETH/USDT"}  # it ends on disconnect
+        assert {each.market async for each in stream} <= {"BTC/USDT", "ETH/USDT"}  # the iterator ends at disconnect()

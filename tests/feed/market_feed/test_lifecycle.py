@@ -58,13 +58,13 @@ async def test_a_feed_connects_again_after_it_was_disconnected(
         ({"exchange": {"binance": 1}}, "exchange: found"),
     ],
 )
-def test_wrong_arguments_raise_at_once(arguments: dict[str, object], said: str) -> None:
+def test_wrong_arguments_raise_when_the_feed_is_made(arguments: dict[str, object], said: str) -> None:
     with pytest.raises(SettingsError, match=said):
         MarketFeed(**arguments)  # type: ignore[arg-type] # wrong on purpose
 
 
 async def test_disconnecting_at_once_ends_the_connect(feed: MarketFeed) -> None:
-    """Even before the feed's task has taken its first step."""
+    """connect() ends even if the feed's task has not run yet."""
     connecting = asyncio.create_task(feed.connect(timeout=None))
     await asyncio.sleep(0)
     await feed.disconnect()
@@ -88,7 +88,9 @@ async def test_connecting_while_disconnecting_makes_a_new_connection(
     await got.until(lambda: len(got.trades) == 2)
 
 
-async def test_an_impatient_connect_does_not_end_a_patient_one(feed: MarketFeed, venue: SimulatedVenue) -> None:
+async def test_a_connect_that_times_out_does_not_end_another_one_that_waits_longer(
+    feed: MarketFeed, venue: SimulatedVenue
+) -> None:
     patient = asyncio.create_task(feed.connect())
     with pytest.raises(NoExchangeAvailable):
         await feed.connect(timeout=0.01)

@@ -57,7 +57,8 @@ async def test_a_close_is_followed_by_a_reconnect(
 
 
 async def test_a_silent_venue_is_reported_and_then_left(simulator: Simulator) -> None:
-    """TCP stands and pings are answered, but no data comes: the feed is stale, then the connection is replaced."""
+    """TCP is connected and pings are answered, but no data comes. First the feed is stale, then the connection
+    replaced."""
     venue = next(iter(simulator.venues.values()))
     settings = settings_for(simulator, staleness=Staleness(feed_stale_after=0.3, reconnect_after=0.9))
     feed = MarketFeed(settings=settings)
@@ -80,7 +81,7 @@ async def test_a_silent_venue_is_reported_and_then_left(simulator: Simulator) ->
 
 
 async def test_a_venue_that_drops_every_connection_is_not_dialled_too_often(simulator: Simulator) -> None:
-    """The backoff grows over dials that succeed but bring no stable data."""
+    """The backoff grows with each dial that succeeds without stable data."""
     venue = next(iter(simulator.venues.values()))
     settings = settings_for(simulator, connection=Connection(backoff_initial=0.1, backoff_max=10, backoff_jitter=0))
     feed = MarketFeed(settings=settings)
@@ -95,7 +96,7 @@ async def test_a_venue_that_drops_every_connection_is_not_dialled_too_often(simu
 
 
 @pytest.mark.parametrize("status", [403, 451])
-async def test_a_venue_that_blocks_this_place_is_reported_as_blocking(
+async def test_a_venue_that_blocks_this_location_is_reported_as_blocking(
     feed: MarketFeed, venue: SimulatedVenue, got: Recorder, status: int
 ) -> None:
     with venue.blocked(status), pytest.raises(NoExchangeAvailable) as caught:
@@ -106,10 +107,10 @@ async def test_a_venue_that_blocks_this_place_is_reported_as_blocking(
     assert blocked["exchange"] == venue.name
 
 
-async def test_a_refused_upgrade_says_status_and_address(
+async def test_the_report_of_a_refused_upgrade_has_status_and_address(
     feed: MarketFeed, venue: SimulatedVenue, simulator: Simulator
 ) -> None:
-    import_module("exchanges.ccxt_adapter.venue")  # as below
+    import_module("exchanges.ccxt_adapter.venue")  # imported before, because the import takes time
     with venue.refusing(503), pytest.raises(NoExchangeAvailable) as caught:
         await feed.connect(timeout=5)
     assert caught.value.reasons[venue.name].startswith(f"HTTP 503 from {simulator.ws_url}/")
@@ -118,12 +119,12 @@ async def test_a_refused_upgrade_says_status_and_address(
 @pytest.mark.parametrize("ask", [MarketFeed.get_price, MarketFeed.require_fresh, MarketFeed.volatility])
 @pytest.mark.parametrize("coin", [5, None, ["BTC"], b"BTC"])
 def test_an_invalid_coin_is_named(ask: Callable[[MarketFeed, Any], Any], coin: Any) -> None:
-    """An unknown coin, in contrast, has no price."""
+    """A valid coin that the feed does not have is no error: it has no price."""
     with pytest.raises(SettingsError, match=re.escape(f"coin: found {coin!r}, allowed is a coin such as BTC")):
         ask(MarketFeed(["BTC"], settings=Settings()), coin)
 
 
-async def test_no_venue_within_the_timeout_is_one_line_per_venue(unused_tcp_port: int) -> None:
+async def test_if_no_venue_works_within_the_timeout_the_error_has_one_line_per_venue(unused_tcp_port: int) -> None:
     import_module(
         "exchanges.ccxt_adapter.venue"
     )  # on a busy machine the import of ccxt takes seconds, which are not the venues' fault
@@ -152,7 +153,8 @@ async def test_an_unlisted_coin_is_reported_and_the_others_continue(simulator: S
 
 
 async def test_a_coin_that_no_venue_has_is_not_reported_as_the_end_of_the_feed() -> None:
-    """The other coins flow. Reports about the search for this coin name it, and the feed stays on its venue."""
+    """Data of the other coins flows. Reports about the search for this coin name it, and the feed stays on its
+    venue."""
     async with Simulator(venues=VENUES, rate=100) as simulator:
         feed = MarketFeed(["BTC", "NOPE"], settings=settings_for(simulator))
         got = Recorder(feed)

@@ -1,4 +1,4 @@
-"""Subscribers, however slow or wrong they are, change nothing for the feed or for others."""
+"""Slow or faulty subscribers change nothing for the feed or for other subscribers."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def test_stalled_consumers_delay_nobody_and_follow_their_policies(
     oldest_go = feed.trades(["BTC"], size=100)
     await connected(feed, venue)
     await venue.burst(2_000, coins=["BTC"])
-    await got.until(lambda: len(got.ids("BTC")) == 2_001)  # while the other consumers stand still
+    await got.until(lambda: len(got.ids("BTC")) == 2_001)  # the other consumers do not take events meanwhile
     gate.set()
     await until(lambda: len(seen) == 2)
     ids = [str(number) for number in got.ids("BTC")]
@@ -54,7 +54,7 @@ async def test_stalled_consumers_delay_nobody_and_follow_their_policies(
 
 
 async def test_a_callback_that_changes_its_trade_changes_no_price(feed: MarketFeed, venue: SimulatedVenue) -> None:
-    """An event belongs to its receiver, but the feed's price stays the venue's."""
+    """A receiver may change its event; the feed's price stays the venue's."""
     ticks: list[tuple[str, float, int]] = []
 
     def spoil(trade: TradeEvent) -> None:
@@ -68,7 +68,9 @@ async def test_a_callback_that_changes_its_trade_changes_no_price(feed: MarketFe
     await venue.trade("ETH")
     await until(lambda: true[-1] in ticks and feed.get_price("ETH") is not None)
     assert [tick for tick in ticks if tick in true] == true
-    assert {price for _, price, _ in ticks} <= {made.price for made in venue.trades["BTC"]}  # a ticker's too
+    assert {price for _, price, _ in ticks} <= {
+        made.price for made in venue.trades["BTC"]
+    }  # this includes the price of a ticker
     assert feed.current_prices["ETH"].price == venue.trades["ETH"][-1].price
     assert feed.current_prices.keys() == {"BTC", "ETH"}
 

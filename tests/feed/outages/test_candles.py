@@ -1,4 +1,4 @@
-"""Candles that end during an outage, a trial or a failover are closed once, each by its venue's record."""
+"""Candles that end during an outage, a trial or a failover are closed once, each from its venue's record."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from tests.support import Recorder, settings_for, until
 
 
 async def test_a_candle_whose_end_was_missed_is_not_closed_by_guess(binance: Simulator) -> None:
-    """A coin is silent while its candle ends: the next candle's first row must not close it with values seen so far."""
+    """A coin is silent while its candle ends. The next candle's first row must not close it with the values seen so
+    far."""
     venue = binance["binance"]
     feed = MarketFeed(["BTC", "ETH"], settings=settings_for(binance, connection=QUICK))
     got = Recorder(feed)
@@ -54,12 +55,12 @@ async def test_a_candle_that_ends_while_no_venue_is_connected_is_closed(binance:
                 await got.until_event("failover")
                 binance["binance"].skip(60)
             await got.until(lambda: {opened, opened + 60_000} <= set(closed_bars(got, "BTC")))
-    closed = closed_bars(got, "BTC")  # a real minute may end too, and be closed first
+    closed = closed_bars(got, "BTC")  # the real minute may end too, and its candle be closed first
     assert len(closed) == len(set(closed))
 
 
 async def test_a_candle_that_ends_while_its_venue_is_on_trial_is_closed(binance: Simulator, bybit: Simulator) -> None:
-    """The active venue stalls at the candle's end. Only the venue on trial brings it, before it takes over."""
+    """The active venue stalls at the candle's end. Only the venue on trial delivers that end, before it takes over."""
     feed = MarketFeed(["BTC"], settings=settings_for(binance, bybit, connection=replace(QUICK, failback_after=10)))
     got = Recorder(feed)
     async with feed:
@@ -77,12 +78,13 @@ async def test_a_candle_that_ends_while_its_venue_is_on_trial_is_closed(binance:
             with bybit["bybit"].partition():
                 await got.until_event("failover", 2)
                 await got.until(lambda: opened in closed_bars(got, "BTC"))
-    closed = closed_bars(got, "BTC")  # a real minute may have ended too, before or after the skipped one
+    closed = closed_bars(got, "BTC")  # the real minute may have ended too, before or after the skipped one
     assert closed == sorted(set(closed))
 
 
 async def test_a_candle_that_ended_on_a_failed_trial_is_closed(binance: Simulator, bybit: Simulator) -> None:
-    """A venue closed it during a trial. When that venue is needed again, the active one has not seen its end."""
+    """A venue closed the candle during a trial. When that venue is needed again, the active one has not seen its
+    end."""
     feed = MarketFeed(["BTC"], settings=settings_for(binance, bybit, connection=replace(QUICK, failback_after=10)))
     got = Recorder(feed)
     first, second = binance["binance"], bybit["bybit"]
@@ -94,7 +96,7 @@ async def test_a_candle_that_ended_on_a_failed_trial_is_closed(binance: Simulato
         opened = got.candles[-1].timestamp
         first.skip(60)
         made = first.trades_made
-        await until(lambda: first.trades_made > made + 150)  # and the first row of the next candle
+        await until(lambda: first.trades_made > made + 150)  # long enough for the first row of the next candle
         first.cut()
         with second.partition():
             await got.until_event("failover", 2)
@@ -107,7 +109,7 @@ async def test_a_candle_that_ended_on_a_failed_trial_is_closed(binance: Simulato
 async def test_a_candle_that_its_venue_could_not_repair_is_closed_by_the_next_one(
     binance: Simulator, bybit: Simulator
 ) -> None:
-    """It ended in an outage, and the venue's record gives no answer; a later candle is closed at the failover."""
+    """The candle ended in an outage, and the venue's REST does not answer. A later candle is closed at the failover."""
     feed = MarketFeed(["BTC"], settings=settings_for(bybit, binance, connection=QUICK))
     got = Recorder(feed)
     first, second = bybit["bybit"], binance["binance"]
@@ -136,7 +138,7 @@ async def test_a_candle_that_its_venue_could_not_repair_is_closed_by_the_next_on
 async def test_a_candle_that_is_repaired_on_trial_is_closed_when_the_trial_takes_over(
     binance: Simulator, bybit: Simulator
 ) -> None:
-    """The active venue stalls and has not seen its end, and the venue on trial was dialled after its end."""
+    """The active venue stalled before the candle's end, and the venue on trial was dialled after it."""
     feed = MarketFeed(["BTC"], settings=settings_for(binance, bybit, connection=replace(QUICK, failback_after=10)))
     got = Recorder(feed)
     first, second = binance["binance"], bybit["bybit"]

@@ -40,7 +40,7 @@ async def test_the_active_venue_and_the_one_on_trial_may_fail_at_the_same_time(
 
 
 async def test_a_trial_that_ends_with_the_active_venue_has_failed(binance: Simulator, bybit: Simulator) -> None:
-    """One check finds that both have ended. The failure on trial counts too, so the next dial there waits."""
+    """One check finds that both have ended. The failure on trial counts too, so the next dial to that venue waits."""
     feed = MarketFeed(settings=settings_for(binance, bybit, connection=replace(QUICK, stable_after=60)))
     bybit["bybit"].rate = 100
     got = Recorder(feed)
@@ -59,8 +59,8 @@ async def test_a_trial_that_ends_with_the_active_venue_has_failed(binance: Simul
         assert trial.shared.backoff.attempt == attempts + 1
 
 
-async def test_a_connections_successor_waits_for_the_rate_limit_too(binance: Simulator) -> None:
-    """The venue counts every dial: when its limit is reached, the old connection goes on until there is room."""
+async def test_the_dial_for_a_connections_successor_waits_for_the_rate_limit(binance: Simulator) -> None:
+    """The venue counts every dial. When its limit is reached, the old connection continues until a dial is allowed."""
     feed = MarketFeed(["BTC"], settings=settings_for(binance, connection=QUICK))
     got = Recorder(feed)
     async with feed:

@@ -1,4 +1,4 @@
-"""Outages that the soak found, as short tests: no trade is lost or repeated without a report."""
+"""Short tests of outages that the soak found: no trade is lost or repeated without a report."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ def _more_than(count: int, received: list[TradeEvent]) -> bool:
     return len(received) > count
 
 
-async def test_a_stall_is_an_outage_where_trade_ids_are_not_consecutive(bybit: Simulator) -> None:
-    """The connection stands but brings no trades: once the silence was reported, the missed trades are fetched."""
+async def test_without_consecutive_ids_a_stall_counts_as_an_outage_and_missed_trades_are_fetched(
+    bybit: Simulator,
+) -> None:
+    """The connection is open but delivers no trades. After the silence was reported, the missed trades are fetched."""
     venue = bybit["bybit"]
     staleness = Staleness(feed_stale_after=0.3, coin_stale_after=60, reconnect_after=30)
     feed = MarketFeed(["BTC"], settings=settings_for(bybit, connection=QUICK, staleness=staleness))
@@ -44,7 +46,7 @@ async def test_a_stall_is_an_outage_where_trade_ids_are_not_consecutive(bybit: S
 @pytest.mark.parametrize("dropped", ["BTC", "ALL"])
 @pytest.mark.parametrize("name", ["binance", "bybit"])
 async def test_trades_that_stop_while_tickers_continue_are_subscribed_to_again(name: str, dropped: str) -> None:
-    """The venue has dropped the subscription without a word: the connection is replaced, and no trade is lost."""
+    """The venue has dropped the subscription without a message. The connection is replaced, and no trade is lost."""
     coins = ["BTC", "ETH"]
     async with Simulator(venues=(name,), rate=20, seed=1, coins=coins) as simulator:
         venue = simulator[name]
@@ -76,7 +78,7 @@ async def test_trades_that_stop_while_tickers_continue_are_subscribed_to_again(n
 
 
 async def test_a_trade_that_comes_too_late_is_counted(binance: Simulator) -> None:
-    """Later trades could not wait for it, and it must not be delivered out of order."""
+    """Later trades could not wait for the late one, and it must not be delivered out of order."""
     venue = binance["binance"]
     settings = settings_for(binance, connection=QUICK, backfill=Backfill(enabled=False))
     feed = MarketFeed(["BTC"], settings=settings)
@@ -97,7 +99,7 @@ async def test_a_trade_that_comes_too_late_is_counted(binance: Simulator) -> Non
 
 
 async def test_a_gap_after_a_long_silence_of_a_coin_is_filled(bybit: Simulator) -> None:
-    """Other coins' data flows, so the feed is not stale; but the coin is, and its missed trades are fetched."""
+    """Data of other coins flows, so the feed is not stale; but the coin is stale, and its missed trades are fetched."""
     venue = bybit["bybit"]
     staleness = Staleness(feed_stale_after=5, coin_stale_after=0.3, reconnect_after=30)
     feed = MarketFeed(["BTC", "ETH"], settings=settings_for(bybit, connection=QUICK, staleness=staleness))
@@ -112,7 +114,7 @@ async def test_a_gap_after_a_long_silence_of_a_coin_is_filled(bybit: Simulator) 
         await got.until(lambda: got.ids("ETH") == made_ids(venue, "ETH"))
 
 
-async def test_many_small_gaps_share_a_request(binance: Simulator) -> None:
+async def test_many_small_gaps_are_filled_with_one_request(binance: Simulator) -> None:
     """A request weighs 25 of 6000 a minute and returns up to 1000 trades: one request per gap would lead to a ban."""
     venue = binance["binance"]
     feed = MarketFeed(["BTC"], settings=settings_for(binance, connection=QUICK))
@@ -134,8 +136,9 @@ async def test_many_small_gaps_share_a_request(binance: Simulator) -> None:
         assert len(got.details("gap")) == len(got.details("gap_filled")) == 41
 
 
-async def test_a_fetch_that_fails_is_tried_again_while_the_gap_may_wait(binance: Simulator) -> None:
-    """REST fails just when the stream is back. The trades wait up to 2 s anyway, so there is time for a second try."""
+async def test_a_failed_request_for_a_gap_is_tried_again_while_trades_wait(binance: Simulator) -> None:
+    """REST fails just when the stream is back. Trades behind the gap wait up to 2 s anyway, enough for a second
+    request."""
     venue = binance["binance"]
     feed = MarketFeed(["BTC"], settings=settings_for(binance, connection=QUICK))
     got = Recorder(feed)
@@ -154,7 +157,7 @@ async def test_a_fetch_that_fails_is_tried_again_while_the_gap_may_wait(binance:
 
 
 async def test_a_venue_delivers_nothing_twice_when_the_feed_returns_to_it(binance: Simulator, bybit: Simulator) -> None:
-    """The second venue is left before any trade there, so the gap to fill contains the first one's last trades."""
+    """The second venue is left before it has delivered a trade, so the gap contains the first venue's last trades."""
     impatient = replace(QUICK, attempts_before_failover=1, failback_after=60)
     feed = MarketFeed(settings=settings_for(binance, bybit, coins=("BTC", "ETH", "SOL"), connection=impatient))
     got = Recorder(feed)
@@ -189,7 +192,7 @@ async def test_a_gap_that_is_seen_while_the_feed_ends_is_not_fetched(binance: Si
 
 
 async def test_a_gap_by_time_is_fetched_back_to_its_beginning(binance: Simulator, bybit: Simulator) -> None:
-    """All venues were down for long. The next venue's trades since then fill several pages, asked for by id."""
+    """All venues were down for long. The trades of the next venue since then take several pages, requested by id."""
     feed = MarketFeed(["BTC"], settings=settings_for(bybit, binance, connection=QUICK))
     got = Recorder(feed)
     venue = binance["binance"]

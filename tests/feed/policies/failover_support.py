@@ -19,7 +19,7 @@ ATTEMPTS, FAILBACK, COOLDOWN, STABLE, SILENCE = 3, 300.0, 600.0, 30.0, 5.0
 
 
 def policy(venues: Sequence[str] = NAMES, relief_after: float = inf) -> Failover:
-    """A policy; without ``relief_after`` silence alone decides nothing."""
+    """A policy; without ``relief_after``, silence alone causes no decision."""
     return Failover(venues, ATTEMPTS, FAILBACK, COOLDOWN, STABLE, relief_after, -1.0)
 
 
@@ -32,7 +32,7 @@ def on_binance(now: float = 0.0, relief_after: float = inf) -> Failover:
     return it
 
 
-# Relief: other venues are tried beside a venue that is silent, lags or is gone.
+# Relief: other venues are tried beside an active venue that is silent, lags or is disconnected.
 
 
 def silent(venues: Sequence[str] = NAMES) -> tuple[Failover, list[Decision]]:

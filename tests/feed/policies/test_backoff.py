@@ -43,15 +43,15 @@ def test_delays_at_the_maximum_are_still_spread(one: float, other: float) -> Non
     assert abs(delays[0] - delays[1]) == pytest.approx(abs(one - other) * 6)
 
 
-# A connection: how long it stands, and when data comes after its start.
+# A connection: how long it is open, and when data comes after its start.
 CONNECTIONS = st.lists(st.lists(st.floats(0, 100), max_size=6).map(sorted), min_size=1, max_size=20)
 
 
 @given(CONNECTIONS, st.booleans())
-def test_only_data_for_stable_after_seconds_on_one_connection_resets(
+def test_only_a_connection_with_data_for_stable_after_seconds_resets_the_backoff(
     connections: list[list[float]], told_of_disconnects: bool
 ) -> None:
-    """Compared with a model that knows each connection's whole past."""
+    """The result is compared with a model that knows the whole past of each connection."""
     policy, now, attempts = backoff(), 0.0, 0
     for arrivals in connections:
         for arrival in arrivals:
@@ -66,7 +66,7 @@ def test_only_data_for_stable_after_seconds_on_one_connection_resets(
         assert policy.attempt == attempts
 
 
-def test_a_dial_with_a_moment_of_data_does_not_reset_the_backoff() -> None:
+def test_a_connection_with_data_for_a_moment_does_not_reset_the_backoff() -> None:
     policy = backoff(jitter=0.0)
     now, delays = 0.0, []
     for _ in range(5):
@@ -84,9 +84,10 @@ def test_a_dial_with_a_moment_of_data_does_not_reset_the_backoff() -> None:
 def test_a_venue_that_accepts_and_drops_is_dialled_at_most_twelve_times_in_any_twenty_seconds(
     lives: list[tuple[float, float]],
 ) -> None:
-    """The default settings, any jitter, and connections that carry data for as long as they like short of stable.
+    """This holds for the default settings, any jitter, and connections with data for any time shorter than
+    stable_after.
 
-    At worst there are 5: if each is dropped at once and all draws are lowest, dials are at 0, 0.8, 2.4, 5.6 and 12 s.
+    The most are 5 dials: if each is dropped at once with the lowest jitter, at 0, 0.8, 2.4, 5.6 and 12 s.
     """
     draws = iter([draw for draw, _ in lives])
     policy = Backoff(1.0, 30.0, 0.2, STABLE, draws.__next__)
@@ -103,7 +104,7 @@ def test_a_venue_that_accepts_and_drops_is_dialled_at_most_twelve_times_in_any_t
 
 
 @given(st.one_of(st.none(), st.floats(0, 4000)), st.integers(0, 8))
-def test_retry_after_is_a_floor_and_counts_as_an_attempt(retry_after: float | None, earlier: int) -> None:
+def test_the_wait_is_at_least_retry_after_which_counts_as_an_attempt(retry_after: float | None, earlier: int) -> None:
     policy, twin = backoff(), backoff()
     for _ in range(earlier):
         assert policy.next_delay() == twin.next_delay()

@@ -113,7 +113,7 @@ def test_the_breaker_opens_at_the_failure_that_reaches_the_limit_within_the_wind
             return
 
 
-def test_the_table_has_no_dead_ends() -> None:
+def test_every_state_can_be_reached_and_left_and_every_event_is_used() -> None:
     assert {state for state, _ in MOVES} == set(BreakerState) == set(MOVES.values()) == set(EVENTS)
     assert {signal for _, signal in MOVES} == set(BreakerSignal)
 
@@ -134,7 +134,7 @@ def test_every_transition_is_reported_with_its_reason() -> None:
     assert breaker.failure("the past is forgotten", 78.0) == []
 
 
-def test_failures_while_open_do_not_prolong_the_cooldown() -> None:
+def test_failures_while_the_breaker_is_open_do_not_prolong_the_cooldown() -> None:
     breaker = CircuitBreakerPolicy(1, 60.0, 30.0)
     breaker.failure("down", 0.0)
     for second in range(1, 30):

@@ -1,4 +1,4 @@
-"""Which venue is active, and which is next: outages, refusals, trials, relief, and a flapping primary."""
+"""Which venue is active and which is next, after outages, refusals and trials, and with a primary that flaps."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ from tests.feed.policies.failover_support import (
 from tests.properties import drawing
 
 
-def test_the_table_has_no_dead_ends() -> None:
-    """Every state is reached and left, and every event is used."""
+def test_every_state_is_reached_and_left_and_every_event_is_used() -> None:
+    """This is checked in the table of the policy's states."""
     assert {state for state, _ in MOVES} == set(FailoverState) == set(MOVES.values())
     assert {event for _, event in MOVES} == set(FailoverEvent)
 
@@ -67,7 +67,7 @@ def test_if_one_venue_is_healthy_the_feed_ends_up_on_it(behaviour: list[str]) ->
 
 
 @given(st.lists(st.sampled_from(["unreachable", "accepts and drops"]), min_size=1, max_size=4))
-def test_when_all_fail_they_are_tried_round_and_round_for_ever(behaviour: list[str]) -> None:
+def test_when_all_venues_fail_they_are_tried_in_turn_for_ever(behaviour: list[str]) -> None:
     venues = [f"v{n}" for n in range(len(behaviour))]
     it, tried = policy(venues), []
     for dial in range(30 * ATTEMPTS):
@@ -77,7 +77,7 @@ def test_when_all_fail_they_are_tried_round_and_round_for_ever(behaviour: list[s
     assert tried == [venue for venue in (venues * 30)[:30] for _ in range(ATTEMPTS)]
 
 
-def test_when_all_venues_refuse_the_first_to_reopen_is_tried() -> None:
+def test_when_all_venues_refuse_the_one_whose_pause_ends_first_is_tried() -> None:
     it = policy()
     assert it.blocked("bybit", 403, 0.0) == [Switch("bybit", "binance", "blocked (HTTP 403)")]
     assert it.blocked("binance", 451, 5.0) == [Switch("binance", "binance_us", "blocked (HTTP 451)")]
@@ -88,7 +88,7 @@ def test_when_all_venues_refuse_the_first_to_reopen_is_tried() -> None:
 
 
 def test_the_pause_after_a_refusal_grows_until_the_venue_carries_data() -> None:
-    """A maintenance may be short or long; what a venue does not list at all is asked for ever less often."""
+    """A maintenance may be short or long. A venue that does not list the coins at all is asked less and less often."""
     it, now, waits = policy(["binance"]), 0.0, list[float]()
     for _ in range(6):
         it.refused("binance", "has halted BTC", now, 60.0)
@@ -101,14 +101,14 @@ def test_the_pause_after_a_refusal_grows_until_the_venue_carries_data() -> None:
     assert it.next_tick(now) == now + REFUSED_FIRST
 
 
-def test_a_single_venue_is_tried_for_ever_also_after_a_refusal() -> None:
+def test_a_single_venue_is_tried_for_ever_even_after_a_refusal() -> None:
     it = policy(["binance"])
     assert [it.disconnected("binance", float(n)) for n in range(50)] == [[Retry("binance")]] * 50
     assert it.blocked("binance", 451, 50.0) == [Exhausted(650.0, "binance")]
     assert it.tick(650.0) == [Retry("binance")]
 
 
-def test_an_outage_of_a_stable_connection_is_not_yet_a_failed_attempt() -> None:
+def test_the_end_of_a_stable_connection_does_not_count_as_a_failed_attempt() -> None:
     it = policy()
     for second in range(31):
         it.data("bybit", float(second))
@@ -119,7 +119,7 @@ def test_an_outage_of_a_stable_connection_is_not_yet_a_failed_attempt() -> None:
     assert it.disconnected("bybit", 33.0) == [Switch("bybit", "binance", "3 failed attempts in a row")]
 
 
-def test_failback_comes_after_failback_after_seconds_of_trial_data() -> None:
+def test_failback_happens_after_a_trial_with_data_for_failback_after_seconds() -> None:
     it = on_binance()
     assert it.tick(29.9) == []
     assert it.tick(30.0) == [TryFailback("bybit")]
@@ -148,7 +148,7 @@ def test_a_trial_whose_data_was_interrupted_has_failed() -> None:
     assert it.data("bybit", 31.1 + TRIAL_SILENCE) == [AbandonTrial("bybit")]
 
 
-def test_while_the_first_is_down_the_second_is_returned_to() -> None:
+def test_while_the_first_venue_is_down_the_feed_returns_to_the_second() -> None:
     it = policy()
     it.blocked("bybit", 451, 0.0)
     it.blocked("binance", 451, 0.0)
@@ -170,8 +170,8 @@ def test_when_the_active_venue_fails_a_trial_that_carries_data_takes_over_at_onc
 
 
 @pytest.mark.parametrize("told", ["silent", "disconnected", "lagging"])
-def test_data_that_flows_on_trial_ends_the_silence_of_the_active_venue(told: str) -> None:
-    """This happens long before the trial would have passed: a single piece of data is enough."""
+def test_when_the_active_venue_is_silent_lags_or_is_cut_a_trial_with_data_takes_over_at_once(told: str) -> None:
+    """One piece of data on trial is enough, long before the trial would have passed."""
     it = on_binance(relief_after=SILENCE)
     it.data("binance", 31.0)
     it.tick(31.0)
@@ -187,7 +187,7 @@ def test_data_that_flows_on_trial_ends_the_silence_of_the_active_venue(told: str
 
 
 def test_the_end_of_one_silence_does_not_end_another() -> None:
-    """All venues were cut off: the trial has carried data for a long time, but not now."""
+    """All venues were cut off: the trial has had data for a long time, but has none now."""
     it = on_binance()
     it.tick(30.0)
     for second in range(31, 91):
@@ -214,7 +214,8 @@ def test_a_trial_passes_only_while_it_carries_data() -> None:
 
 
 def test_both_venues_may_fail_at_once_and_both_failures_count() -> None:
-    """The trial's end is noted first, so that the feed does not switch to it; its wait doubles, its refusal is kept."""
+    """The trial's end is noted first, so that the feed does not switch to that venue. Its wait doubles; its refusal
+    counts."""
     it = on_binance()
     it.tick(30.0)
     it.data("bybit", 60.0)
@@ -256,7 +257,7 @@ def test_a_failure_soon_after_a_failback_counts_even_if_a_preferred_venue_takes_
     it.blocked("bybit", 451, 0.0)
     it.refused("binance", "maintenance", 0.0)
     it.data("binance_us", now)
-    for trial in ("binance", "bybit"):  # the first passes its trial, then fails during that of the second
+    for trial in ("binance", "bybit"):  # the first venue passes its trial, and fails during the trial of the second
         if trial == "binance":
             it.blocked("bybit", 451, now)
         now = it.next_tick(now)
@@ -266,7 +267,7 @@ def test_a_failure_soon_after_a_failback_counts_even_if_a_preferred_venue_takes_
             now += 10
     now -= 9
     assert it.disconnected("binance", now) == [Switch("binance", "bybit", "connection lost")]
-    for _ in range(2):  # both fail, and the third is active again
+    for _ in range(2):  # both venues fail, and the third one is active again
         venue = it.active or ""
         assert isinstance(it.blocked(venue, 403, now)[0], Switch)
     assert it.active == "binance_us"
@@ -289,7 +290,8 @@ def test_a_failure_soon_after_a_failback_counts_even_if_a_preferred_venue_takes_
 def test_a_flapping_primary_causes_at_most_eight_switches_in_any_hour(
     periods: list[float], fault: str, starts_up: bool
 ) -> None:
-    """For a day it is up and down for any periods; the second venue works. Dials fail at once, the worst case."""
+    """For a day the primary is up and down for any periods; the second venue works. Failing dials fail at once, which
+    is the worst case."""
     it, now, step, moves = policy(NAMES[:2]), 0.0, 9.0, list[float]()
     lengths = cycle(periods)
     up, change = starts_up, next(lengths)
@@ -313,8 +315,8 @@ def test_a_flapping_primary_causes_at_most_eight_switches_in_any_hour(
         assert ninth - first > LONGEST_TRIAL * FAILBACK
 
 
-def test_a_venue_that_refused_is_asked_again_for_other_coins_but_a_blocking_one_is_not() -> None:
-    """When something else is asked for, a venue that refused is asked again at once, one that blocks is not."""
+def test_when_the_coins_change_a_venue_that_refused_is_asked_again_but_a_blocking_one_is_not() -> None:
+    """The venue that refused is asked again at once; the pause of the blocking venue goes on."""
     one = policy(["bybit", "binance"])
     one.blocked("bybit", 451, 0.0)
     assert isinstance(one.refused("binance", "does not list XYZ", 1.0)[-1], Exhausted)

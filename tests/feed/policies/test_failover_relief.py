@@ -1,4 +1,4 @@
-"""While the active venue is silent, lags or is gone, the next ones are tried beside it."""
+"""While the active venue is silent, lags or is disconnected, the next venues are tried beside it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.feed.policies.failover_support import (
 )
 
 
-def test_beside_a_silent_venue_the_next_ones_are_tried_one_shortly_after_another() -> None:
+def test_beside_a_silent_venue_the_next_ones_are_tried_shortly_after_each_other() -> None:
     venues = ["a", "b", "c", "d", "e"]
     it, decisions = silent(venues)
     tried, now = [(105.0, decisions)], 105.0
@@ -36,7 +36,7 @@ def test_beside_a_silent_venue_the_next_ones_are_tried_one_shortly_after_another
     assert tried[-1][0] - tried[0][0] <= RELIEF_SPREAD + 1e-9
 
 
-def test_the_venue_that_has_data_first_carries_the_feed() -> None:
+def test_the_venue_that_has_data_first_becomes_active() -> None:
     it, _ = silent()
     it.tick(105.4)
     assert it.data("binance_us", 105.9) == [
@@ -49,7 +49,7 @@ def test_the_venue_that_has_data_first_carries_the_feed() -> None:
     assert it.state is FailoverState.LIVE
 
 
-def test_a_trial_that_fails_makes_way_for_the_next_at_once_and_is_tried_again() -> None:
+def test_after_a_failed_trial_the_next_venue_is_tried_at_once_and_the_failed_one_later() -> None:
     it, decisions = silent()
     assert decisions == [TryRelief("binance")]
     assert it.disconnected("binance", 105.1) == [AbandonTrial("binance")]
@@ -68,7 +68,7 @@ def test_a_venue_that_has_refused_is_not_put_on_trial() -> None:
 
 
 def test_a_lagging_venue_is_left_for_one_that_is_up_to_date() -> None:
-    """Its own data does not count while it lags. When it has caught up, its next piece of data counts."""
+    """The lagging venue's own data does not count. When it has caught up, its next piece of data counts."""
     it = policy(NAMES[:2], SILENCE)
     it.data("bybit", 100.0)
     assert it.lagging("bybit", 6.0, 100.5) == [TryRelief("binance")]
@@ -80,7 +80,7 @@ def test_a_lagging_venue_is_left_for_one_that_is_up_to_date() -> None:
     assert it.data("binance", 102.4) == [Switch("bybit", "binance", "lags 7.0 s")]
 
 
-def test_an_outage_is_redialled_once_before_others_are_tried() -> None:
+def test_after_an_outage_the_venue_is_dialled_once_before_others_are_tried() -> None:
     it = policy(NAMES[:2])
     for second in range(10):
         it.data("bybit", float(second))
@@ -96,7 +96,8 @@ def test_another_venue_is_tried_beside_one_that_hangs_from_the_start() -> None:
 
 
 def test_silence_is_counted_from_the_feeds_last_data_over_all_venues() -> None:
-    """After a refusal the next venue is dialled and hangs: its silence does not start to count from zero."""
+    """After a refusal the next venue is dialled and hangs. Its silence is counted from the feed's last data, not from
+    the dial."""
     it = policy(relief_after=SILENCE)
     it.data("bybit", 100.0)
     it.blocked("bybit", 451, 103.0)
@@ -115,7 +116,7 @@ def test_a_trial_of_a_preferred_venue_continues_after_a_short_silence() -> None:
     assert (it.state, it.trial) == (FailoverState.TRIAL, "bybit")
 
 
-def test_a_trial_waits_for_its_next_data_only_if_that_may_decide() -> None:
+def test_a_trial_waits_for_its_next_data_only_if_that_can_cause_a_decision() -> None:
     it = on_binance()
     it.tick(30.0)
     assert it.awaits("bybit", 30.0)

@@ -1,4 +1,4 @@
-"""One venue at a time, the best that works, and no flapping: compared with a model that only knows the rules."""
+"""One venue is active at a time, the first that works, without flapping: compared with a model of the rules alone."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tests.properties import drawing
 
 
 class FailoverRules(RuleBasedStateMachine):
-    """Any venue may do anything at any time; the model knows all inputs and checks each decision."""
+    """Any venue may fail, refuse or deliver at any time; the model knows all inputs and checks each decision."""
 
     @initialize(count=st.integers(1, 3))
     def begin(self, count: int) -> None:
@@ -125,7 +125,7 @@ class FailoverRules(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([0.0, 5.0, 20.0]), times=st.integers(1, 40))
     def all_is_well(self, seconds: float, times: int) -> None:
-        """Both connections carry data, and time passes."""
+        """Data comes on both connections, and time passes."""
         for _ in range(times):
             for venue in (self.active, *self.trials):
                 self.data(venue, 0.0, 1)
@@ -153,7 +153,7 @@ class FailoverRules(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([0.5, 2.0]))
     def active_is_silent(self, seconds: float) -> None:
-        """Its connection stays open; if another one carries data right now, the feed switches to it."""
+        """The active connection stays open; if a trial has data now, the feed switches to that venue."""
         if self.exhausted:
             return
         before = self.active

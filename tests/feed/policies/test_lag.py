@@ -1,4 +1,4 @@
-"""How late a venue's data is; pure, on a clock that the test sets."""
+"""How late a venue's data is; without I/O, on a clock that the test sets."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Line:
         self.least = LeastDelay() if least is None else least
         self.lag = ConnectionLag(self.least)
         self.now = at
-        self.skew = skew  # seconds by which our clock is ahead of the venue's
+        self.skew = skew  # seconds by which the local clock is ahead of the venue's
 
     def look(self, late: float | None = 0.0, **coins: float) -> float | None:
-        """Check half a second later: BTC's newest trade is ``late`` seconds old, and those of ``coins`` as given."""
+        """Check half a second later: BTC's newest trade is ``late`` seconds old, those of ``coins`` as old as given."""
         self.now += 0.5
         delays = {coin: late + self.skew + 0.05 for coin, late in coins.items()}
         if late is not None:
@@ -36,11 +36,11 @@ def test_a_skewed_clock_does_not_count_as_lag(skew: float) -> None:
     line = Line(skew=skew)
     lags = [line.look() for _ in range(100)]
     assert set(lags[2:]) == {0.0}
-    assert set(lags[:2]) == ({None} if skew < -1 else {0.0})  # our clock seems to be behind; three stamps prove it
+    assert set(lags[:2]) == ({None} if skew < -1 else {0.0})  # the local clock is behind; three stamps prove it
     assert line.looks(5, late=7) == pytest.approx(7)
 
 
-def test_a_stream_that_drifts_lags() -> None:
+def test_a_stream_that_falls_behind_lags() -> None:
     line = Line()
     line.looks(10)
     lags = [line.look(late=0.05 * n) for n in range(1200)]
@@ -68,7 +68,7 @@ def test_the_normal_delay_is_that_of_the_last_ten_minutes() -> None:
 
 
 def test_one_stamp_from_the_future_does_not_count_as_normal() -> None:
-    """Not even the first stamp does; several stamps that agree do."""
+    """This holds even for the first stamp; several stamps that agree do count."""
     for ahead_at in (0, 7):
         line = Line()
         for n in range(20):
@@ -79,7 +79,7 @@ def test_one_stamp_from_the_future_does_not_count_as_normal() -> None:
 
 @pytest.mark.parametrize("told", [True, False], ids=["the venue told its time", "it did not"])
 def test_one_stamp_from_the_future_of_every_coin_changes_nothing(told: bool) -> None:
-    """The wrong stamps agree, and come alone or among right ones; each coin's next stamp is right."""
+    """The wrong stamps agree, and come alone or among right ones. The next stamp of each coin is right."""
     line = Line()
     if told:
         line.least.trust(0.1, line.now)
@@ -106,7 +106,7 @@ def test_a_stamp_from_the_future_does_not_hide_a_lag() -> None:
 
 
 def test_the_venues_time_is_not_ahead_if_the_local_clock_is_ahead() -> None:
-    """By our clock the stamp looks right."""
+    """By the local clock the stamp looks right."""
     line = Line(skew=HOUR)
     line.least.trust(HOUR + 0.1, line.now)
     line.looks(4)
@@ -114,7 +114,7 @@ def test_the_venues_time_is_not_ahead_if_the_local_clock_is_ahead() -> None:
     assert line.least.seconds == pytest.approx(HOUR + 0.05)
 
 
-def test_an_answer_that_is_late_is_set_right_by_stamps_that_agree() -> None:
+def test_stamps_that_agree_correct_a_venue_time_that_was_answered_late() -> None:
     """The venue took five seconds to answer with its time."""
     line = Line()
     line.least.trust(5.0, line.now)
@@ -140,7 +140,7 @@ def test_one_late_row_does_not_count_as_lag() -> None:
     line = Line()
     line.looks(4)
     assert line.look(late=300) == pytest.approx(0)
-    assert line.look(late=None, DOGE=900) == pytest.approx(0)  # a coin's first trade may be an old one
+    assert line.look(late=None, DOGE=900) == pytest.approx(0)  # the first trade of a coin may be old
     assert line.look() == pytest.approx(0)
 
 
@@ -198,7 +198,7 @@ def test_a_lag_that_outlasts_its_connection_is_reported_again_and_ends_once() ->
     assert watch.check(0.0, 21.0) is None
 
 
-def test_after_late_data_the_feed_is_in_doubt_until_more_comes() -> None:
+def test_after_late_data_the_lag_is_unknown_until_more_data_comes() -> None:
     line = Line()
     line.least.trust(0.05, line.now)
     assert line.look(late=30) is None
@@ -236,7 +236,7 @@ def test_a_late_trade_of_a_quiet_market_does_not_count_as_lag() -> None:
 
 
 @pytest.mark.parametrize("wrong", [-HOUR, -30.0, 30.0, HOUR])
-def test_a_venue_time_is_ignored_if_stream_and_local_clock_contradict_it(wrong: float) -> None:
+def test_a_venue_time_that_the_stream_and_the_local_clock_contradict_is_ignored(wrong: float) -> None:
     line = Line()
     line.least.trust(wrong, line.now)
     assert {line.look() for _ in range(100)} <= {0.0, None}

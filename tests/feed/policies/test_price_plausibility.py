@@ -1,4 +1,4 @@
-"""Whether another market's first price is believed, by prices and times alone."""
+"""Whether the first price of another market is accepted; decided by prices and times alone."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_an_invalid_price_is_ignored(policy: PricePlausibility, price: float) ->
     assert policy.withheld("NEIRO") == {}
 
 
-def test_two_venues_that_agree_are_right_against_the_old_price(policy: PricePlausibility) -> None:
+def test_two_venues_that_agree_overrule_the_old_price(policy: PricePlausibility) -> None:
     policy.judge("NEIRO", B, 100.0, 0.0, 1.0, 0.0)
     assert policy.judge("NEIRO", C, 101.0, 5.0, 1.0, 5.0).plausible
     assert policy.withheld("NEIRO") == {}
@@ -79,7 +79,7 @@ def test_an_old_price_of_another_market_does_not_count_as_agreement(policy: Pric
     assert not policy.judge("NEIRO", C, 100.0, ALONE + 1, 1.0, 0.0).plausible
 
 
-def test_a_price_alone_is_accepted_after_ten_minutes(policy: PricePlausibility) -> None:
+def test_a_price_without_any_other_is_accepted_after_ten_minutes(policy: PricePlausibility) -> None:
     for second in range(0, 600, 10):
         assert not policy.judge("NEIRO", B, 100.0, float(second), 1.0, float(second)).plausible
     assert policy.judge("NEIRO", B, 100.0, ALONE, 1.0, ALONE).plausible

@@ -1,4 +1,4 @@
-"""No venue ever counts more dials than it allows."""
+"""The number of dials, as the venue counts them, never exceeds the venue's limit."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_the_number_of_dials_never_exceeds_the_venues_limit(
 
 @given(st.integers(2, 50), st.lists(st.floats(0, 5), max_size=150))
 def test_wait_is_exactly_until_the_window_has_room(limit: int, pauses: list[float]) -> None:
-    """Compared with a model that remembers every dial; the wait is neither too short nor too long."""
+    """The wait is compared with a model that remembers every dial."""
     budget = RateLimit(limit, 20.0, slack=1.0)
     now, dials = 50.0, list[float]()
     for pause in pauses:
@@ -80,7 +80,7 @@ class Hours(Clock):
 
 
 async def test_concurrent_dials_never_exceed_the_limit() -> None:
-    """After a wait the limit is asked again, and nothing can happen between that question and the dial."""
+    """After a wait the limit is checked again, and no other task can run between that check and the dial."""
     clock, budget, taken = Hours(), RateLimit(4, 20.0, margin=0, slack=0), list[float]()
 
     async def dial() -> None:

@@ -1,4 +1,4 @@
-"""Silence is reported in time and once, a quiet coin is not dead, and only data ends a silence."""
+"""Silence is reported in time and once; a quiet coin does not end the connection; only data ends a silence."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ Told = list[tuple[float, Finding]]
 def watch(
     silence_watch: SilenceWatch, now: float, notes: list[tuple[float, str]], until: float, *, heed: bool = True
 ) -> Told:
-    """Run the silence watch as its owner does: check when it is due, and with ``heed`` also when note() asks for it."""
+    """Run the silence watch as its owner does: check when a check is due, and with ``heed`` also when note() returns
+    True."""
     told: Told = []
 
     def check(at: float) -> None:
@@ -62,7 +63,7 @@ def expected(notes: list[tuple[float, str]], until: float) -> list[tuple[str, st
     return sorted((str(kind), coin, seconds) for kind, coin, seconds in found)
 
 
-# Pauses in tenths of a second that never equal a limit, because then float rounding would decide.
+# Pauses in tenths of a second that never equal a limit: at a limit the rounding of floats would decide.
 NOTES = st.lists(st.tuples(st.integers(1, 130).map(lambda n: n * 0.173), st.sampled_from(COINS)), max_size=12)
 
 
@@ -119,7 +120,7 @@ def test_a_quiet_coin_is_reported_and_never_ends_the_connection() -> None:
     ]
 
 
-def test_a_stalled_feed_is_stale_then_dead_and_its_coins_are_not_reported_before_their_own_time() -> None:
+def test_a_stalled_feed_is_stale_then_dead_and_its_coins_are_reported_at_their_own_limit() -> None:
     silence_watch = SilenceWatch(LIMITS)
     silence_watch.start(COINS, 0.0)
     told = watch(silence_watch, 0.0, [(3.0, coin) for coin in COINS], 62.0)
@@ -129,7 +130,7 @@ def test_a_stalled_feed_is_stale_then_dead_and_its_coins_are_not_reported_before
 
 
 def test_dead_is_returned_once_per_connection_and_stale_once_per_silence() -> None:
-    """A silence over several connections ends with the first data, and is reported with its whole length."""
+    """A silence that lasts over several connections ends with the first data and is reported with its whole length."""
     silence_watch = SilenceWatch(LIMITS)
     silence_watch.start(COINS, 0.0)
     assert kinds(watch(silence_watch, 0.0, [(1.0, "BTC")], 12.0)) == ["feed_stale", "dead"]
@@ -149,7 +150,7 @@ def test_a_lost_connection_is_not_found_dead_but_its_silence_is_reported() -> No
     assert kinds(watch(silence_watch, 1.0, [], 30.0)) == ["feed_stale"]
 
 
-def test_coins_may_come_and_go_without_touching_the_others() -> None:
+def test_coins_may_be_added_and_removed_without_effect_on_others() -> None:
     silence_watch = SilenceWatch(LIMITS)
     silence_watch.start(["BTC", "ETH"], 0.0)
     assert kinds(watch(silence_watch, 0.0, [(float(n), "BTC") for n in range(1, 61)], 60.5)) == ["coin_stale ETH"]
@@ -162,7 +163,7 @@ def test_coins_may_come_and_go_without_touching_the_others() -> None:
     ]
 
 
-def test_a_coin_that_comes_back_has_no_past() -> None:
+def test_a_coin_that_is_removed_and_added_again_has_no_past() -> None:
     silence_watch = SilenceWatch(LIMITS)
     silence_watch.start(["BTC", "ETH"], 0.0)
     assert kinds(watch(silence_watch, 0.0, [(float(n), "BTC") for n in range(1, 70)], 70.0)) == ["coin_stale ETH"]
@@ -172,7 +173,7 @@ def test_a_coin_that_comes_back_has_no_past() -> None:
     assert kinds(watch(silence_watch, 200.0, [(200.5, "SOL"), (201.0, "ETH")], 201.5)) == []
 
 
-def test_a_feed_without_coins_is_silent_without_being_stale() -> None:
+def test_a_feed_without_coins_is_not_stale() -> None:
     silence_watch = SilenceWatch(LIMITS)
     silence_watch.start(["BTC"], 0.0)
     assert kinds(watch(silence_watch, 0.0, [], 6.0)) == ["feed_stale"]
@@ -221,7 +222,7 @@ def test_nothing_is_due_before_the_first_start() -> None:
 
 
 def test_a_suspend_counts_as_silence() -> None:
-    """It does not if data has come since the suspend was found."""
+    """A suspend does not count if data has come since it was found."""
     silence_watch = SilenceWatch(LIMITS)
     silence_watch.start(COINS, 0.0)
     silence_watch.note("BTC", 3.0)

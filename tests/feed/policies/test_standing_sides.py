@@ -39,7 +39,7 @@ def test_trades_at_the_best_levels_cause_no_doubt() -> None:
 
 @pytest.mark.parametrize(("sold", "name"), [(True, "bids"), (False, "asks")])
 def test_a_side_that_stands_still_while_takers_trade_at_better_prices_is_found(sold: bool, name: str) -> None:
-    """The orders that they took are not in the book, so the market has moved away from that side."""
+    """The orders that the takers' trades filled are not in the book, so the market has moved away from that side."""
     side = StandingSides()
     side.on_book(BIDS, ASKS, 0.0)
     for now in (1.0, 2.0, 2.9):
@@ -59,7 +59,7 @@ def test_one_or_two_trades_with_hidden_orders_cause_no_doubt() -> None:
 
 
 def test_trades_at_better_prices_cause_no_doubt_if_the_book_may_already_contain_them() -> None:
-    """One order makes several trades, and the book after them, which has no stamp, came first."""
+    """One order makes several trades; the book after these trades has no stamp and came before them."""
     side = StandingSides()
     side.on_book(BIDS, ASKS, 0.0)
     for now in (0.1, 0.2, 0.3):
@@ -83,7 +83,7 @@ def test_a_side_that_stands_still_while_quotes_have_another_best_price_is_found(
     assert side.fault(10.0) == ""
 
 
-def test_a_quote_that_agrees_ends_the_doubt_and_one_or_two_that_differ_cause_none() -> None:
+def test_a_quote_that_agrees_ends_the_doubt_and_a_few_different_quotes_cause_none() -> None:
     side = StandingSides()
     side.on_book(BIDS, ASKS, 0.0)
     for now in (1.0, 2.0):
