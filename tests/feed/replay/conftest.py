@@ -11,6 +11,6 @@ from tests.feed.replay.support import priced, record, trade
 
 @pytest.fixture
 def minute(tmp_path: Path) -> Path:
-    """A trade a second for a minute, of two coins in turn."""
+    """A recording of one trade per second for a minute, of two coins in turn."""
     record(tmp_path, priced([trade("BTC" if n % 2 else "ETH", float(n), 100.0 + n) for n in range(60)]))
     return tmp_path

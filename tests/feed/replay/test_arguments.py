@@ -28,12 +28,12 @@ from tests.recordings import Delivered, played
         ({"exchange": "two"}, "exchange: found 'two', allowed are those of the recording: one"),
     ],
 )
-def test_wrong_arguments_are_named(arguments: dict[str, Any], told: str, minute: Path) -> None:
+def test_the_error_for_a_wrong_argument_names_it(arguments: dict[str, Any], told: str, minute: Path) -> None:
     with pytest.raises(SettingsError, match=told):
         MarketFeed.from_recording(minute, **arguments)
 
 
-def test_a_folder_without_a_recording_is_named(tmp_path: Path) -> None:
+def test_the_error_names_a_folder_without_a_recording(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="holds no recording"):
         MarketFeed.from_recording(tmp_path)
     with pytest.raises(SettingsError, match="is no folder"):
@@ -46,13 +46,13 @@ def test_a_folder_without_a_recording_is_named(tmp_path: Path) -> None:
             MarketFeed.from_recording(other)  # type: ignore[arg-type] # a user without mypy may pass it
 
 
-async def test_times_and_speeds_may_be_numbers_of_numpy(minute: Path) -> None:
+async def test_times_and_speeds_may_be_numpy_numbers(minute: Path) -> None:
     start = np.int64(START // 10**6 + 9_000)
     feed = MarketFeed.from_recording(minute, start=start, speed=np.int64(2))  # type: ignore[arg-type] # a column's
     assert feed.now() == START / 1e9 + 9
 
 
-def test_a_damaged_file_ends_a_replay_with_its_name(minute: Path) -> None:
+def test_a_damaged_file_ends_a_replay_with_an_error_that_names_it(minute: Path) -> None:
     path = max(minute.glob("trades/*/BTC/*/*.parquet"))
     data = bytearray(path.read_bytes())
     data[4:204] = b"\xff" * 200
@@ -65,7 +65,7 @@ def test_a_damaged_file_ends_a_replay_with_its_name(minute: Path) -> None:
 
 
 async def test_the_settings_may_name_a_recording_in_place_of_exchanges(minute: Path, tmp_path: Path) -> None:
-    """A program whose feed is made from settings plays a recording without a change of the program."""
+    """A program whose feed is made from settings can play a recording without a change of the program."""
     file = tmp_path / "settings.yaml"
     file.write_text(
         f"coins: [BTC, ETH, DOGE]\nrecording: {{folder: {minute}, speed: max, start: 2025-11-28T00:00:10Z}}\n"
@@ -82,7 +82,7 @@ async def test_the_settings_may_name_a_recording_in_place_of_exchanges(minute: P
     assert [config.symbol for config in alone.coin_configs] == ["BTC"]
 
 
-async def test_recordings_that_the_settings_name_merge_by_the_time_of_receipt(tmp_path: Path) -> None:
+async def test_recordings_that_the_settings_name_are_merged_by_time_of_receipt(tmp_path: Path) -> None:
     for name, first in (("one", 0), ("two", 1)):
         record(tmp_path / name, priced([trade("BTC", n / 10, 100.0 + n, name) for n in range(first, 50, 2)]))
     folders = RecordingConfig([str(tmp_path / "one"), str(tmp_path / "two")], speed="max")
@@ -120,7 +120,7 @@ async def test_recordings_that_the_settings_name_merge_by_the_time_of_receipt(tm
         ("recording: {folder: MINUTE, start: noon}", "start: found 'noon', allowed is Unix ms"),
     ],
 )
-def test_wrong_settings_of_a_recording_are_named(text: str, told: str, minute: Path) -> None:
+def test_the_error_for_a_wrong_setting_of_a_recording_names_it(text: str, told: str, minute: Path) -> None:
     file = minute / "settings.yaml"
     file.write_text(text.replace("MINUTE", str(minute)))
     with pytest.raises(SettingsError) as raised:

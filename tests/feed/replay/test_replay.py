@@ -1,4 +1,4 @@
-"""A replay's clock, pace and end, and consumers of any speed."""
+"""A replay's clock, pace and end, and slow and fast consumers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.feed.replay.support import START
 from tests.recordings import played
 
 
-async def test_the_clock_is_the_recordings(minute: Path) -> None:
+async def test_the_replays_clock_shows_the_time_of_the_recording(minute: Path) -> None:
     feed = MarketFeed.from_recording(minute, speed=None)
     told: list[tuple[float, float]] = []
     feed.subscribe_trades(lambda each: told.append((each.received_at / 1e9, feed.now())))
@@ -26,7 +26,7 @@ async def test_the_clock_is_the_recordings(minute: Path) -> None:
     assert all(received == now for received, now in told)
 
 
-async def test_a_sleeping_bot_wakes_between_the_events_that_it_would_have_woken_between(minute: Path) -> None:
+async def test_a_sleeping_bot_wakes_between_the_same_events_as_live(minute: Path) -> None:
     feed = MarketFeed.from_recording(minute, speed=None)
     woken: list[tuple[float, float]] = []
 
@@ -41,14 +41,14 @@ async def test_a_sleeping_bot_wakes_between_the_events_that_it_would_have_woken_
         await feed.wait_closed()
         await running
     assert woken[:3] == [(2.5, 101.0), (5.0, 105.0), (7.5, 107.0)]
-    assert len(woken) == 24  # the last one when the replay ended
+    assert len(woken) == 24  # the 24th time at the end of the replay
     with pytest.raises(FeedError, match="over"):
         await feed.sleep(1)
 
 
 @pytest.mark.parametrize("kind", ["iterator", "coroutine"])
-async def test_a_consumer_never_sees_the_future(kind: str, minute: Path) -> None:
-    """While an event is handled, the feed's answers are those of the event's time, however long that takes."""
+async def test_while_an_event_is_handled_the_feed_answers_with_the_data_of_its_time(kind: str, minute: Path) -> None:
+    """A consumer never sees the future, however long it handles an event."""
     feed = MarketFeed.from_recording(minute, ["BTC"], speed=None)
     seen: list[tuple[float, float]] = []
 
@@ -80,7 +80,7 @@ async def test_an_iterator_gets_every_event_however_slow_it_is(minute: Path) -> 
     assert count == 60
 
 
-async def test_a_consumer_that_never_comes_back_does_not_stop_the_replay(minute: Path) -> None:
+async def test_a_consumer_that_takes_no_more_events_does_not_stop_the_replay(minute: Path) -> None:
     feed = MarketFeed.from_recording(minute, speed=None)
     async with feed, asyncio.timeout(20):
         stream = feed.trades()
@@ -99,7 +99,7 @@ async def test_speed_paces_the_events(minute: Path) -> None:
         await feed.wait_closed()
     assert 0.95 <= time.monotonic() - began < 3
     early = min((at - began) - due / 60 for due, at in came)
-    assert early > -0.05  # none before its time
+    assert early > -0.05  # no event comes before its time
 
 
 async def test_a_replay_has_a_start_and_an_end(minute: Path) -> None:
@@ -137,7 +137,7 @@ def test_run_returns_at_the_end(minute: Path) -> None:
     trades: list[TradeEvent] = []
     feed.subscribe_trades(trades.append)
     feed.run()
-    feed.run()  # plays the recording again
+    feed.run()  # a second run plays the recording again
     assert len(trades) == 120
     assert trades[:60] == trades[60:]
 

@@ -1,4 +1,4 @@
-"""A replay delivers the events that were recorded, with every field, and repeats the outages."""
+"""A replay delivers the recorded events with every field, and repeats the recorded outages."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def test_only_the_chosen_coins_are_replayed(minute: Path) -> None:
     assert "ETH" in coins[10:]
 
 
-async def test_several_recordings_merge_by_the_time_of_receipt(tmp_path: Path) -> None:
+async def test_several_recordings_are_merged_by_time_of_receipt(tmp_path: Path) -> None:
     ours = [trade("BTC", n / 10, 100.0 + n, "one") for n in range(0, 100, 2)]
     theirs = [trade("BTC", n / 10, 100.0 + n, "two") for n in range(1, 100, 2)]
     record(tmp_path / "a", priced(ours))
@@ -110,7 +110,7 @@ async def test_a_hole_of_the_recording_is_an_outage(tmp_path: Path) -> None:
     assert reason == "the recording has a hole: nothing was recorded"
 
 
-async def test_books_are_the_same_at_every_depth(tmp_path: Path) -> None:
+async def test_replayed_books_are_the_same_at_every_depth(tmp_path: Path) -> None:
     received = START
     books = []
     for n in range(200):
@@ -133,7 +133,7 @@ async def test_books_are_the_same_at_every_depth(tmp_path: Path) -> None:
     assert [(each.bids, each.asks) for each in best] == [([each.bids[0]], [each.asks[0]]) for each in changed]
 
 
-async def test_quotes_tickers_and_candles_keep_every_field(tmp_path: Path) -> None:
+async def test_replayed_quotes_tickers_and_candles_have_every_field(tmp_path: Path) -> None:
     at = START + SECOND
     events = [
         Quote("BTC", 1.0, 2.0, 3.0, 4.0, 0, "one", at, "BTC/USDT"),
@@ -149,7 +149,7 @@ async def test_quotes_tickers_and_candles_keep_every_field(tmp_path: Path) -> No
     assert [each for each in delivered.events if not isinstance(each, tuple)] == events
 
 
-async def test_a_tick_that_cannot_be_made_from_other_events_is_replayed_as_it_was(tmp_path: Path) -> None:
+async def test_a_tick_that_cannot_be_made_from_other_events_is_replayed_unchanged(tmp_path: Path) -> None:
     one, two = trade("BTC", 1.0, 100.0), trade("BTC", 2.0, 101.0)
     alone = PriceTick("BTC", 99.0, 5, 1.0, 2.0, "one", START + SECOND, "BTC/USDT")
     other_day = PriceTick("BTC", 101.0, two.timestamp, 7.0, 2.0, "one", two.received_at, "BTC/USDT")
@@ -159,7 +159,7 @@ async def test_a_tick_that_cannot_be_made_from_other_events_is_replayed_as_it_wa
     assert [each for each in delivered.events if not isinstance(each, tuple)] == events
 
 
-async def test_volatility_and_history_are_of_the_recordings_time(tmp_path: Path) -> None:
+async def test_volatility_and_history_are_those_of_the_recorded_time(tmp_path: Path) -> None:
     closes = [100.0 + (n * 7 % 11) for n in range(120)]
     record(tmp_path, [candle("BTC", n, close) for n, close in enumerate(closes)], ["candles"])
     feed = MarketFeed.from_recording(tmp_path, speed=None)

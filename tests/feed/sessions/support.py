@@ -29,7 +29,7 @@ SETTINGS = Settings(
 
 
 class World:
-    """Three exchanges, a feed over them, and its status events."""
+    """Three exchanges, a feed over them, and the feed's status events."""
 
     def __init__(self, coins: list[str], settings: Settings = SETTINGS) -> None:
         self.venues = [MemoryVenue(name, ["BTC", "ETH"]) for name in NAMES]
@@ -48,7 +48,7 @@ class World:
         ]
 
     def trade(self) -> None:
-        """A trade of every coin on every exchange that trades at the moment."""
+        """Make a trade of every coin on every exchange that trades at the moment."""
         for venue in self.venues:
             for coin in venue.coins if venue.name in self.trading else ():
                 venue.trade(coin, 100.0)

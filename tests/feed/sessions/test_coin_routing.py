@@ -1,4 +1,4 @@
-"""Which coins come from which exchange: fallback coins come from the next one that lists them. Exchanges in memory."""
+"""Which exchange a coin comes from: fallback coins come from the next one that lists them. Exchanges in memory."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def test_a_coin_that_two_exchanges_do_not_list_comes_from_the_third_one() 
     assert [venue.connections for venue in world.venues] == [[], [], []]
 
 
-async def test_fallback_coins_of_one_exchange_may_come_from_different_ones() -> None:
+async def test_the_fallback_coins_of_one_exchange_may_come_from_different_other_exchanges() -> None:
     world = World(["BTC", "ETH", "SOL"])
     world.venues[0].coins.discard("ETH")
     world.venues[1].coins.discard("BTC")
@@ -58,7 +58,7 @@ async def test_fallback_coins_of_one_exchange_may_come_from_different_ones() -> 
     await world.feed.disconnect()
 
 
-async def test_a_fallback_coin_moves_on_when_its_exchange_fails_and_the_feed_stays() -> None:
+async def test_a_fallback_coin_changes_its_exchange_when_it_fails_but_the_feed_does_not() -> None:
     world = World(["BTC", "ETH"])
     world.venues[0].coins.discard("ETH")
     await world.connect()
@@ -70,7 +70,7 @@ async def test_a_fallback_coin_moves_on_when_its_exchange_fails_and_the_feed_sta
     await world.feed.disconnect()
 
 
-async def test_an_exchange_that_asked_fallback_coins_to_wait_is_not_dialled_for_the_others_either() -> None:
+async def test_an_exchange_that_demanded_a_wait_is_not_dialled_for_other_coins_either() -> None:
     world = World(["BTC", "ETH"])
     world.venues[0].coins.discard("ETH")
     await world.connect()

@@ -1,4 +1,4 @@
-"""The wait before a venue's next dial, which all its sessions share."""
+"""The wait before the next dial to a venue, which all sessions of the venue share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The supervisor's scenarios over venues in memory: which exchange is active, when that changes, and the events."""
+"""Which exchange the supervisor makes active, when it changes that, and the events; with venues in memory."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def test_a_blocked_exchange_is_left_at_once(world: World) -> None:
     assert [details["status"] for event, details in world.told if event == "exchange_blocked"] == [451]
 
 
-async def test_an_exchange_that_works_again_is_returned_to_after_a_trial(world: World) -> None:
+async def test_the_feed_returns_to_an_exchange_that_works_again_after_a_trial(world: World) -> None:
     await world.connect()
     with world.venues[0].failing(Disconnected("memory_one", "gone")):
         await world.until(lambda: world.is_on("memory_two"))
@@ -49,7 +49,7 @@ async def test_a_silent_exchange_is_left_for_one_that_carries_data(world: World)
     assert world.moves()[0][:2] == ("failover", "memory_one")
 
 
-async def test_nothing_of_a_trial_is_delivered(world: World) -> None:
+async def test_data_of_an_exchange_on_trial_is_not_delivered(world: World) -> None:
     await world.connect()
     with world.venues[0].failing(Disconnected("memory_one", "gone")):
         await world.until(lambda: world.is_on("memory_two"))

@@ -17,7 +17,7 @@ from feed.settings.file import load_settings
 from feed.settings.schema import Settings
 from feed.settings.validation import check
 
-# --- any data at all
+# --- generated data
 
 KEYS = st.sampled_from(
     [each.name for each in fields(Settings)]

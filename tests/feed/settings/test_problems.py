@@ -1,4 +1,4 @@
-"""Each wrong setting is answered with one line: its place in the file, what was found and what is allowed."""
+"""For each wrong setting there is one line: its place in the file, what was found and what is allowed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def problems(text: str | bytes, file: Path) -> list[str]:
     return [line.removeprefix(f"{file}: ") for line in lines]
 
 
-# --- what it may not
+# --- what a file may not contain
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_all_problems_come_at_once(tmp_path: Path) -> None:
     }
 
 
-def test_a_yaml_bomb_is_refused_before_it_goes_off(tmp_path: Path) -> None:
+def test_a_yaml_bomb_is_refused_before_it_fills_the_memory(tmp_path: Path) -> None:
     bomb = "a: &x0 [1,1,1,1,1,1,1,1,1,1]\n"
     bomb += "".join(f"b{n}: &x{n} [{','.join([f'*x{n - 1}'] * 10)}]\n" for n in range(1, 30))
     assert len(problems(bomb, tmp_path / "s.yaml")) == 1
@@ -200,7 +200,7 @@ def test_a_yaml_bomb_is_refused_before_it_goes_off(tmp_path: Path) -> None:
     assert len(problems(merges, tmp_path / "s.yaml")) == 1
 
 
-def test_a_password_in_a_proxy_is_not_repeated(tmp_path: Path) -> None:
+def test_the_error_for_a_proxy_does_not_show_its_password(tmp_path: Path) -> None:
     (line,) = problems("exchanges: [{name: okx, proxy: 'ftp://me:secret@h:1'}]", tmp_path / "s.yaml")
     assert "secret" not in line
 
@@ -228,7 +228,7 @@ def test_a_broken_link_is_an_error_and_not_the_defaults(named: bool, here: Path)
 def test_a_pipe_is_read_like_a_file_and_waited_for_a_few_seconds_at_most(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A shell's <(...) is such a pipe. A pipe into which nobody writes used to block the process for ever."""
+    """A shell's <(...) is such a pipe. In an earlier version a pipe without a writer blocked the process for ever."""
     pipe = tmp_path / "settings.yaml"
     os.mkfifo(pipe)
     with subprocess.Popen(["sh", "-c", 'sleep 0.3; echo "coins: [NO]" > "$0"', str(pipe)]):
@@ -263,8 +263,8 @@ def test_a_coin_with_an_invisible_character_is_refused(mark: str) -> None:
 
 
 @pytest.mark.parametrize("symbol", ['"\\ud83d"', '"\\x1b[2J"', '"B\\u180eTC"', '"BTC\\U000e0041"'])
-def test_a_coin_that_cannot_be_printed_is_none(symbol: str, tmp_path: Path) -> None:
-    """Half of a character would end the first output that shows it."""
+def test_a_coin_that_cannot_be_printed_is_refused(symbol: str, tmp_path: Path) -> None:
+    """Half of a surrogate pair would raise an error in the first output that shows the coin."""
     file = tmp_path / "settings.yaml"
     file.write_text(f"coins: [{symbol}]\nquote: {symbol}\n")
     with pytest.raises(SettingsError) as caught:
@@ -277,7 +277,7 @@ def test_a_coin_that_cannot_be_printed_is_none(symbol: str, tmp_path: Path) -> N
             load_settings(file)
 
 
-def test_a_long_tag_is_not_quoted_whole(tmp_path: Path) -> None:
+def test_a_long_tag_is_shortened_in_the_error(tmp_path: Path) -> None:
     file = tmp_path / "settings.yaml"
     file.write_text("!" * 100_000)
     with pytest.raises(SettingsError) as caught:

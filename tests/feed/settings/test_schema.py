@@ -1,4 +1,4 @@
-"""What a settings file may contain, and the defaults of what it leaves out."""
+"""What a settings file may contain, and the defaults of keys that it leaves out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def load(text: str, file: Path) -> Settings:
     return load_settings(file)
 
 
-# --- defaults and where they come from
+# --- defaults, and the file that is read
 
 
 def test_the_packaged_file_and_the_dataclasses_agree_on_every_default() -> None:
@@ -75,7 +75,7 @@ def test_a_file_that_the_environment_names_must_exist(here: Path, monkeypatch: p
         load_settings()
 
 
-# --- what a file may say
+# --- what a file may contain
 
 
 def test_keys_left_out_keep_their_defaults(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_keys_left_out_keep_their_defaults(tmp_path: Path) -> None:
     assert load("{}", tmp_path / "s.yaml") == Settings()
 
 
-def test_short_forms_and_any_letter_case(tmp_path: Path) -> None:
+def test_short_forms_and_any_letter_case_are_accepted(tmp_path: Path) -> None:
     settings = load(
         """
         coins: [btc, {symbol: eTh, tier: 1, markets: {kraken: ETH/USD, binanceus: "ETH/USDT:USDT"}}]
@@ -110,8 +110,8 @@ NOT_TEXT = "ON on NO 00 4 007 08 1e5 1E5 0x0 0X0 1_000 +1 -1 .inf .NaN ~ NULL nu
 
 
 @pytest.mark.parametrize("written", NOT_TEXT.split())
-def test_a_coin_or_currency_is_taken_as_it_is_written(written: str, tmp_path: Path) -> None:
-    """YAML 1.1 reads each of these as a truth value, a number, a date or null."""
+def test_a_coin_or_currency_is_read_as_text_as_written(written: str, tmp_path: Path) -> None:
+    """In YAML 1.1 each of these names is a truth value, a number, a date or null."""
     text = f"coins: [{written}, BTC]\nquote: [{written}]\nexchanges: [{{name: okx, options: {{{written}: 1}}}}]"
     settings = load(text, tmp_path / "s.yaml")
     assert [coin.symbol for coin in settings.coins] == [written.upper(), "BTC"]
@@ -121,7 +121,7 @@ def test_a_coin_or_currency_is_taken_as_it_is_written(written: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize(("written", "read"), [("NO", ["NO"]), ("5", ["5"]), ("1e5", ["1E5"]), ("off", ["OFF"])])
-def test_a_single_currency_is_taken_as_it_is_written(written: str, read: list[str], tmp_path: Path) -> None:
+def test_a_single_currency_is_read_as_text_as_written(written: str, read: list[str], tmp_path: Path) -> None:
     settings = load(f"quote: {written}", tmp_path / "s.yaml")
     assert settings.quote == read
     assert type(settings.quote[0]) is str
@@ -145,13 +145,13 @@ def test_the_keys_of_options_are_text_whatever_yaml_makes_of_them(tmp_path: Path
     assert options == {"NO": 1, "1e5": {"on": 2, "~": [{"4": True}]}}
 
 
-def test_nothing_in_place_of_an_address_means_none(tmp_path: Path) -> None:
+def test_an_address_without_a_value_means_none(tmp_path: Path) -> None:
     settings = load("exchanges: [{name: okx, rest_url: ~, ws_url: , proxy: null}]", tmp_path / "s.yaml")
     assert settings.exchanges == [ExchangeConfig("okx")]
 
 
 @pytest.mark.parametrize("word", ["yes", "On", "TRUE", "no", "Off", "false"])
-def test_a_switch_takes_yamls_words_for_true_and_false(word: str, tmp_path: Path) -> None:
+def test_a_switch_accepts_yamls_words_for_true_and_false(word: str, tmp_path: Path) -> None:
     assert load(f"backfill: {{enabled: {word}}}", tmp_path / "s.yaml").backfill.enabled is (word.lower() in "yesontrue")
 
 
@@ -159,13 +159,13 @@ def test_whole_numbers_of_seconds_become_floats(tmp_path: Path) -> None:
     assert isinstance(load("backfill: {max_gap: 7}", tmp_path / "s.yaml").backfill.max_gap, float)
 
 
-def test_anchors_and_merge_keys_are_fine(tmp_path: Path) -> None:
+def test_anchors_and_merge_keys_are_accepted(tmp_path: Path) -> None:
     text = "exchanges:\n- &first {name: binance, proxy: 'socks5://u:p@h:1'}\n- {<<: *first, name: bybit}"
     settings = load(text, tmp_path / "s.yaml")
     assert settings.exchanges == [ExchangeConfig(n, proxy="socks5://u:p@h:1") for n in ("binance", "bybit")]
 
 
-def test_a_byte_order_mark_and_any_unicode_are_fine(tmp_path: Path) -> None:
+def test_a_byte_order_mark_and_any_unicode_are_accepted(tmp_path: Path) -> None:
     file = tmp_path / "s.yaml"
     file.write_bytes("coins: [{symbol: 币安人生, name: Binance-Leben}]".encode("utf-8-sig"))
     assert load_settings(file).coins[0].symbol == "币安人生"
@@ -190,7 +190,7 @@ def test_settings_built_in_python_are_checked_by_the_same_rules() -> None:
     ]
 
 
-def test_check_writes_short_forms_out_and_leaves_the_rest_as_it_is() -> None:
+def test_check_expands_short_forms_and_leaves_other_values_unchanged() -> None:
     settings = Settings(coins=[CoinConfig("eth")], quote="usdt")  # type: ignore[arg-type]  # a file may say this too
     connection, exchanges = settings.connection, settings.exchanges
     check(settings)
@@ -214,7 +214,7 @@ def test_check_writes_short_forms_out_and_leaves_the_rest_as_it_is() -> None:
         ("socks5h://u:p@h:1", "socks5h://u:p@h:1"),
     ],
 )
-def test_a_proxy_can_be_none_and_by_default_is_the_environments(
+def test_a_proxy_can_be_none_and_the_default_is_the_environments_proxy(
     written: str, proxy: str | None, tmp_path: Path
 ) -> None:
     file = tmp_path / "s.yaml"

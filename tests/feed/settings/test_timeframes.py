@@ -38,7 +38,7 @@ def test_an_unknown_timeframe_is_answered_with_the_known_ones(unknown: Any) -> N
 
 
 @given(st.integers(0, 4_000_000_000_000), st.sampled_from(sorted(TIMEFRAMES)))
-def test_every_moment_lies_in_its_candle(moment: int, timeframe: str) -> None:
+def test_every_moment_lies_between_the_start_and_end_of_its_candle(moment: int, timeframe: str) -> None:
     opened = bar_open(moment, timeframe)
     assert opened <= moment < next_open(opened, timeframe)
     assert bar_open(opened, timeframe) == opened

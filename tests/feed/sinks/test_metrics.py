@@ -70,7 +70,7 @@ async def scraped(port: int) -> Samples:
     return parsed(await asyncio.to_thread(page, port))
 
 
-async def test_events_and_delays_are_those_that_a_subscriber_gets(feed: MarketFeed, metrics: Metrics) -> None:
+async def test_events_and_delays_equal_those_that_a_subscriber_gets(feed: MarketFeed, metrics: Metrics) -> None:
     trades: list[Any] = []
     candles: list[Any] = []
     feed.subscribe_trades(trades.append)
@@ -90,7 +90,7 @@ async def test_events_and_delays_are_those_that_a_subscriber_gets(feed: MarketFe
     assert 0 <= found["market_feed_last_event_timestamp_seconds exchange=binance"] - newest < 5
 
 
-async def test_metrics_subscribe_to_nothing_more_at_the_exchange(simulator: Simulator) -> None:
+async def test_metrics_cause_no_further_subscriptions_at_the_exchange(simulator: Simulator) -> None:
     settings = settings_for(simulator, channels=["trades"])
     feed = MarketFeed(settings=settings)
     with start_metrics(feed, 0) as metrics:
@@ -137,7 +137,7 @@ async def test_coins_are_stale_until_they_have_a_price(feed: MarketFeed, metrics
     assert found["market_feed_state state=closed"] == 1
 
 
-async def test_an_outage_shows_as_reconnect_and_complete_gap(
+async def test_an_outage_is_counted_as_a_reconnect_and_a_complete_gap(
     feed: MarketFeed, venue: SimulatedVenue, metrics: Metrics
 ) -> None:
     filled: list[dict[str, Any]] = []
@@ -155,13 +155,13 @@ async def test_an_outage_shows_as_reconnect_and_complete_gap(
     assert found["market_feed_reconnects_total"] == 1
     shown = "market_feed_gap_trades_total complete=true exchange=binance"
     async with asyncio.timeout(PATIENCE):
-        while found.get(shown) != sum(each["trades"] for each in filled):  # another gap was filled meanwhile
+        while found.get(shown) != sum(each["trades"] for each in filled):  # until the metrics include all filled gaps
             found = await scraped(metrics.port)
     assert found[shown] >= 1
     assert found["market_feed_status_events_total event=disconnected exchange=binance"] >= 1
 
 
-async def test_coins_are_a_label_on_request(feed: MarketFeed) -> None:
+async def test_metrics_have_coins_as_a_label_on_request(feed: MarketFeed) -> None:
     trades: list[Any] = []
     feed.subscribe_trades(trades.append, ["BTC"])
     with start_metrics(feed, 0, coins=True) as metrics:
@@ -172,7 +172,7 @@ async def test_coins_are_a_label_on_request(feed: MarketFeed) -> None:
     assert found["market_feed_events_total channel=trades coin=BTC exchange=binance"] > 0
 
 
-async def test_a_recorder_shows_what_it_has_written(feed: MarketFeed, tmp_path: Path) -> None:
+async def test_metrics_show_what_a_recorder_has_written(feed: MarketFeed, tmp_path: Path) -> None:
     recorder = Recorder(feed, tmp_path / "ticks", flush_seconds=0.2)
     with start_metrics(feed, 0, recorder=recorder) as metrics:
         async with recorder, feed:
@@ -192,12 +192,12 @@ async def test_a_gap_that_is_not_filled_counts_its_missing_trades(feed: MarketFe
     assert [(each.labels["complete"], each.value) for each in family.samples] == [("false", 5)]
 
 
-async def test_a_taken_port_is_an_error_in_one_line(feed: MarketFeed, metrics: Metrics) -> None:
+async def test_a_port_in_use_is_an_error_in_one_line(feed: MarketFeed, metrics: Metrics) -> None:
     with pytest.raises(FeedError, match=rf"^metrics: port {metrics.port} on 127\.0\.0\.1 cannot be opened: .+$"):
         start_metrics(feed, metrics.port)
 
 
-async def test_closing_twice_is_like_closing_once(feed: MarketFeed) -> None:
+async def test_metrics_can_be_closed_twice(feed: MarketFeed) -> None:
     metrics = start_metrics(feed, 0)
     metrics.close()
     metrics.close()
@@ -211,7 +211,7 @@ def test_another_channel_is_refused(simulator: Simulator) -> None:
         feed.observe("prices", lambda events, times: None)
 
 
-def test_a_missing_extra_is_named() -> None:
+def test_the_error_names_a_missing_extra() -> None:
     code = "import sys; sys.modules['prometheus_client'] = None\nimport feed\nfeed.start_metrics"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert ended.stderr.splitlines()[-1] == (
@@ -262,8 +262,8 @@ def test_promtool_accepts_the_alert_rules() -> None:
 
 
 @promtool
-def test_each_alert_fires_when_it_should(tmp_path: Path) -> None:
-    """promtool's unit tests of the rules, with series on which each alert must fire."""
+def test_each_alert_fires_on_its_series(tmp_path: Path) -> None:
+    """promtool runs unit tests of the rules, with series on which each alert must fire."""
     command = ["promtool", "test", "rules", str(OPERATIONS / "alerts_test.yml")]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 0, ended.stdout + ended.stderr
@@ -299,7 +299,7 @@ async def test_the_dashboard_and_the_rules_use_only_existing_metrics(
 
 
 @promtool
-async def test_prometheus_scrapes_it_and_answers_the_dashboards_queries(
+async def test_prometheus_scrapes_the_feed_and_answers_the_dashboards_queries(
     feed: MarketFeed, venue: SimulatedVenue, metrics: Metrics, tmp_path: Path
 ) -> None:
     await feed.connect()
@@ -322,7 +322,7 @@ async def test_prometheus_scrapes_it_and_answers_the_dashboards_queries(
     async def value(query: str) -> float | None:
         try:
             found = (await asyncio.to_thread(ask, "query?" + urlencode({"query": query})))["result"]
-        except OSError:  # it is starting
+        except OSError:  # Prometheus is still starting
             return None
         return float(found[0]["value"][1]) if found else None
 

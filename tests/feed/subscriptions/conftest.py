@@ -1,4 +1,4 @@
-"""A dispatcher, and what it reports."""
+"""Fixtures: a dispatcher, and its reports."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class Reports(list[tuple[str, dict[str, Any]]]):
 
 
 class Hands:
-    """A clock that moves when told."""
+    """A clock that the test advances."""
 
     def __init__(self) -> None:
         self.now = 100.0

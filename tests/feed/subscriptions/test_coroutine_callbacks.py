@@ -1,4 +1,5 @@
-"""Coroutine callbacks: events are awaited in order, slow callbacks harm no others, and how they end."""
+"""Coroutine callbacks: they are awaited event by event, slow ones do not affect others, and they end in a bounded
+time."""
 
 from __future__ import annotations
 
@@ -34,7 +35,7 @@ async def test_every_form_of_coroutine_callback_is_awaited_in_order(dispatcher: 
     assert bot.seen == list(range(12))
 
 
-async def test_a_callback_that_returns_anything_else_stays_plain(dispatcher: Dispatcher) -> None:
+async def test_a_callback_that_returns_no_coroutine_stays_a_plain_one(dispatcher: Dispatcher) -> None:
     mock = MagicMock()
     dispatcher.subscribe("trades", mock)
     dispatcher.publish("trades", "BTC", 1)
@@ -66,7 +67,7 @@ async def test_a_coroutine_callback_runs_one_event_at_a_time(dispatcher: Dispatc
     assert (most, done) == (1, [0, 1, 2, 3])
 
 
-async def test_a_slow_coroutine_callback_slows_nobody_and_loses_its_oldest(
+async def test_a_slow_coroutine_callback_delays_nobody_and_loses_its_oldest_events(
     dispatcher: Dispatcher, reports: Reports
 ) -> None:
     gate = asyncio.Event()
@@ -97,7 +98,7 @@ async def test_a_slow_coroutine_callback_slows_nobody_and_loses_its_oldest(
     assert reports[0][1]["callback"].endswith("stuck")
 
 
-async def test_latest_keeps_the_newest_of_each_coin(dispatcher: Dispatcher, reports: Reports) -> None:
+async def test_the_policy_latest_keeps_the_newest_event_of_each_coin(dispatcher: Dispatcher, reports: Reports) -> None:
     gate = asyncio.Event()
     seen: list[str] = []
 
@@ -116,7 +117,9 @@ async def test_latest_keeps_the_newest_of_each_coin(dispatcher: Dispatcher, repo
     assert reports == []  # with "latest" this is no loss
 
 
-async def test_error_ends_a_coroutine_callback_that_falls_behind(dispatcher: Dispatcher, reports: Reports) -> None:
+async def test_the_policy_error_ends_a_coroutine_callback_that_falls_behind(
+    dispatcher: Dispatcher, reports: Reports
+) -> None:
     gate = asyncio.Event()
     seen: list[int] = []
 
@@ -171,7 +174,7 @@ async def test_a_consumer_continues_with_the_next_event_after_its_task_was_cance
     await until(lambda: seen == [1])
 
 
-async def test_a_coroutine_callback_may_cancel_itself_and_finishes(dispatcher: Dispatcher) -> None:
+async def test_a_coroutine_callback_that_cancels_its_subscription_finishes(dispatcher: Dispatcher) -> None:
     seen: list[str] = []
 
     async def callback(event: int) -> None:

@@ -1,4 +1,4 @@
-"""No subscriber can slow, starve or break another."""
+"""No subscriber can delay, block or break another one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from feed.events import OrderBook
 from feed.subscriptions.dispatcher import Dispatcher, Subscriber
 from tests.feed.subscriptions.support import TIMEOUT, Bot, Hands, Reports, async_raiser, own_tasks, raiser, until
 
-# --- who receives what ------------------------------------------------------------------------------------------------
+# --- which subscriber receives which events ---------------------------------------------------------------------------
 
 
 async def test_plain_callbacks_are_called_at_once_in_the_order_of_subscription(dispatcher: Dispatcher) -> None:
@@ -37,7 +37,7 @@ async def test_the_same_callback_may_be_subscribed_twice(dispatcher: Dispatcher)
     assert seen == [1, 1, 2]
 
 
-async def test_channels_and_coins_are_kept_apart(dispatcher: Dispatcher) -> None:
+async def test_a_subscriber_gets_only_its_channel_and_coins(dispatcher: Dispatcher) -> None:
     seen: list[int] = []
     dispatcher.subscribe("candles:1m", seen.append, ["BTC", "ETH"])
     dispatcher.subscribe("candles:1m", seen.append, "SOL")
@@ -71,7 +71,7 @@ async def test_wanted_is_true_if_a_subscriber_would_receive_the_event(dispatcher
     assert not dispatcher.route("trades", "BTC").wanted()
 
 
-async def test_unpack_spreads_the_event(dispatcher: Dispatcher) -> None:
+async def test_unpack_passes_the_parts_of_an_event_as_arguments(dispatcher: Dispatcher) -> None:
     seen: list[tuple[str, dict[str, int]]] = []
 
     async def later(event: str, details: dict[str, int]) -> None:
@@ -206,7 +206,7 @@ async def test_keyboard_interrupt_is_not_caught(dispatcher: Dispatcher) -> None:
 
 @pytest.mark.parametrize("callback", [raiser, async_raiser])
 async def test_a_raising_status_callback_causes_no_endless_reports(callback: Callable[[Any], Any]) -> None:
-    """Each report is itself an event for the callback that fails."""
+    """Each report is an event that the failing callback gets too."""
     clock = Hands()
     reports: list[str] = []
 
@@ -292,7 +292,9 @@ async def test_close_cancels_what_does_not_end_in_time(reports: Reports) -> None
             cleaned.append(event)
 
     subscription = dispatcher.subscribe("trades", callback)
-    hidden = dispatcher.subscribe("trades", lambda event: callback(event))  # its coroutines are started by a task
+    hidden = dispatcher.subscribe(
+        "trades", lambda event: callback(event)
+    )  # hides that it is a coroutine function, so that a task starts it
     for number in range(3):
         dispatcher.publish("trades", "BTC", number)
     await until(lambda: own_tasks())

@@ -16,7 +16,7 @@ from feed.subscriptions.queues import POLICIES
 from tests.feed.subscriptions.support import TIMEOUT, Hands, Reports, until
 
 
-async def test_an_iterator_yields_what_came_since_it_was_made_and_ends_at_close(reports: Reports) -> None:
+async def test_an_iterator_yields_events_since_it_was_made_and_ends_at_close(reports: Reports) -> None:
     dispatcher = Dispatcher(reports)
     stream = dispatcher.iterate("trades", ["BTC"])
     for number in range(3):
@@ -76,13 +76,13 @@ async def _all(stream: AsyncIterator[Any]) -> list[Any]:
     return [event async for event in stream]
 
 
-async def test_cancelling_the_wait_loses_nothing(dispatcher: Dispatcher) -> None:
+async def test_cancelling_the_wait_for_an_event_loses_no_event(dispatcher: Dispatcher) -> None:
     stream = dispatcher.iterate("trades")
     for number in range(20):
         waiting = asyncio.ensure_future(anext(stream))
         await asyncio.sleep(0)
         if number % 2:
-            dispatcher.publish("trades", "BTC", number)  # it comes at the moment of the cancellation
+            dispatcher.publish("trades", "BTC", number)  # an event at the moment of the cancellation
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
@@ -90,7 +90,9 @@ async def test_cancelling_the_wait_loses_nothing(dispatcher: Dispatcher) -> None
             assert await anext(stream) == number
 
 
-async def test_a_full_iterator_loses_its_oldest_and_counts_them(dispatcher: Dispatcher, reports: Reports) -> None:
+async def test_a_full_iterator_drops_its_oldest_events_and_counts_them(
+    dispatcher: Dispatcher, reports: Reports
+) -> None:
     stream = dispatcher.iterate("trades", size=3)
     for number in range(10):
         dispatcher.publish("trades", "BTC", number)
@@ -150,7 +152,8 @@ async def test_an_iterator_whose_body_never_suspends_does_not_block_the_loop(rep
     steps=st.lists(st.one_of(st.none(), st.sampled_from(["BTC", "ETH", "SOL"])), max_size=40),
 )
 def test_buffers_follow_their_policy(policy: str, size: int, steps: list[str | None]) -> None:
-    """Compared with a list: a coin in ``steps`` is an event of it, None means that the consumer takes an event."""
+    """A list is the model: a coin in ``steps`` is an event of that coin, None means that the consumer takes an
+    event."""
 
     async def main() -> None:
         dispatcher = Dispatcher(Reports())

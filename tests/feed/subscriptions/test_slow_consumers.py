@@ -1,4 +1,4 @@
-"""Consumers that fall behind are reported, and those that keep up are not."""
+"""Consumers that fall behind are reported; others are not."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def look_every_half_second(dispatcher: Dispatcher, hands: Hands, seconds: float,
 
 
 @pytest.mark.parametrize("on_full", POLICIES)
-async def test_an_iterator_that_falls_behind_is_reported_at_a_second_and_at_each_doubling(
+async def test_an_iterator_that_falls_behind_is_reported_at_one_second_and_at_each_doubling(
     reports: Reports, on_full: str
 ) -> None:
     hands = Hands()
@@ -36,7 +36,7 @@ async def test_an_iterator_that_falls_behind_is_reported_at_a_second_and_at_each
     assert reports[0][1]["waiting"] > 0
     while stream._buffer:
         await anext(stream)
-    look_every_half_second(dispatcher, hands, 20, lambda: None)  # nothing waits
+    look_every_half_second(dispatcher, hands, 20, lambda: None)  # no event waits
     assert len(reports) == 5
     publish(2)
     look_every_half_second(dispatcher, hands, 1, lambda: None)
@@ -57,7 +57,7 @@ async def test_a_coroutine_callback_that_never_returns_is_reported(reports: Repo
     dispatcher.publish("trades", "BTC", 1)
     await begun.wait()
     look_every_half_second(dispatcher, hands, 5, lambda: None)
-    assert reports == []  # it needs long for one event, but no event waits
+    assert reports == []  # its one event takes long, but no other event waits
     dispatcher.publish("trades", "BTC", 2)
     look_every_half_second(dispatcher, hands, 5, lambda: None)
     assert [details["behind"] for _, details in reports] == [1, 2, 4]

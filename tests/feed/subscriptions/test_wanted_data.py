@@ -1,4 +1,4 @@
-"""What the feed wants of the venues, as its subscribers ask for it."""
+"""What the feed subscribes to at the venues, computed from its subscribers' channels and timeframes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from feed.channels import CANDLES, PRICES, TRADES
 from feed.subscriptions.wanted_data import WantedData
 
 
-def test_a_channel_is_wanted_once() -> None:
+def test_a_channel_with_several_subscribers_is_wanted_once() -> None:
     wanted = WantedData([])
     assert [wanted.add(TRADES), wanted.add(TRADES), wanted.add(PRICES)] == [True, False, False]
     assert wanted.channels == ["trades"]
@@ -20,7 +20,7 @@ def test_each_new_timeframe_is_an_additional_request() -> None:
     assert wanted.timeframes == ["5m", "1m"]
 
 
-def test_what_is_wanted_of_other_coins_has_the_same_channels_and_timeframes() -> None:
+def test_other_coins_are_wanted_with_the_same_channels_and_timeframes() -> None:
     wanted = WantedData([], {"candles": "1m"})
     wanted.add(CANDLES, "5m")
     others = replace(wanted, coins=[])

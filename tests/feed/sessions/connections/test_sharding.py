@@ -13,7 +13,7 @@ def loads(weights: dict[str, int], parts: list[list[str]]) -> list[int]:
     return [sum(weights[coin] for coin in part) for part in parts]
 
 
-def test_without_a_limit_one_connection_carries_everything() -> None:
+def test_without_a_limit_one_connection_carries_all_coins() -> None:
     coins = {f"C{n}": 3 for n in range(1000)}
     assert allot(coins, [], None) == [list(coins)]
     assert allot({**coins, "NEW": 3}, [list(coins)], None) == [[*coins, "NEW"]]
@@ -28,22 +28,22 @@ def test_a_coin_that_is_added_goes_where_there_is_room() -> None:
     assert allot(dict.fromkeys("ABCDE", 1), [["A", "B"], ["C"]], 2) == [["A", "B"], ["C", "D"], ["E"]]
 
 
-def test_an_empty_part_keeps_its_place_and_is_filled_first() -> None:
+def test_an_empty_connection_keeps_its_place_and_is_filled_first() -> None:
     assert allot({"C": 1}, [["A", "B"], ["C"]], 2) == [[], ["C"]]
     assert allot({"C": 1, "D": 1}, [["A", "B"], ["C"]], 2) == [["D"], ["C"]]
 
 
 def test_coins_that_do_not_fit_any_more_move_and_the_others_stay() -> None:
-    """More channels were subscribed: each coin weighs twice as much."""
+    """More channels were subscribed, so each coin needs twice as many streams."""
     assert allot(dict.fromkeys("ABCD", 2), [["A", "B", "C"], ["D"]], 4) == [["A", "B"], ["D", "C"]]
 
 
-def test_a_coin_heavier_than_the_limit_is_alone() -> None:
+def test_a_coin_with_more_streams_than_the_limit_has_a_connection_alone() -> None:
     assert allot({"A": 9, "B": 1}, [], 4) == [["A"], ["B"]]
 
 
 @pytest.mark.parametrize("seed", range(50))
-def test_every_coin_is_in_one_part_that_fits_and_stays_there(seed: int) -> None:
+def test_every_coin_is_on_one_connection_with_room_and_stays_there(seed: int) -> None:
     """This holds for any additions and removals of coins."""
     draw = random.Random(seed)
     weights: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""What a collector publishes first when it takes over."""
+"""What a collector publishes first when it takes over from another one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def ids(found: list[TradeEvent]) -> list[str]:
     return [each.trade_id for each in found]
 
 
-def test_what_follows_the_last_trade_on_the_bus_is_published() -> None:
+def test_trades_after_the_last_one_on_the_bus_are_published() -> None:
     for named in (False, True):
         last = trade(5, "u5" if named else None)
         found = backlog(range(1, 9), consecutive=not named, named=named).after({"BTC": last}, {}, {})
@@ -36,7 +36,7 @@ def test_what_follows_the_last_trade_on_the_bus_is_published() -> None:
         assert found.missed == []
 
 
-def test_nothing_is_published_again_when_the_bus_is_ahead() -> None:
+def test_if_the_bus_is_ahead_no_trade_is_published_again() -> None:
     found = backlog(range(1, 6)).after({"BTC": trade(9)}, {}, {})
     assert (found.trades, found.missed) == ([], [])
     found = backlog(range(1, 6), consecutive=False, named=True).after({"BTC": trade(9, "u9")}, {}, {})
@@ -87,7 +87,7 @@ def test_a_candle_that_the_other_collector_did_not_close_is_closed() -> None:
     assert [each.timestamp for each in found.candles] == [120_000]
 
 
-def test_the_latest_state_is_published_if_it_is_newer_than_the_buss() -> None:
+def test_the_latest_state_is_published_if_it_is_newer_than_that_on_the_bus() -> None:
     made = Backlog(True)
     made.set_latest("ticker", Ticker("BTC", 1.0, 50))
     assert made.after({}, {}, {("ticker", "BTC"): 50}).latest == []
@@ -96,7 +96,8 @@ def test_the_latest_state_is_published_if_it_is_newer_than_the_buss() -> None:
 
 @given(st.integers(0, 30), st.integers(0, 30), st.integers(1, 30))
 def test_bus_and_backlog_together_have_no_gap_and_no_duplicate(on_bus: int, begin: int, length: int) -> None:
-    """For any end of the bus and start of the backlog: joined, trades count up by one, or a gap is reported."""
+    """For any last trade on the bus and any first one in the backlog: the joined ids count up by one, or a gap is
+    reported."""
     made = backlog(range(begin, begin + length))
     found = made.after({"BTC": trade(on_bus)}, {}, {})
     joined = [on_bus, *map(int, ids(found.trades))]

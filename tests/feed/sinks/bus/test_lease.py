@@ -8,7 +8,7 @@ from feed.sinks.bus.lease import LeaseState, OwnData
 
 
 def data(begin: float, end: float, every: float = 0.1) -> OwnData:
-    """Data that came from ``begin`` to ``end``."""
+    """A collector's data, which came from ``begin`` to ``end``."""
     own = OwnData()
     at = begin
     while at <= end:
@@ -18,7 +18,7 @@ def data(begin: float, end: float, every: float = 0.1) -> OwnData:
 
 
 def held(at: float, **says: Any) -> LeaseState:
-    """A lease of another collector, which was last renewed at ``at``."""
+    """A lease that another collector holds and last renewed at ``at``."""
     lease = LeaseState("own")
     lease.note({"collector": "other", "silent": 0.0, "state": "live", **says}, 7, at)
     return lease
@@ -47,9 +47,9 @@ def test_a_lease_whose_holder_has_left_the_bus_is_taken_before_it_expires() -> N
     assert not lease.is_overdue(102)
 
 
-def test_while_the_bus_is_away_no_lease_expires() -> None:
+def test_while_the_bus_cannot_be_reached_no_lease_expires() -> None:
     lease, own = held(100), data(90, 150)
-    lease.begin(149.5)  # the bus is back; the holder may reconnect a moment later
+    lease.begin(149.5)  # the bus can be reached again; the holder may reconnect a moment later
     assert not lease.reason_to_take(own, 150)
     assert lease.reason_to_take(data(90, 151), 150.6)
 
@@ -65,7 +65,8 @@ def test_a_holder_without_data_gives_way_to_one_with_data() -> None:
 
 
 def test_a_holder_without_data_keeps_the_lease_if_no_collector_has_data() -> None:
-    """The exchange is quiet: our data is not newer than the holder's, or came while its renewal was on its way."""
+    """The exchange is quiet. This collector's data is not newer than the holder's, or came while the holder's renewal
+    was on its way."""
     own = data(90, 98.6)
     assert not held(100, silent=1.3).reason_to_take(own, 100.05)
     own.note(100.0)
@@ -79,7 +80,7 @@ def test_a_holder_with_late_data_gives_way_to_one_with_timely_data() -> None:
     assert not lease.reason_to_take(data(99, 100), 100.05), "it has just come itself"
 
 
-def test_a_register_that_was_lost_begins_anew() -> None:
+def test_after_the_loss_of_the_register_the_lease_can_be_taken() -> None:
     lease, own = held(100), data(90, 104)
     lease.begin(101)
     lease.read()  # there is no lease

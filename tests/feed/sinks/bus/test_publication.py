@@ -8,7 +8,7 @@ from feed.settings import ExchangeConfig
 from feed.sinks.bus.publication import Publication
 
 
-def test_coins_without_data_are_awaited() -> None:
+def test_coins_without_data_are_listed_as_awaited() -> None:
     feed = MarketFeed(["BTC", "ETH"], settings=Settings(exchanges=[ExchangeConfig("binance")]))
     publication = Publication(feed, MarketSubjects("binance", "spot"), ["trades"], "one", consecutive=True)
     assert publication.register("1m")["awaited"] == ["BTC", "ETH"]

@@ -1,4 +1,4 @@
-"""The recorder over real files: complete rows in their order, and a list of what is missing."""
+"""The recorder over real files: it writes complete rows in their order, and lists what is missing."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def memory_feed(name: str, *coins: str) -> MarketFeed:
 
 
 async def connected(feed: MarketFeed, venue: MemoryVenue) -> None:
-    """Connect to a venue in memory, which has no data before a connection listens."""
+    """Connect the feed to a venue in memory, which has no data before a connection listens."""
     connecting = asyncio.create_task(feed.connect())
     await until(lambda: bool(venue.connections))
     venue.trade("BTC", 1.0)
@@ -85,7 +85,7 @@ async def test_a_replay_delivers_what_the_live_feed_delivered(tmp_path: Path) ->
 
 
 async def test_a_replay_gives_the_same_answers_as_the_live_feed(tmp_path: Path, simulator: Simulator) -> None:
-    """The same volatility, also of fetched candles, and at each event the same state and price."""
+    """The answers are the volatility, also of fetched candles, and the state and price at each event."""
 
     def watch(feed: MarketFeed) -> tuple[list[Any], list[Any]]:
         known: list[Any] = []
@@ -123,7 +123,7 @@ async def test_a_replay_gives_the_same_answers_as_the_live_feed(tmp_path: Path, 
     assert closed.items() <= {each.timestamp: each.close for each in replayed}.items()
 
 
-async def test_every_reader_opens_the_folder_unchanged(tmp_path: Path, simulator: Simulator) -> None:
+async def test_every_documented_reader_can_open_the_folder(tmp_path: Path, simulator: Simulator) -> None:
     feed = MarketFeed(settings=settings_for(simulator, channels=["trades", "ticker", "candles"]))
     trades: list[TradeEvent] = []
     candles: list[Candle] = []
@@ -133,7 +133,7 @@ async def test_every_reader_opens_the_folder_unchanged(tmp_path: Path, simulator
         await until(lambda: len(trades) > 50 and bool(candles))
         count = len(trades)
         await recorder.flush()
-        for number in (1, 2):  # while it records, and when it has ended
+        for number in (1, 2):  # while the recorder runs, and after its end
             found = {
                 "pyarrow": ds.dataset(tmp_path / "trades", format="parquet").to_table().num_rows,
                 "pandas": len(pd.read_parquet(tmp_path / "trades")),
@@ -173,7 +173,7 @@ async def test_kill_9_loses_nothing_older_than_the_flush_interval(tmp_path: Path
     assert lost.faults == 0, lost
 
 
-def test_a_death_is_listed_though_the_next_recorder_dies_at_its_first_file(
+def test_a_killed_recorder_is_listed_even_if_the_next_one_dies_at_its_first_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = 1_764_288_000.0
@@ -215,14 +215,14 @@ async def test_a_second_recorder_is_refused(tmp_path: Path, simulator: Simulator
     Recorder(feed, tmp_path).start()  # the first recorder released the lock
 
 
-async def test_a_removed_folder_is_made_again_and_listed(tmp_path: Path) -> None:
+async def test_a_removed_folder_is_made_again_and_listed_as_a_hole(tmp_path: Path) -> None:
     venue = memory_venue("removing", "BTC")
     register("removing", lambda access: venue)
     feed, folder = memory_feed("removing", "BTC"), tmp_path / "gone"
     async with Recorder(feed, folder, flush_seconds=0.1) as recorder:
         await connected(feed, venue)
         await recorder.flush()
-        folder.rename(tmp_path / "elsewhere")  # renamed, because the recorder would write on while a folder is emptied
+        folder.rename(tmp_path / "elsewhere")  # not deleted, because the recorder would write meanwhile
         venue.trade("BTC", 5.0)
         await recorder.flush()
         assert [row["price"] for row in rows(folder, "trades")] == [5.0]
@@ -276,7 +276,7 @@ def test_a_full_disk_costs_only_what_the_queue_cannot_hold(tmp_path: Path) -> No
 def test_an_event_that_waits_in_a_failed_write_is_not_acknowledged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also if the flush is asked for while the writing thread empties the queue."""
+    """This holds even if flush() is called while the writing thread empties the queue."""
     writer = Writer(plan_for(tmp_path))
     writer.flush().result(10)
     asked: list[threading.Thread] = []
@@ -287,7 +287,7 @@ def test_an_event_that_waits_in_a_failed_write_is_not_acknowledged(
             event = super().popleft()
             asked.append(threading.Thread(target=lambda: acknowledged.append(writer.flush())))
             asked[-1].start()
-            asked[-1].join(0.2)  # it may have to wait until the queue is empty
+            asked[-1].join(0.2)  # flush() may have to wait until the queue is empty
             return event
 
     with monkeypatch.context() as patched:
@@ -304,7 +304,7 @@ def test_an_event_that_waits_in_a_failed_write_is_not_acknowledged(
     assert acknowledged[0].done()
 
 
-async def test_gaps_and_outages_are_holes(tmp_path: Path) -> None:
+async def test_gaps_and_outages_are_listed_as_holes(tmp_path: Path) -> None:
     venue = memory_venue("holes", "BTC")
     register("holes", lambda access: venue)
     feed = memory_feed("holes", "BTC")
@@ -314,7 +314,7 @@ async def test_gaps_and_outages_are_holes(tmp_path: Path) -> None:
         with venue.failing(Disconnected("holes", "out")):
             venue.trade("BTC", 2.0, told=False)
             await until(lambda: feed.status.state is not FeedState.LIVE)
-        venue.trades[1:2] = []  # the venue's record does not have it either
+        venue.trades[1:2] = []  # the venue's REST does not have it either
         await until(lambda: any(each not in lost for each in venue.connections))
         for connection in [each for each in venue.connections if each not in lost]:
             now = time.time_ns()
@@ -329,7 +329,7 @@ async def test_gaps_and_outages_are_holes(tmp_path: Path) -> None:
     assert [h["reason"] for h in holes if h["channel"] == "ticker"] == ["outage: out"]
 
 
-def test_the_manifest_says_what_each_file_holds(tmp_path: Path) -> None:
+def test_the_manifest_describes_the_content_of_each_file(tmp_path: Path) -> None:
     writer = Writer(plan_for(tmp_path))
     for number in range(50):
         writer.put(trade_at(number, time.time()))
@@ -341,7 +341,7 @@ def test_the_manifest_says_what_each_file_holds(tmp_path: Path) -> None:
     assert "session" in lines[0]
 
 
-def test_the_lock_notices_that_its_folder_was_removed(tmp_path: Path) -> None:
+def test_the_lock_shows_that_its_folder_was_removed(tmp_path: Path) -> None:
     lock = FolderLock(tmp_path / "x")
     assert lock.stands
     shutil.rmtree(tmp_path / "x")
@@ -362,18 +362,18 @@ def test_a_manifest_with_unknown_fields_and_half_a_line_is_read(tmp_path: Path) 
         ({"flush_seconds": 0}, "flush_seconds: found 0"),
     ],
 )
-def test_wrong_arguments_are_named(arguments: dict[str, object], told: str, tmp_path: Path) -> None:
+def test_the_error_for_a_wrong_argument_names_it(arguments: dict[str, object], told: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=told):
         Recorder(MarketFeed(), tmp_path, **arguments)  # type: ignore[arg-type] # wrong on purpose
 
 
-def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+def test_the_error_names_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(FeedError, match="can't be written to"):
         Recorder(MarketFeed(), tmp_path / "file" / "folder").start()
 
 
-async def test_a_recording_without_holes_has_a_channel_of_them_that_can_be_read(tmp_path: Path) -> None:
+async def test_the_channel_of_holes_can_be_read_even_if_there_are_none(tmp_path: Path) -> None:
     register("one", lambda access: memory_venue("one", "BTC"))
     async with Recorder(memory_feed("one", "BTC"), tmp_path):
         pass

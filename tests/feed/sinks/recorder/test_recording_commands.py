@@ -1,4 +1,4 @@
-"""market-feed record, replay and recording, as processes and over real files."""
+"""The commands record, replay and recording of market-feed, run as processes and over real files."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ async def test_a_recorded_feed_is_replayed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
-async def test_a_signal_ends_a_recording_with_all_of_it_on_disk(number: int, code: int, tmp_path: Path) -> None:
+async def test_after_a_signal_the_whole_recording_is_on_disk(number: int, code: int, tmp_path: Path) -> None:
     async with Simulator(0, ("binance",), 300) as simulator, asyncio.timeout(60):
         settings = tmp_path / "settings.yaml"
         venue = f"{{name: binance, rest_url: '{simulator.rest_url}', ws_url: '{simulator.ws_url}'}}"
@@ -92,7 +92,7 @@ def test_info_lists_what_was_recorded(folder: Path, capsys: pytest.CaptureFixtur
     assert found["channels"]["trades"]["since"] == START // 10**6
 
 
-def test_verify_finds_what_was_changed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_finds_changed_and_missing_files(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["recording", "verify", str(folder)]) == 0
     files = sorted(folder.glob("trades/one/BTC/*/*.parquet"))
     files[0].unlink()
@@ -110,7 +110,8 @@ def test_verify_finds_what_was_changed(folder: Path, capsys: pytest.CaptureFixtu
 
 @pytest.mark.parametrize("is_merged", [False, True])
 def test_verify_finds_each_byte_that_was_changed(is_merged: bool, tmp_path: Path) -> None:
-    """This includes the pages, their headers and the end of the file, even if the manifest does not list the file."""
+    """The bytes are those of pages, their headers and the file's end; this holds even if the manifest lacks the
+    file."""
     record(tmp_path, priced([trade("BTC", n / 10, 100.0 + n) for n in range(50)]))
     path = next(tmp_path.glob("trades/one/BTC/*/*.parquet"))
     if not is_merged:
@@ -157,13 +158,13 @@ def test_a_failed_import_leaves_nothing_behind(tmp_path: Path, capsys: pytest.Ca
         (["recording", "import"], "missing: DIR, FILE"),
     ],
 )
-def test_missing_files_are_named(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_error_names_missing_files(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(arguments)
     assert f"market-feed: {told} (see" in capsys.readouterr().err
 
 
-def test_compact_merges_and_changes_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_compact_merges_files_and_changes_no_row(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = told("replay", str(folder), "--speed", "max", "--json").stdout
     assert len(list(folder.glob("trades/**/*.parquet"))) == 6
     assert main(["recording", "compact", str(folder)]) == 0
@@ -188,7 +189,7 @@ def test_export_writes_csv(folder: Path, tmp_path: Path) -> None:
         (["--coins", "btc,doge"], "coin: found DOGE, allowed are those of the recording: BTC, ETH"),
     ],
 )
-def test_export_names_what_was_not_recorded(
+def test_the_error_of_export_names_what_was_not_recorded(
     arguments: list[str], told: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["recording", "export", str(folder), "--csv", str(tmp_path / "out"), *arguments]) == 2
@@ -205,7 +206,7 @@ def test_import_reads_archives(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.parametrize("command", [["recording", "info"], ["recording", "verify"], ["replay"]])
-def test_a_folder_without_a_recording_is_named(
+def test_the_error_names_a_folder_without_a_recording(
     command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*command, str(tmp_path)]) == 2
@@ -214,7 +215,7 @@ def test_a_folder_without_a_recording_is_named(
 
 @pytest.mark.parametrize("action", ["info", "verify", "compact", "export"])
 @pytest.mark.parametrize("damage", ["cut", "columns", "manifest"])
-def test_a_damaged_file_is_named(
+def test_the_error_names_a_damaged_file(
     action: str, damage: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = max(folder.glob("trades/*/BTC/*/*.parquet"))
@@ -235,7 +236,7 @@ def test_a_damaged_file_is_named(
 
 @pytest.mark.parametrize("command", [["recording", "info"], ["replay"], ["record"]])
 @pytest.mark.parametrize("what", ["manifest", "trades"])
-def test_a_pipe_in_place_of_a_file_is_named_and_not_waited_for(
+def test_the_error_names_a_pipe_in_place_of_a_file_and_nothing_waits_for_it(
     command: list[str], what: str, folder: Path, tmp_path: Path
 ) -> None:
     path = folder / "manifest.jsonl" if what == "manifest" else max(folder.glob("trades/*/BTC/*/*.parquet"))
@@ -246,13 +247,13 @@ def test_a_pipe_in_place_of_a_file_is_named_and_not_waited_for(
     more = ["--settings", str(settings), "--timeout", "1"] if command == ["record"] else []
     ended = told(*command, str(folder), *more)
     assert ended.returncode != 0
-    if command != ["record"] or what == "manifest":  # a recorder reads the manifest alone
+    if command != ["record"] or what == "manifest":  # a recorder only reads the manifest
         assert path.name in ended.stderr
         assert "it is no plain file" in ended.stderr
 
 
 @pytest.mark.parametrize("action", ["info", "verify", "compact", "export", "import"])
-def test_a_missing_extra_is_named(action: str, folder: Path) -> None:
+def test_the_error_names_a_missing_extra(action: str, folder: Path) -> None:
     more = {"export": ["--csv", "out"], "import": ["BTCUSDT-1m-2025-11-28.zip"]}.get(action, [])
     call = f"main({['recording', action, str(folder), *more]!r})"
     program = f"import sys; sys.modules['pyarrow'] = None; from feed.cli import main; sys.exit({call})"
@@ -280,7 +281,7 @@ def test_record_says_that_no_exchange_works(tmp_path: Path) -> None:
     assert "no exchange delivered data within 1 s" in ended.stderr
 
 
-def test_a_wrong_speed_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_error_names_a_wrong_speed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["replay", str(tmp_path), "--speed", "fast"])
     assert "a factor above 0, or max" in capsys.readouterr().err

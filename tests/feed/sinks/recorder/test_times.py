@@ -1,4 +1,5 @@
-"""The recorder at midnight and when the machine's clock is set: the order stays, and each row is of its own day."""
+"""The recorder at midnight and when the machine's clock is set: the order is kept, and each row is in its day's
+file."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from tests.recordings import plan_for, played, rows, trade_at
 HOUR = 3600.0
 
 
-async def test_at_midnight_a_new_file_begins_and_nothing_is_lost(tmp_path: Path) -> None:
+async def test_at_midnight_a_new_file_begins_and_no_row_is_lost(tmp_path: Path) -> None:
     midnight = 1_764_288_000.0  # 2025-11-28
     clock = {"offset": midnight - 1 - time.time()}
     writer = Writer(plan_for(tmp_path), now=lambda: time.time() + clock["offset"])
@@ -32,7 +33,7 @@ async def test_at_midnight_a_new_file_begins_and_nothing_is_lost(tmp_path: Path)
 
 @pytest.mark.parametrize("written_before", [True, False])
 async def test_a_clock_set_back_keeps_the_order_and_is_listed(written_before: bool, tmp_path: Path) -> None:
-    """Also where events of before and after the step wait in the queue together."""
+    """This holds even if events from before and after the step wait in the queue together."""
     offset = 0.0
     start = time.time()
     writer = Writer(plan_for(tmp_path), now=lambda: time.time() + offset)
@@ -54,6 +55,6 @@ async def test_a_clock_set_back_keeps_the_order_and_is_listed(written_before: bo
     assert [price for price, _ in told] == [float(number) for number in range(10)]
     times = [at for _, at in told]
     wanted = [*(start + number for number in range(5)), *(start - HOUR + number for number in range(5, 10))]
-    assert times == pytest.approx(wanted, abs=1.5)  # by the machine's clock of that time
+    assert times == pytest.approx(wanted, abs=1.5)  # in the time of the machine's clock at that moment
     reasons = {row["reason"] for row in rows(tmp_path, "gaps")}
     assert [reason for reason in reasons if reason.startswith("the clock was set by -3600")]

@@ -1,4 +1,4 @@
-"""What the server's tests share."""
+"""Helpers that the server's tests share."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def stalled_client(server: Server, on_full: str) -> tuple[asyncio.StreamRe
     )
     await reader.readuntil(b"\r\n\r\n")
     text = json.dumps({"op": "subscribe", "channels": ["trades", "prices"], "on_full": on_full}).encode()
-    writer.write(bytes((0x81, 0x80 | len(text), 0, 0, 0, 0)) + text)  # masked with zeros
+    writer.write(bytes((0x81, 0x80 | len(text), 0, 0, 0, 0)) + text)  # a client's frame, masked with zeros
     await writer.drain()
     return reader, writer
 
@@ -87,7 +87,7 @@ async def ask(server: Server, request: bytes, timeout: float = 10.0) -> bytes:
     writer.write(request)
     try:
         return await asyncio.wait_for(reader.read(), timeout)
-    except ConnectionError:  # cut
+    except ConnectionError:  # the server has cut the connection
         return b""
     finally:
         writer.transport.abort()

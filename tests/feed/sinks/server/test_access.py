@@ -13,7 +13,7 @@ from feed.sinks.server.app import Server
 from tests.feed.sinks.server.support import TOKEN, Json, ask, get
 
 
-async def test_a_token_guards_everything_but_health(feed: MarketFeed, settings: Settings) -> None:
+async def test_everything_but_health_needs_the_token(feed: MarketFeed, settings: Settings) -> None:
     async with Server(feed, settings, port=0, token=TOKEN) as server, aiohttp.ClientSession(server.url) as http:
         assert (await get(http, "/health"))[0] == 503
         for path in ("/v1/status", "/v1/openapi.json", "/metrics", "/v1/events", "/v1/stream", "/nothing"):
@@ -43,7 +43,7 @@ async def test_a_token_guards_everything_but_health(feed: MarketFeed, settings: 
         ({"Host": "localhost"}, 200),
     ],
 )
-async def test_requests_of_another_hosts_page_are_refused(
+async def test_requests_from_another_hosts_page_are_refused(
     http: aiohttp.ClientSession, headers: Json, status: int
 ) -> None:
     assert (await get(http, "/v1/status", headers=headers))[0] == status
@@ -56,12 +56,12 @@ async def test_allowed_pages_and_the_servers_own_page_may_send_requests(feed: Ma
             assert (await get(http, "/v1/status", headers={"Origin": origin}))[0] == 200
 
 
-def test_another_host_needs_a_token(feed: MarketFeed, settings: Settings) -> None:
+def test_serving_on_another_host_needs_a_token(feed: MarketFeed, settings: Settings) -> None:
     with pytest.raises(FeedError, match=r"host: found '0.0.0.0' without a token"):
         Server(feed, settings, host="0.0.0.0")
 
 
-# --- pages of other hosts, in what a browser needs to be told
+# --- pages of other hosts: the headers that a browser needs
 
 PAGE = "https://bots.example"
 PREFLIGHT = {"Origin": PAGE, "Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "authorization"}
@@ -106,10 +106,11 @@ async def test_an_allowed_page_may_read_the_answers_and_send_its_token(feed: Mar
         ("localhost@evil.example", 403),
     ],
 )
-async def test_without_a_token_only_this_machines_own_names_are_served(
+async def test_without_a_token_only_requests_to_loopback_names_are_served(
     http: aiohttp.ClientSession, host: str, status: int
 ) -> None:
-    """Otherwise a page could read the answers if its owner lets its name point to 127.0.0.1 (DNS rebinding)."""
+    """Otherwise a page could read the answers if the owner of its host name points the name to 127.0.0.1 (DNS
+    rebinding)."""
     assert (await get(http, "/v1/status", headers={"Host": host}))[0] == status
 
 
@@ -121,7 +122,7 @@ async def test_a_request_without_a_host_is_refused_and_no_name_is_looked_up(
     assert answer.startswith(b"HTTP/1.0 403 ")
 
 
-async def test_ipv6s_loopback_is_this_machine(feed: MarketFeed, settings: Settings) -> None:
+async def test_requests_to_ipv6s_loopback_are_served(feed: MarketFeed, settings: Settings) -> None:
     async with Server(feed, settings, host="::1", port=0) as server, aiohttp.ClientSession(server.url) as http:
         assert server.url == f"http://[::1]:{server.port}/"
         assert (await get(http, "/v1/status"))[0] == 200

@@ -1,4 +1,4 @@
-"""The server's bounds and its end, and the command ``market-feed serve``."""
+"""The server's limits for connections and messages, its end, and the command ``market-feed serve``."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ UPGRADE = (
 )
 
 
-async def test_a_later_request_in_pieces_is_cut(
+async def test_a_connection_whose_later_request_never_ends_is_cut(
     feed: MarketFeed, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server_app, "KEEP_ALIVE", 0.5)
@@ -65,7 +65,7 @@ async def test_a_later_request_in_pieces_is_cut(
             if ended.done():
                 break
             writer.write(bytes([byte]))
-            await asyncio.sleep(0.1)  # a slow client
+            await asyncio.sleep(0.1)  # sends its request slowly
         assert (await asyncio.wait_for(ended, 10)).count(b"HTTP/1.1 200 OK") == 1
         writer.close()
 
@@ -149,7 +149,7 @@ async def test_serve_prints_its_address_and_ends_on_sigterm_with_1001(simulator:
         (["--token-file", "/dev/zero"], "16 to 256"),
     ],
 )
-async def test_serve_refuses_what_would_be_unsafe(tmp_path: Path, argv: list[str], words: str) -> None:
+async def test_serve_refuses_unsafe_arguments(tmp_path: Path, argv: list[str], words: str) -> None:
     (tmp_path / "short").write_text("secret")
     os.mkfifo(tmp_path / "pipe")
     argv = [str(tmp_path / each) if each in ("missing", "short", "pipe") else each for each in argv]
@@ -161,7 +161,7 @@ async def test_serve_refuses_what_would_be_unsafe(tmp_path: Path, argv: list[str
 
 
 async def test_the_token_is_in_no_log(simulator: Simulator, tmp_path: Path) -> None:
-    """Not even if the request is malformed after the token."""
+    """This holds even if the request is malformed after the token."""
     (tmp_path / "settings.yaml").write_text(simulator.settings_yaml())
     (tmp_path / "token").write_text(TOKEN)
     argv = ["--port", "0", "--settings", str(tmp_path / "settings.yaml"), "--token-file", str(tmp_path / "token")]

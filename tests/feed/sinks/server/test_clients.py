@@ -61,7 +61,7 @@ def check(found: list[str]) -> None:
     assert all(float(row[2]) > 0 for row in rows[1:])
 
 
-async def test_the_python_client_runs(server: Server, tmp_path: Path) -> None:
+async def test_the_documented_python_client_runs(server: Server, tmp_path: Path) -> None:
     program = tmp_path / "client.py"
     program.write_text(example("python", "ws_connect").replace("http://127.0.0.1:8000", server.url.rstrip("/")))
     check(await lines(6, sys.executable, str(program)))
@@ -69,7 +69,7 @@ async def test_the_python_client_runs(server: Server, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="node is missing: apt-get install nodejs")
 @pytest.mark.parametrize("module", ["ws", "eventsource"])
-async def test_the_node_clients_run(server: Server, tmp_path: Path, module: str) -> None:
+async def test_the_documented_node_clients_run(server: Server, tmp_path: Path, module: str) -> None:
     if not (MODULES / module).exists():
         pytest.skip(f"Node's {module} is missing: apt-get install node-{module}")
     program = tmp_path / "client.js"

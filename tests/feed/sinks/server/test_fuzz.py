@@ -1,4 +1,4 @@
-"""Ten thousand seeded bad requests over raw sockets: the server continues and keeps nothing of them."""
+"""Ten thousand seeded bad requests over raw sockets: the server continues, and keeps no memory of them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def bad(draw: random.Random) -> bytes:
     return UPGRADE.encode() + junk
 
 
-async def test_ten_thousand_bad_requests_leave_it_serving() -> None:
+async def test_after_ten_thousand_bad_requests_the_server_still_serves() -> None:
     draw = random.Random(1)
     async with Simulator(0, ("binance",), rate=100.0) as simulator:
         settings = settings_for(simulator)

@@ -1,4 +1,4 @@
-"""The page in Debian's chromium: moving prices, a silent exchange, hostile text, the keyboard, a phone."""
+"""The server's page in Debian's chromium: moving prices, a silent exchange, hostile text, the keyboard, a phone."""
 
 from __future__ import annotations
 
@@ -117,12 +117,12 @@ async def test_the_page_loads_nothing_from_other_hosts_and_its_headers_forbid_it
     assert "innerHTML" not in text
 
 
-def test_the_content_policy_has_the_hashes_of_the_file() -> None:
+def test_the_content_policy_has_the_hashes_of_the_pages_scripts_and_styles() -> None:
     assert Page()._policy.count("sha256-") == 2
 
 
 def _brightness(colour: str) -> float:
-    """WCAG 2.2, "relative luminance"."""
+    """Relative luminance, as WCAG 2.2 defines it."""
     digits = colour.lstrip("#")
     digits = digits if len(digits) == 6 else "".join(2 * digit for digit in digits)
     parts = [int(digits[place : place + 2], 16) / 255 for place in (0, 2, 4)]
@@ -180,7 +180,9 @@ async def test_a_hostile_name_or_reason_is_shown_as_text(server: Server, feed: M
     def hostile() -> None:
         browser.get(server.url)
         see(browser, lambda: banner(browser) == "Live from binance")
-        browser.execute_script("onMessage = () => {}")  # a heartbeat takes away coins that the feed does not have
+        browser.execute_script(
+            "onMessage = () => {}"
+        )  # otherwise a heartbeat would remove coins that the feed does not have
         tick = {"coin": HOSTILE, "price": 1, "timestamp": 1, "volume_24h": 1, "change_24h": 1, "received_at": 1}
         tick |= {"exchange": HOSTILE, "market": HOSTILE}
         browser.execute_script("take(arguments[0], clock())", tick)
@@ -215,7 +217,9 @@ async def test_the_page_works_with_the_keyboard_and_on_a_phone(server: Server, b
         heads = browser.find_elements(By.CSS_SELECTOR, "tbody th[scope=row]")
         assert [head.text for head in heads] == ["BTC", "ETH", "SOL", "XRP", "DOGE"]
         live = browser.find_elements(By.CSS_SELECTOR, "[role=alert], [role=status]")
-        assert not any(digit in node.text for node in live for digit in "0123456789")  # screen readers read it out
+        assert not any(
+            digit in node.text for node in live for digit in "0123456789"
+        )  # screen readers read these texts aloud
         roles = {node.get_attribute("role") for node in browser.find_elements(By.CSS_SELECTOR, "[role]")}
         assert {"alert", "status", "log", "region", "img"} <= roles
 
@@ -280,7 +284,7 @@ async def test_a_suspended_machine_shows_nothing_as_fresh_when_it_wakes(server: 
 async def test_the_page_comes_back_after_the_server_refused_it(
     server: Server, feed: MarketFeed, settings: Settings, browser: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A browser stops asking for Server-Sent Events after an error, which a proxy may answer during a restart."""
+    """A browser stops requesting Server-Sent Events after an error, such as a proxy's answer during a restart."""
     await asyncio.to_thread(browser.get, server.url)
     await asyncio.to_thread(see, browser, lambda: banner(browser) == "Live from binance")
     await server.close()

@@ -16,7 +16,7 @@ from tests.feed.sinks.server.support import TOKEN, Json, get, soon_stale
 from tests.support import settings_for, until
 
 
-async def test_prices_are_those_of_the_feed(http: aiohttp.ClientSession, feed: MarketFeed) -> None:
+async def test_prices_over_rest_equal_the_feeds(http: aiohttp.ClientSession, feed: MarketFeed) -> None:
     status, price = await get(http, "/v1/prices/btc")
     assert status == 200
     assert set(price) == set(feed.get_all_prices()["BTC"].__slots__)
@@ -62,13 +62,15 @@ async def test_a_price_that_is_not_fresh_is_503_with_the_reason(
         ("/v1/stream", 426),
     ],
 )
-async def test_a_wrong_request_is_told_what_is_wrong(http: aiohttp.ClientSession, path: str, status: int) -> None:
+async def test_the_answer_to_a_wrong_request_says_what_is_wrong(
+    http: aiohttp.ClientSession, path: str, status: int
+) -> None:
     found, answer = await get(http, path)
     assert (found, list(answer)) == (status, ["error"])
     assert answer["error"]
 
 
-async def test_candles_health_status_and_volatility(http: aiohttp.ClientSession) -> None:
+async def test_candles_health_status_and_volatility_are_served(http: aiohttp.ClientSession) -> None:
     status, candles = await get(http, "/v1/candles/BTC?timeframe=1m&limit=5")
     assert status == 200
     assert [candle["closed"] for candle in candles] == [True] * 4 + [False]
@@ -93,7 +95,7 @@ async def test_metrics_are_served(http: aiohttp.ClientSession) -> None:
         assert 'market_feed_events_total{channel="trades",exchange="binance"}' in await answer.text()
 
 
-async def test_the_description_is_valid_and_names_every_path(http: aiohttp.ClientSession, server: Server) -> None:
+async def test_the_openapi_description_is_valid_and_has_every_path(http: aiohttp.ClientSession, server: Server) -> None:
     status, document = await get(http, "/v1/openapi.json")
     assert (status, document) == (200, description())
     validate(document)
@@ -109,7 +111,7 @@ async def test_a_coin_may_be_written_in_any_case(http: aiohttp.ClientSession, co
 
 
 @pytest.mark.parametrize("coin", ["%3Cimg%20src=x%3E", "%ff%00", "BTC%2FUSDT", "%F0%9F%92%A9", "x" * 5000])
-async def test_an_unknown_coin_is_named_in_ascii(http: aiohttp.ClientSession, coin: str) -> None:
+async def test_the_answer_for_an_unknown_coin_names_it_in_ascii(http: aiohttp.ClientSession, coin: str) -> None:
     async with http.get(URL(f"/v1/prices/{coin}", encoded=True)) as answer:
         text = await answer.text()
         assert (answer.status, answer.content_type, text.isascii()) == (404, "application/json", True)
@@ -157,8 +159,8 @@ ASKED = {
 }  # fmt: skip
 
 
-async def test_every_answer_is_as_the_description_says(simulator: Simulator) -> None:
-    """Each path's answers, good and bad, are checked against its schema, which names all fields and no others."""
+async def test_every_answer_conforms_to_the_openapi_description(simulator: Simulator) -> None:
+    """The good and bad answers of each path are checked against its schema, which allows no further fields."""
     settings = settings_for(simulator, channels=["trades", "ticker", "candles", "books"])
     feed = MarketFeed(settings=settings)
     document = description()

@@ -18,7 +18,9 @@ from tests.feed.sinks.server.support import Json, frame_of, read_events, soon_st
 from tests.support import settings_for, until
 
 
-async def test_a_snapshot_and_then_every_event_numbered(http: aiohttp.ClientSession, venue: SimulatedVenue) -> None:
+async def test_a_client_gets_a_snapshot_and_then_every_event_numbered(
+    http: aiohttp.ClientSession, venue: SimulatedVenue
+) -> None:
     ws, snapshot = await subscribed(http, channels=["prices", "trades", "status"], coins=["btc"])
     assert (snapshot["type"], snapshot["coins"], set(snapshot["prices"])) == ("snapshot", ["BTC"], {"BTC"})
     assert snapshot["prices"]["BTC"]["fresh"]
@@ -56,7 +58,7 @@ async def test_resume_continues_without_a_loss_or_requires_a_snapshot(http: aioh
     await again.close()
 
 
-async def test_quotes_come_though_the_settings_do_not_name_them(http: aiohttp.ClientSession) -> None:
+async def test_quotes_are_served_even_if_the_settings_do_not_name_the_channel(http: aiohttp.ClientSession) -> None:
     ws, _ = await subscribed(http, channels=["quotes"])
     assert (await ws.receive_json(timeout=20))["type"] == "quote"
     await ws.close()
@@ -80,7 +82,9 @@ async def test_quotes_come_though_the_settings_do_not_name_them(http: aiohttp.Cl
         "[" * 10_000,
     ],
 )
-async def test_a_wrong_message_is_answered_and_the_connection_stays(http: aiohttp.ClientSession, message: str) -> None:
+async def test_a_wrong_message_is_answered_and_the_connection_stays_open(
+    http: aiohttp.ClientSession, message: str
+) -> None:
     ws = await http.ws_connect("/v1/stream")
     await ws.send_str(message)
     answer = await ws.receive_json(timeout=10)
@@ -134,7 +138,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small")
-async def test_a_client_that_asked_for_an_error_is_closed_with_1008(server: Server, venue: SimulatedVenue) -> None:
+async def test_a_slow_client_that_chose_the_error_policy_is_closed_with_1008(
+    server: Server, venue: SimulatedVenue
+) -> None:
     reader, writer = await stalled_client(server, "error")
     await until(lambda: server._broadcast.clients == 1)
     flooding = asyncio.create_task(venue.burst(100_000, coins=["BTC", "ETH"]))
@@ -160,7 +166,7 @@ async def test_a_stalled_client_delays_no_other_and_is_up_to_date_when_it_reads_
     for _ in range(40):
         await venue.burst(500, coins=["BTC", "ETH"])
         newest = {coin: venue.trades[coin][-1].id for coin in ("BTC", "ETH")}
-        while any(seen.get(coin, 0) < newest[coin] for coin in newest):  # the other client gets each event
+        while any(seen.get(coin, 0) < newest[coin] for coin in newest):  # until the other client has every event
             event = await ws.receive_json(timeout=10)
             expected += 1
             assert event["seq"] == expected
@@ -211,7 +217,7 @@ async def test_heartbeats_say_that_the_feed_is_stale(http: aiohttp.ClientSession
 
 
 async def test_server_sent_events_reach_a_client_of_http_1_0(server: Server) -> None:
-    """Proxies use it by default; then the answer is not sent in chunks."""
+    """Proxies use HTTP/1.0 by default; then the answer is not sent in chunks."""
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(b"GET /v1/events?coins=BTC HTTP/1.0\r\nHost: localhost\r\n\r\n")
     head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
@@ -259,14 +265,16 @@ async def test_books_come_over_the_stream(simulator: Simulator) -> None:
 # --- what one client must not do to others
 
 
-async def test_a_client_that_leaves_while_it_is_answered_ends_nothing_for_others(
+async def test_a_client_that_leaves_during_its_answer_does_not_affect_others(
     server: Server, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ws, _ = await subscribed(http, channels=["trades", "prices"])
     snapshot = Broadcast.snapshot
     monkeypatch.setattr(Broadcast, "snapshot", lambda self, log: snapshot(self, log) + b" " * 20_000_000)
     monkeypatch.setattr(broadcast, "IDLE", 0.0)
-    _, writer = await stalled_client(server, "drop_oldest")  # same selection; its answer exceeds the socket
+    _, writer = await stalled_client(
+        server, "drop_oldest"
+    )  # the same selection; the answer does not fit into the socket
     (log,) = server._broadcast._logs.values()
     await until(lambda: log.users == 2)
     server._broadcast.tend()
@@ -279,7 +287,7 @@ async def test_a_client_that_leaves_while_it_is_answered_ends_nothing_for_others
     await ws.close()
 
 
-async def test_a_selection_is_forgotten_some_time_after_its_last_client(
+async def test_a_selection_is_dropped_some_time_after_its_last_client_left(
     server: Server, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ws, _ = await subscribed(http)
@@ -301,7 +309,9 @@ async def test_too_many_selections_are_refused(
     assert "different selections" in answer["error"]
     await ws.close()
     await until(lambda: server._broadcast.clients == 1)
-    await other.send_json({"op": "subscribe", "channels": ["prices"], "coins": ["ETH"]})  # takes the idle one's place
+    await other.send_json(
+        {"op": "subscribe", "channels": ["prices"], "coins": ["ETH"]}
+    )  # replaces the selection without clients
     assert (await other.receive_json(timeout=10))["type"] == "snapshot"
     await other.close()
 
@@ -327,7 +337,7 @@ async def test_a_client_that_resumes_far_behind_is_not_sent_everything_at_once(
     await again.send_json({"op": "resume", "seq": snapshot["seq"]})
     seqs = [(await again.receive_json(timeout=10))["seq"] for _ in range(5000)]
     assert seqs == list(range(snapshot["seq"] + 1, snapshot["seq"] + 5001))
-    assert max(sizes) <= 256  # the events of one turn
+    assert max(sizes) <= 256  # events sent in one turn of the loop
     await again.close()
 
 
