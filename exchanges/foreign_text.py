@@ -150,7 +150,7 @@ class Cleaner:
         return "\n".join(escaped(line) for line in redacted.splitlines())
 
     def _hidden(self, text: str) -> str:
-        """``text`` without the secrets, also where the end of a line is within one."""
+        """``text`` without the secrets, also where a secret extends over the end of a line."""
         if self._secrets is None:
             return text
         text = self._secrets.sub(HIDDEN, text)
@@ -175,7 +175,7 @@ def _lines(text: str) -> tuple[list[int], list[str]]:
 
 
 def _places(lines: list[str], *positions: int) -> Iterator[tuple[int, int]]:
-    """The line, and the place in it, of each of some positions in the joined lines."""
+    """For each of some positions in the joined lines: the line, and the place in that line."""
     ends = list(accumulate(map(len, lines)))
     for position in positions:
         line = bisect_right(ends, position)
@@ -226,7 +226,7 @@ _BLANKS = rf"(?:\s|\+|%(?:25)*(?:20|0[9ad])|{_ESCAPE}[nrt])+"
 
 @cache
 def _character(char: str) -> str:
-    """A pattern of one character: unchanged, percent-encoded, or escaped as in HTML, JSON or Python, each also twice.
+    """A pattern of one character: unchanged, percent-encoded, or escaped as in HTML, JSON or Python, once or twice.
 
     A character outside of ASCII may also have been read in a wrong encoding.
     """

@@ -189,7 +189,7 @@ class Venue(Protocol):
         """
 
     async def refresh(self) -> Collection[str]:
-        """Ask for the markets again; returns the symbols of those that are gone or changed."""
+        """Request the markets again; returns the symbols of those that are gone or changed."""
 
     def market(self, coin: str, override: str | None = None) -> str:
         """The market symbol of a coin. Raises Halted for one that is not traded now, else Rejected, saying why."""

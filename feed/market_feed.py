@@ -274,7 +274,7 @@ class MarketFeed:
         return self._subscriptions.subscribe_by_name(channel, cb, coins, on_full=on_full)
 
     def observe(self, channel: str, take: Take, coins: Coins = None, *, size: int = 500) -> Observation:
-        """Call ``take(events, times)`` with all events of a channel, ``size`` at a time, without wanting the channel.
+        """Call ``take(events, times)`` with all events of a channel, ``size`` at a time; it requests no new channel.
 
         This is for metrics and the like: no channel of the exchange is subscribed to for it. ``channel``: trades,
         ticker, candles (of every timeframe), quotes or books (of every depth). ``times``: when each event was delivered
@@ -383,9 +383,9 @@ class MarketFeed:
     def get_health(self) -> dict[str, Any]:
         """Return a dict for a health check: ``status`` ("healthy", "degraded" or "failed") and the figures behind it.
 
-        ``last_activity`` (ISO 8601, UTC, or None), ``error_count``, and ``metrics``, which is ``get_status()`` without
-        ``coins`` and ``errors``, and ``off_book_trades``: block trades and the like, which are not delivered. While the
-        feed is connected they also have ``late_trades`` and ``lost_bars``, which could not be delivered any more.
+        ``last_activity`` (ISO 8601, UTC, or None), ``error_count``, and ``metrics``: all that ``get_status()`` returns
+        except ``coins`` and ``errors``, and ``off_book_trades`` (block trades and the like, which are not delivered).
+        While the feed is connected, these also have ``late_trades`` and ``lost_bars``, which could not be delivered.
         """
         return self._queries.get_health()
 

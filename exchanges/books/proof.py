@@ -110,8 +110,8 @@ class Numbers:
 class NumberedFrames:
     """The proof for venues that number each market's updates. ``read`` returns the numbers of the books in a frame.
 
-    ``joins_late``: the first update of a market is no snapshot (ccxt fetches one by REST and joins it), so the numbers
-    are proven among themselves from the first frame on, and ``BookRules.nonce`` has to prove the join.
+    ``joins_late``: the first update of a market is no snapshot (ccxt fetches one by REST and joins it). So the numbers
+    prove only that no update is missing, and ``BookRules.nonce`` has to prove that the snapshot joins them.
     ``snapshot_asked``: the snapshot is an answer to a request of its own, so it may be older than the updates before
     it, which are kept until it comes.
     """
@@ -123,7 +123,7 @@ class NumberedFrames:
 
     def __post_init__(self) -> None:
         self._newest: dict[str, Numbers] = {}  # market id -> the numbers of the last proven state
-        self._early: dict[str, deque[Numbers]] = {}  # market id -> updates since its state is not proven
+        self._early: dict[str, deque[Numbers]] = {}  # market id -> updates that came while it is unproven
         self._lost: set[str] = set()  # market ids with a missing update
 
     def judge(self, frame: Any, text: str) -> Iterable[tuple[str, Verdict]]:

@@ -247,7 +247,7 @@ class BusClient:
     async def request(
         self, subject: str, data: bytes = b"", headers: dict[str, str] | None = None, timeout: float = ANSWER_TIMEOUT
     ) -> bytes:
-        """One answer to a request. Raises BusUnreachable, or BusError if nobody answers."""
+        """Send a request and return one answer. Raises BusUnreachable, or BusError if nobody answers."""
         nats = sys.modules["nats"]
         try:
             message: Msg = await self.nats.request(subject, data, timeout=timeout, headers=headers)

@@ -212,7 +212,7 @@ def _import() -> ModuleType:
 
 
 def _import_pro() -> ModuleType:
-    """Import it again after Python's deadlock error: another thread that imports a part of ccxt may hold a lock."""
+    """Import ccxt.pro; again after a deadlock error, because another thread that imports ccxt may hold a lock."""
     for _ in range(TRIES):
         try:
             return import_module("ccxt.pro")

@@ -384,7 +384,7 @@ async def _end_waiting(throttlers: list[Any]) -> None:
         for turn, _ in throttler.queue:
             turn.cancel()
     for throttler in running:
-        await asyncio.sleep(2 * throttler.config["delay"])  # after this time it checks whether it should run
+        await asyncio.sleep(2 * throttler.config["delay"])  # by then the throttler has checked whether to go on
 
 
 def _unburden(exchange: Any) -> None:

@@ -32,7 +32,7 @@ class Publishing(BookFaults):
 
     @abstractmethod
     def trade_payloads(self, topic: Topic, market: Market, trades: list[Trade]) -> Sequence[str]:
-        """The events of a topic of trades for these."""
+        """The events that a topic of trades sends for these trades."""
 
     def send(self, stream: str, payload: str) -> None:
         """Queue an event for all subscribers of its stream; ``flush`` writes it."""

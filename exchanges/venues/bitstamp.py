@@ -45,7 +45,7 @@ def book_numbers(frame: Any) -> Iterable[Numbers]:
 def span(update: Mapping[str, Any]) -> tuple[int, int]:
     """The time of an update as ccxt has it.
 
-    ccxt looks for the update of the snapshot's own time, and leaves out all of them when there is none.
+    ccxt looks for the update of the snapshot's own time, and leaves out all updates if there is none.
     """
     number = int(update["microtimestamp"])
     return number, number

@@ -18,7 +18,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 def book_numbers(frame: Any) -> Iterable[Numbers]:
     """ "Level2 channel": only an update's time, in microseconds, shows its order.
 
-    There is no ``sequence`` in it, as the channels "full" and "heartbeat" have one.
+    It has no ``sequence``, unlike the channels "full" and "heartbeat".
     """
     kind = frame.get("type") if isinstance(frame, dict) else None
     if kind == "snapshot":

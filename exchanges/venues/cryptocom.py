@@ -26,7 +26,7 @@ class _CryptoCom(Profile):
 
 
 def book_numbers(frame: Any) -> Iterable[Numbers]:
-    """ "book.{instrument_name}": an update has the number of the one before; a quiet book repeats its own."""
+    """ "book.{instrument_name}": an update has the number of the update before; a quiet book repeats its own."""
     result = frame.get("result") if isinstance(frame, dict) else None
     if isinstance(result, dict) and result.get("channel") in ("book", "book.update"):
         whole = result["channel"] == "book"

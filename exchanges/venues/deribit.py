@@ -17,7 +17,7 @@ class _Deribit(Profile):
 
 
 def book_numbers(frame: Any) -> Iterable[Numbers]:
-    """ "book.{instrument}.{interval}": a change has the id of the one before."""
+    """ "book.{instrument}.{interval}": a change has the id of the change before."""
     params = frame.get("params") if isinstance(frame, dict) else None
     if isinstance(params, dict) and str(params.get("channel")).startswith("book."):
         book = params["data"]

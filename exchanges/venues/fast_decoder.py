@@ -51,7 +51,7 @@ class FrameContext:
         return timestamp > self.latest
 
     def bar(self, market_id: str, interval: str, row: Sequence[Any], closed: Any, received_at: int) -> Candle | None:
-        """The same candle as ccxt's row, with the venue's flag for closed."""
+        """The candle that would result from ccxt's row, with the venue's flag for closed."""
         timeframe = self.timeframes.get(interval)
         if market_id not in self.markets or timeframe is None or type(row[0]) is not int or type(closed) is not bool:
             return None

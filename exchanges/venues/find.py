@@ -21,7 +21,7 @@ KIN: Mapping[str, str] = {
     "myokx": "okx",
     "okxus": "okx",
 }
-"""Venues whose ccxt class is another's with other addresses: what is special about the one holds for the other."""
+"""Venues whose ccxt class is another venue's with other addresses: they have the profile of that other venue."""
 WHOLE_BOOKS = frozenset(
     (
         "aster", "bingx", "bitopro", "bitrue", "bullish", "bydfi", "derive", "hashkey", "hollaex", "lbank", "modetrade",

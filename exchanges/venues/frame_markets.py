@@ -53,7 +53,7 @@ def bybit(frame: Mapping[str, Any]) -> Iterator[Any]:
 
 
 def okx(frame: Mapping[str, Any]) -> Iterator[Any]:
-    """Also Bitget's: the subscription is repeated as ``arg``."""
+    """Frames of OKX and Bitget: the subscription is repeated as ``arg``."""
     if isinstance(arg := frame.get("arg"), dict) and "instId" in arg:
         yield arg["instId"]
         yield from _each(frame.get("data"), "instId")

@@ -18,7 +18,7 @@ class _KuCoin(Profile):
         return Rejection(str(frame.get("data"))) if frame.get("type") == "error" else None
 
     def correct_trade(self, trade: TradeEvent, info: Mapping[str, Any]) -> None:
-        """REST has the id under "sequence" alone; ccxt takes the nanoseconds through a float, which may cost 1 ms."""
+        """REST has the id under "sequence" alone; ccxt takes the nanoseconds through a float, which may be 1 ms off."""
         trade.trade_id = normalize.trade_id(info.get("tradeId")) or normalize.trade_id(info.get("sequence"))
         trade.timestamp = normalize.milliseconds(info.get("time")) or trade.timestamp
 

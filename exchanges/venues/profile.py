@@ -59,7 +59,7 @@ class Profile:
     trade_market: str = ""  # the raw trade's field with its market's id, if ccxt uses the frame's
     trade_texts: tuple[str, ...] = ()  # fields of the raw trade that ccxt would guess
     order: Literal["oldest first", "newest first", "ties newest first"] = "oldest first"
-    """Of the trades in a frame; "ties": of those of one millisecond, where ccxt sorts them by time."""
+    """The order of a frame's trades; "ties": only of those of one millisecond, because ccxt sorts by time."""
     replays_last: bool = False  # the first trade of each market after a subscription may be a past one
     swap: Mapping[str, Any] = field(default_factory=dict)  # the fields that differ on perpetual swaps
     fast_frames: FrameTable | None = None  # the frames that are read without ccxt

@@ -72,7 +72,7 @@ class Overdue:
 
     def __post_init__(self) -> None:
         self._asking: dict[Key, asyncio.Task[None]] = {}  # the requests over REST that are running
-        self._again: dict[Key, tuple[int, int, float]] = {}  # key -> candle, attempts, not before (monotonic seconds)
+        self._again: dict[Key, tuple[int, int, float]] = {}  # key -> candle, attempts, next one (monotonic seconds)
 
     async def run(self) -> None:
         """Check once a second until cancelled; running requests are cancelled with it."""

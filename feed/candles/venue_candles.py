@@ -70,7 +70,7 @@ class VenueCandles:
         native: bool,
         connection: int | None = None,
     ) -> int:
-        """A connection begins: updates of open candles may have been missed. Returns its number.
+        """Note that a connection begins: updates of open candles may have been missed. Returns its number.
 
         ``connection``: the number of a connection that is open already, and to which ``coins`` are added.
         ``coins``: market symbol -> coin. ``closed``: the newest candle (its open time, Unix ms) of a (coin, timeframe)

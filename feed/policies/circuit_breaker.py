@@ -1,6 +1,6 @@
 """The circuit breaker: decides how many failures stop a bot from trading, for how long, and when it may go on.
 
-Data flows on while the breaker is open; only ``tradable`` changes. It is open for exactly ``cooldown`` seconds, and
+Data continues while the breaker is open; only ``tradable`` changes. It is open for exactly ``cooldown`` seconds, and
 ``tradable`` is False for that time and no longer, as the contract says ("False while the breaker is open"). Half-open
 is therefore tradable, and safe: ``require_fresh`` still refuses every price that is too old, and one failure opens it
 again.

@@ -71,7 +71,7 @@ class _Turn:
         self.last = max(self.last, now)
 
     def fall(self, stable_after: float) -> bool:
-        """Note that its connection ended; True if that was a failed redial."""
+        """Note that the venue's connection ended; True if that was a failed redial."""
         brought = self.first is not None
         stable = brought and self.flowed >= stable_after
         redialled = not brought or (self.fallen and not stable)

@@ -44,7 +44,7 @@ class RateLimit:
         self._dials.append(now)
 
     async def take(self, clock: Clock, sleep: Callable[[float], Awaitable[object]] | None = None) -> None:
-        """Wait until a dial is allowed and spend it, in the order of the calls. ``sleep`` replaces the wait."""
+        """Wait until a dial is allowed, and count it. ``sleep`` is used in place of the clock's sleep."""
         while (wait := self.wait(clock.monotonic())) > 0:
             await (sleep or clock.sleep)(wait)
         self.spend(clock.monotonic())

@@ -50,7 +50,7 @@ class RecordedClock(Clock):
         return 0.0
 
     async def sleep(self, seconds: float) -> None:
-        """Sleep until the recording's clock has gone on by ``seconds``, or the replay is over.
+        """Sleep until the recording's clock has advanced by ``seconds``, or the replay is over.
 
         Raises FeedError where it is over already.
         """

@@ -38,7 +38,7 @@ def bar_open(timestamp: int, timeframe: str) -> int:
 
 
 def is_on_grid(opened: int, timeframe: str) -> bool:
-    """Whether a candle can open at ``opened`` (ms): at a multiple of its length, but at most of an hour.
+    """Whether a candle can open at ``opened`` (ms): a multiple of its length, or of one hour if it is longer than that.
 
     The reason for the hour: the days, weeks and half days of some venues begin at another hour than those of UTC.
     """

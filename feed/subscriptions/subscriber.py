@@ -31,19 +31,19 @@ class EventPublisher(Protocol):
     version: object  # replaced at each change of the subscriptions
 
     def failed(self, subscription: Subscriber, error: BaseException, reported: bool = False) -> None:
-        """A callback has raised an error; ``reported``: the event that it was given was a report."""
+        """Note that a callback has raised an error; ``reported``: its event was itself a report."""
 
     def slow(self, subscription: Subscriber, seconds: float, dropped: int | None = None) -> None:
-        """A call took so long, or a queue has overflowed, ``seconds`` after its consumer last took an event."""
+        """Note that a call took ``seconds``, or a queue overflowed so long after its consumer last took an event."""
 
     def subscribed(self, channel: str) -> Collection[Subscriber]:
         """The subscribers of ``channel``, in the order in which they subscribed."""
 
     def promote(self, subscription: Subscriber, event: Any, result: Any) -> None:
-        """A plain callback has returned an awaitable."""
+        """Give a queue to a plain callback that has returned an awaitable."""
 
     def remove(self, subscription: Subscriber) -> None:
-        """A subscription was cancelled."""
+        """Forget a subscription that was cancelled."""
 
 
 class Subscriber:

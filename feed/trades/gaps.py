@@ -160,7 +160,7 @@ class OpenGap:
         return [(before + 1, after - 1) for before, after in pairwise(found) if after - before > 1]
 
     def has_place_for(self, number: int, timestamp: int) -> bool:
-        """Whether this trade belongs into the gap, filled or not."""
+        """Whether this trade belongs in the gap, whether the gap is filled or not."""
         if self.gap.from_id is not None and self.gap.to_id is not None:
             return self.gap.from_id <= number <= self.gap.to_id
         return number < int(self.held[0].trade_id) and self.gap.from_ts <= timestamp <= self.gap.to_ts

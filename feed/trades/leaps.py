@@ -12,7 +12,7 @@ from exchanges.events import TradeEvent
 from feed.trades.gaps import Gap, number_of
 
 REORDER_LIMIT = 100  # missing trades at most that may be only out of order
-SLACK = 2_000  # ms by which two stamps may differ more than the arrivals of their trades
+SLACK = 2_000  # ms by which two stamps may be further apart than the arrivals of their trades
 
 Content = tuple[int, float, float, bool]
 """A trade's time, price, quantity and side: they identify it when its id may be wrong."""

@@ -56,7 +56,7 @@ async def load_markets(exchange: Any, *, rows_by_place: bool = False) -> None:
     try:
         await exchange.load_markets()
         return
-    except Exception as error:  # ccxt's parsers on whatever a venue answers: anything may come out
+    except Exception as error:  # ccxt's parsers may raise anything on an unexpected answer
         if rows_by_place or not answers.kept or answers.failed:
             raise
         if not await _Repair(exchange, answers).repair():
@@ -150,7 +150,7 @@ class _Repair:
 
 
 def _ways(answer: Any) -> list[_Way]:
-    """The ways to what may be a list of markets in an answer, the longest list first."""
+    """The ways to all lists in an answer that may be lists of markets, the longest list first."""
     return sorted(_lists(answer, DEEP, ()), key=lambda way: -len(_rows(answer, way)))
 
 

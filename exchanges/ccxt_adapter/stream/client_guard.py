@@ -32,7 +32,7 @@ SAMPLE = 200  # characters of a bad frame that are reported
 
 
 class FrameReading:
-    """What a connection is reading at this moment; the stores stamp their events from it."""
+    """What a connection is reading at this moment; the stores take the times of their events from it."""
 
     __slots__ = ("delivered", "frame", "received_at", "text")
 

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from time import monotonic
 
-SLACK = 0.1  # seconds: the venue counts when a dial arrives, we when it leaves
+SLACK = 0.1  # seconds: the venue counts a dial when it arrives, we count it when it leaves
 
 
 class DialRate:

@@ -71,7 +71,8 @@ class RejectionTracker:
     def blamed(self, answered: Callable[[Any], bool]) -> dict[Any, str]:
         """The calls that the unnamed refusals are about, with the reasons; none while that can't be known.
 
-        A venue answers every request once, so it is known when as many are without an answer as were refused.
+        A venue answers every request once. So the calls are known once as many requests are without an answer as there
+        are unnamed refusals.
         """
         self._open = {call: still and not answered(call) for call, still in self._open.items()}
         waiting = [call for call, still in self._open.items() if still]

@@ -170,7 +170,7 @@ class HttpClient:
     async def _request(self, method: str, url: Any, **options: Any) -> AsyncIterator[Answer]:
         proxy = None
         try:
-            async with asyncio.timeout(getattr(options.get("timeout"), "total", None)):  # aiohttp's own begins later
+            async with asyncio.timeout(getattr(options.get("timeout"), "total", None)):  # aiohttp's timer starts later
                 session, way, proxy = await self._way(str(url), options)
             async with session.request(method, url, **way) as response:
                 if response.status in REDIRECTS:  # without an address; aiohttp follows the others
@@ -193,7 +193,7 @@ class HttpClient:
             raise aiohttp.ClientConnectionError(str(error)) from None
 
     async def _way(self, url: str, options: Mapping[str, Any]) -> tuple[ClientSession, dict[str, Any], Proxy | None]:
-        """The session for an address, the options with its proxy (the login apart: no error quotes it), that proxy."""
+        """The session for an address, the options with its proxy (without the login, which errors quote), the proxy."""
         way = dict(options)
         given = way.pop("proxy", None)
         proxy = Proxy(str(given), "ccxt") if given else self._proxy(url)
@@ -218,7 +218,7 @@ class HttpClient:
             remote = True if scheme in ("socks5h", "socks4a") else None  # whether the proxy looks names up
             kind = {"socks5h": "socks5", "socks4a": "socks4"}.get(scheme, scheme)
             address = URL(f"{kind}://{rest}")
-            found = await look_up(address.host or "", address.port or SOCKS_PORT)  # it would wait in asyncio's threads
+            found = await look_up(address.host or "", address.port or SOCKS_PORT)  # not in asyncio's threads
             there = address.with_port(address.port or SOCKS_PORT).with_host(str(found[0][4][0]))
             if proxy.url not in self._socks:  # another request may have made it meanwhile
                 through = ProxyConnector.from_url(str(there), ssl=self._tls, rdns=remote)

@@ -192,7 +192,7 @@ class WebSocket(picows.WSListener):
 
     @property
     def unsent(self) -> int:
-        """Bytes that the peer has not read yet, beside those in the sockets."""
+        """Bytes that wait to be sent, without those in the sockets."""
         return int(self._transport.underlying_transport.get_write_buffer_size()) if self._connected else 0
 
     async def send_str(self, data: str) -> None:

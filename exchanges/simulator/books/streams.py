@@ -18,7 +18,7 @@ from exchanges.simulator.markets.order_book import BookState, SimulatedBook
 from exchanges.simulator.publishing import Publishing
 
 ORDERS = 50.0  # orders placed, changed or withdrawn per second in a book with readers, if the venue trades by itself
-LINGER = 60.0  # seconds for which a book goes on after its last reader
+LINGER = 60.0  # seconds for which a book continues after its last reader
 UPDATES_KEPT = 20_000  # messages of one market whose book state can be looked up
 
 
@@ -136,12 +136,12 @@ class BookStreams(Publishing):
 
     @abstractmethod
     def trades_now(self, market: Market) -> bool:
-        """Whether it is listed and not halted."""
+        """Whether the market is listed and not halted."""
 
     async def move_book(self, coin: str, orders: int = 1) -> None:
         """Place, withdraw or change so many orders in the book of ``coin``; its streams send them when they are due."""
         market, now = self.market(coin), self.now()
-        self._readers.setdefault(market, monotonic())  # the book goes on for LINGER seconds even if nobody reads it
+        self._readers.setdefault(market, monotonic())  # the book continues for LINGER seconds even if nobody reads it
         if market.open_book(now, self.BOOK_HOLES).stir(orders, now):
             self.send_quote(market)
         self.flush()

@@ -60,7 +60,7 @@ class Note:
 
 @dataclass(slots=True)
 class Row:
-    """One coin as shown. ``direction``: 1 up, -1 down, 0 unknown; ``moved``: seconds since; ``latency`` in ms."""
+    """One coin as shown. ``direction``: 1 up, -1 down, 0 unknown; ``moved``: its age in s; ``latency`` in ms."""
 
     coin: str
     price: float | None = None

@@ -185,6 +185,6 @@ def _same(one: float, other: float) -> bool:
 
 
 def _day(row: Any, today: int) -> int:
-    """The day of a row, since 1970: of its receipt."""
+    """The day of a row's receipt, counted from 1970."""
     received = getattr(row, "received_at", 0)
     return int(received // DAY) if received else today

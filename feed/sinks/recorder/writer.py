@@ -317,9 +317,9 @@ class Writer:
 
 
 def begins_after(flush_seconds: float, slowest: float) -> float:
-    """Seconds from one writing's begin to the next one's, so that what comes just after the first is on disk in time.
+    """Seconds between the begins of two writings, so that an event just after the first begin is on disk in time.
 
-    ``slowest``: seconds from the moment at which a writing was due to its end, of the slowest of the last ones.
+    ``slowest``: the most seconds that one of the last writings took, from the moment at which it was due to its end.
     """
     return min(EARLY * flush_seconds, max(EARLIEST * flush_seconds, flush_seconds - SLOWER * slowest))
 
