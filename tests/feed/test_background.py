@@ -47,13 +47,13 @@ def feed(settings: Settings) -> Iterator[MarketFeed]:
 
 
 def nowhere() -> MarketFeed:
-    """A feed whose only venue is not there."""
+    """A feed whose only venue cannot be reached."""
     venue = ExchangeConfig("bybit", rest_url="http://127.0.0.1:1", ws_url="ws://127.0.0.1:1")
     return MarketFeed(["BTC"], settings=Settings(exchanges=[venue]))
 
 
 def test_a_callback_that_blocks_the_loop_is_seen_from_another_thread(settings: Settings) -> None:
-    """Nothing in the loop can report it. When the callback returns, the feed continues as before."""
+    """While the callback blocks, nothing in the loop can report it. When it returns, the feed continues as before."""
     settings.staleness = Staleness(feed_stale_after=0.5, reconnect_after=20)
     feed = MarketFeed(settings=settings)
     blocks, goes_on = threading.Event(), threading.Event()
@@ -93,8 +93,8 @@ def threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "market feed"]
 
 
-def test_a_started_feed_can_be_asked_from_any_thread(feed: MarketFeed) -> None:
-    """Its callbacks run in the feed's thread."""
+def test_a_started_feed_answers_calls_from_any_thread(feed: MarketFeed) -> None:
+    """The feed's callbacks run in its own thread."""
     where: set[str] = set()
     priced, judged = threading.Event(), threading.Event()
 
@@ -125,7 +125,7 @@ def test_a_started_feed_can_be_asked_from_any_thread(feed: MarketFeed) -> None:
         feed.require_fresh("BTC", max_age=60)
 
 
-def test_starting_and_stopping_in_any_order(feed: MarketFeed) -> None:
+def test_start_and_stop_may_be_called_in_any_order(feed: MarketFeed) -> None:
     """Stopping a stopped feed does nothing, starting a running one is an error, and a stopped feed can start again."""
     feed.stop()
     feed.start()
@@ -141,7 +141,7 @@ def test_starting_and_stopping_in_any_order(feed: MarketFeed) -> None:
 
 
 def test_a_callback_may_stop_the_feed(feed: MarketFeed) -> None:
-    """The callback does not wait for its own end; a new start waits for it."""
+    """stop() in a callback returns without waiting for the callback's end; the next start() waits for it."""
     stopped = threading.Event()
 
     def enough(tick: PriceTick) -> None:
@@ -157,7 +157,7 @@ def test_a_callback_may_stop_the_feed(feed: MarketFeed) -> None:
     assert len(threads()) == 1
 
 
-def test_what_connecting_raises_comes_out_of_start_and_run() -> None:
+def test_start_and_run_raise_the_error_of_connecting() -> None:
     """No thread is left behind."""
     for begin in (nowhere().start, nowhere().run):
         with pytest.raises(NoExchangeAvailable, match=r"bybit: .*Cannot connect"):
@@ -166,7 +166,7 @@ def test_what_connecting_raises_comes_out_of_start_and_run() -> None:
 
 
 def test_a_feed_can_be_stopped_while_it_connects() -> None:
-    """It is stopped from another thread: start(), which would retry for ever, returns."""
+    """Another thread stops the feed; then start(), which would retry for ever, returns."""
     feed = nowhere()
     tried = threading.Event()
     feed.subscribe_status(lambda event, details: tried.set())
@@ -178,7 +178,7 @@ def test_a_feed_can_be_stopped_while_it_connects() -> None:
     assert threads() == []
 
 
-def test_a_stop_that_comes_before_the_loop_runs_is_not_forgotten() -> None:
+def test_a_stop_before_the_loop_runs_takes_effect() -> None:
     async def for_ever() -> None:
         await asyncio.Event().wait()
 
@@ -206,7 +206,7 @@ def test_run_blocks_until_a_callback_stops_it(feed: MarketFeed) -> None:
     assert not feed.status.connected
 
 
-async def test_it_works_while_an_event_loop_runs(feed: MarketFeed) -> None:
+async def test_a_feed_can_be_started_while_an_event_loop_runs(feed: MarketFeed) -> None:
     """As in Jupyter: start() works, coroutines can be awaited there, and run() raises an error with advice."""
     with pytest.raises(FeedError, match=r"await connect\(\), or call start\(\)"):
         feed.run()
@@ -221,7 +221,7 @@ async def test_it_works_while_an_event_loop_runs(feed: MarketFeed) -> None:
     await feed.disconnect()
 
 
-def test_a_web_server_with_threads_tells_prices(feed: MarketFeed) -> None:
+def test_each_thread_of_a_web_server_can_read_prices(feed: MarketFeed) -> None:
     """As in Flask and Django, each request has a thread of its own."""
     first = threading.Event()
     feed.subscribe_price(lambda tick: first.set(), "BTC")
@@ -262,5 +262,7 @@ def test_a_program_that_forgets_to_stop_the_feed_ends_anyway(simulator: Threaded
         check=False,
         env={**os.environ, "MARKET_FEED_SETTINGS": str(settings)},
     )
-    complaints = [line for line in ended.stderr.splitlines() if not line.startswith("Executing ")]  # a busy machine
+    complaints = [
+        line for line in ended.stderr.splitlines() if not line.startswith("Executing ")
+    ]  # such lines only tell of a busy machine
     assert (ended.returncode, ended.stdout.strip(), complaints) == (0, "live", [])

@@ -29,20 +29,20 @@ def test_every_channel_of_the_settings_can_be_observed(name: str) -> None:
     feed("trades").observe(name, lambda events, times: None).cancel()
 
 
-def test_an_unknown_channel_is_answered_with_the_known_ones() -> None:
+def test_the_error_for_an_unknown_channel_names_the_known_ones() -> None:
     with pytest.raises(ValueError, match="'price'; allowed are prices, trades, "):
         feed("trades").subscribe("price", print)
 
 
 def test_prices_need_no_channel_of_their_own() -> None:
-    """Trades or tickers bring prices; if the settings have neither, the feed subscribes to tickers."""
+    """Prices come from trades or tickers; if the settings have neither channel, the feed subscribes to tickers."""
     for channels, wanted in ((["trades"], ["trades"]), (["quotes"], ["quotes", "ticker"])):
         asked = feed(*channels)
         asked.subscribe(PRICES.name, print)
         assert asked._wanted.channels == wanted
 
 
-def test_without_a_timeframe_candles_have_the_one_of_the_settings() -> None:
+def test_without_an_argument_candles_have_the_timeframe_of_the_settings() -> None:
     settings = Settings(exchanges=[ExchangeConfig("binance")], candle_timeframe="5m")
     assert MarketFeed(["BTC"], settings=settings).subscribe("candles", print).channel == "candles:5m"
 

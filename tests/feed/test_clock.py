@@ -12,7 +12,7 @@ from feed.clock import Clock
 
 
 class Machine(Clock):
-    """A machine whose time the test sets: it is awake for ``pass_`` seconds, or suspended."""
+    """A machine whose time the test sets: ``pass_`` lets seconds pass while it is awake; it can also be suspended."""
 
     awake, total = 100.0, 5000.0
 
@@ -66,7 +66,7 @@ def test_several_suspends_add_up(machine: Machine) -> None:
     assert machine.suspended() == pytest.approx(300)
 
 
-def test_without_a_suspend_there_is_none(machine: Machine) -> None:
+def test_without_a_suspend_no_suspended_time_is_found(machine: Machine) -> None:
     machine.pass_(1000)
     assert machine.suspended() == 0.0
     assert machine.look() == 0.0

@@ -1,4 +1,4 @@
-"""From which connection a coin is taken if several deliver it, with a clock that the test sets."""
+"""Which connection's data of a coin is delivered if several have it; with a clock that the test sets."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Standing:
 
 
 class BookSource:
-    """A connection that brings books."""
+    """A connection that delivers books."""
 
     turn = 1
     last_data: float | None = 0.0
@@ -78,7 +78,7 @@ class World:
         return Standing(self.markets, exchange, symbol)
 
     def price(self, of: Standing, price: float) -> bool:
-        """Let a trade come over a connection; returns whether it is delivered."""
+        """Let a trade come over a connection; returns whether the trade is delivered."""
         if not self.markets.admit(of, "ETH", of.symbol, price):
             return False
         of.admitted = True
@@ -104,7 +104,7 @@ def test_a_replaced_connection_does_not_take_the_coin_back(world: World) -> None
     assert [event for event, _ in old.told + new.told] == []
 
 
-def test_a_price_that_made_no_tick_counts_too(world: World) -> None:
+def test_an_admitted_price_that_made_no_tick_counts_for_the_comparison(world: World) -> None:
     """The first event of a coin may be a past trade, or a ticker from REST without a time stamp."""
     first, other = world.stand("a"), world.stand("b")
     assert world.markets.admit(first, "ETH", first.symbol, 100.0)
@@ -114,7 +114,7 @@ def test_a_price_that_made_no_tick_counts_too(world: World) -> None:
 
 
 @pytest.mark.parametrize("kind", ["trade", "quote", "book", "candle"])
-def test_the_newest_price_counts_whatever_event_it_came_with(world: World, kind: str) -> None:
+def test_the_newest_price_counts_for_the_comparison_whatever_event_it_came_with(world: World, kind: str) -> None:
     """The coin's price has grown to thirty times since its market was admitted, all of it on that market."""
     first, other = world.stand("a"), world.stand("b")
     assert world.markets.admit(first, "ETH", first.symbol, 100.0)
@@ -138,7 +138,7 @@ def test_the_newest_price_counts_whatever_event_it_came_with(world: World, kind:
     assert world.markets.admit(other, "ETH", other.symbol, 3_000.0)
 
 
-def test_an_event_without_a_price_hides_no_known_one(world: World) -> None:
+def test_after_an_event_without_a_price_the_earlier_price_counts(world: World) -> None:
     """The newest event may be a book without levels."""
     first = world.stand("a")
     assert world.price(first, 100.0)
@@ -148,7 +148,7 @@ def test_an_event_without_a_price_hides_no_known_one(world: World) -> None:
     assert not world.price(world.stand("b"), 1.0)
 
 
-def test_two_connections_of_one_market_deliver_side_by_side(world: World) -> None:
+def test_two_connections_of_one_market_may_both_deliver(world: World) -> None:
     old, new = world.stand("a"), world.stand("a")
     assert world.price(old, 100.0)
     assert world.price(new, 300.0)
@@ -156,8 +156,8 @@ def test_two_connections_of_one_market_deliver_side_by_side(world: World) -> Non
     assert (old.revoked, new.revoked) == ([], [])
 
 
-def test_a_withheld_market_waits_until_its_replacement_ends(world: World) -> None:
-    """When its price fits again, the other venue is not needed any more and is left first."""
+def test_a_withheld_market_delivers_only_after_its_replacement_has_ended(world: World) -> None:
+    """When the market's price fits again, the replacement on another venue is ended first."""
     first, active = world.stand("a"), world.stand("b")
     assert world.price(first, 100.0)
     world.markets.end(first)
@@ -174,7 +174,7 @@ def test_a_withheld_market_waits_until_its_replacement_ends(world: World) -> Non
     assert [event for event, _ in active.told] == ["price_mismatch"]
 
 
-def test_a_market_alone_is_accepted_after_ten_minutes_without_contradiction(world: World) -> None:
+def test_a_withheld_market_is_accepted_after_ten_minutes_without_contradiction(world: World) -> None:
     first, active = world.stand("a"), world.stand("b")
     world.price(first, 100.0)
     world.markets.end(first)
@@ -186,7 +186,7 @@ def test_a_market_alone_is_accepted_after_ten_minutes_without_contradiction(worl
     assert world.markets.doubt("ETH") == ""
 
 
-def test_the_time_of_a_suspend_counts_into_the_age_of_the_last_price(world: World) -> None:
+def test_the_age_of_the_last_price_includes_the_time_of_a_suspend(world: World) -> None:
     first, active = world.stand("a"), world.stand("b")
     world.price(first, 100.0)
     world.markets.end(first)

@@ -1,4 +1,4 @@
-"""Coins that come and go while the feed runs, over real sockets on both venues."""
+"""Coins that are added and removed while the feed runs, over real sockets on both venues."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def connected(feed: MarketFeed, venue: SimulatedVenue) -> None:
 
 
 def whole(got: Recorder, venue: SimulatedVenue, coin: str, last: int) -> bool:
-    """Whether every trade from the first received one up to ``last`` came, once and in order."""
+    """Whether every trade from the first received one up to ``last`` was delivered, once and in order."""
     ids = got.ids(coin)
     return bool(ids) and ids[-1] >= last and ids == [i for i in made_ids(venue, coin) if ids[0] <= i <= ids[-1]]
 
@@ -38,7 +38,7 @@ def coins_of(got: Recorder) -> list[str]:
     return [each.coin for kind in delivered for each in kind]
 
 
-async def test_an_added_coin_flows_on_the_connection_that_stands(
+async def test_an_added_coin_comes_over_the_open_connection(
     feed: MarketFeed, venue: SimulatedVenue, got: Recorder
 ) -> None:
     """There is no new dial, and the other coins' trades stay complete and in order."""
@@ -59,7 +59,7 @@ async def test_an_added_coin_flows_on_the_connection_that_stands(
 
 
 async def test_nothing_of_a_removed_coin_is_delivered(feed: MarketFeed, venue: SimulatedVenue, got: Recorder) -> None:
-    """It has no price and is not in the status any more; the other coins continue without a break."""
+    """The removed coin has no price and is not in the status any more; the other coins continue without a break."""
     await connected(feed, venue)
     await got.until(lambda: bool(got.ids("BTC")) and bool(got.ids("ETH")))
     await feed.remove_coins("eth")
@@ -94,7 +94,7 @@ async def test_a_gap_ends_with_its_coin(feed: MarketFeed, venue: SimulatedVenue,
 
 
 async def test_a_coin_that_is_added_again_has_no_past(feed: MarketFeed, venue: SimulatedVenue, got: Recorder) -> None:
-    """No stale price is shown, no gap is told for the time when it was not wanted, and no trade comes twice."""
+    """No stale price is shown, no gap is reported for the time without a subscription, and no trade comes twice."""
     venue.paused = True
     connecting = asyncio.create_task(feed.connect())
     await until(lambda: [len(c.subscriptions) for c in venue.connections] == [2 * STREAMS])
@@ -120,8 +120,8 @@ async def test_a_coin_that_is_added_again_has_no_past(feed: MarketFeed, venue: S
     assert "gap" not in got.events
 
 
-async def test_a_subscription_may_name_a_coin_once_it_is_there(feed: MarketFeed, venue: SimulatedVenue) -> None:
-    """This concerns callbacks and iterators; before, the coin is unknown."""
+async def test_a_subscription_may_name_a_coin_once_it_was_added(feed: MarketFeed, venue: SimulatedVenue) -> None:
+    """This concerns callbacks and iterators; before it was added, the coin is unknown."""
     with pytest.raises(SettingsError, match="SOL"):
         feed.subscribe_trades(lambda trade: None, ["SOL"])
     await connected(feed, venue)
@@ -148,7 +148,7 @@ async def test_an_unlisted_coin_is_reported_and_does_not_delay_others(
 
 
 @pytest.mark.usefixtures("leaping_clocks")
-async def test_an_added_coin_is_there_only_when_it_has_a_price(
+async def test_add_coins_returns_only_when_the_coin_has_a_price(
     feed: MarketFeed, venue: SimulatedVenue, got: Recorder
 ) -> None:
     """A candle may come before the first trade, and the 24 h statistics over REST may fail."""
@@ -167,7 +167,7 @@ async def test_an_added_coin_is_there_only_when_it_has_a_price(
 
 
 async def test_a_market_belongs_to_one_coin(feed: MarketFeed, venue: SimulatedVenue, got: Recorder) -> None:
-    """MATIC is the old name of POL: a request for both is reported, and the coin that is carried continues."""
+    """MATIC is the old name of POL: a request for both is reported, and the coin that is subscribed continues."""
     await feed.add_coins("POL")
     await feed.connect()
     await got.until(lambda: bool(got.ids("POL")))
@@ -184,7 +184,7 @@ async def test_a_market_belongs_to_one_coin(feed: MarketFeed, venue: SimulatedVe
 
 
 async def test_a_coin_may_continue_under_its_other_name(feed: MarketFeed, venue: SimulatedVenue, got: Recorder) -> None:
-    """This includes its candles, even when the connection that brought them under the first name ends."""
+    """The candles continue too, even when the connection that delivered them under the first name ends."""
     await feed.add_coins("POL")
     await feed.connect()
     await got.until(lambda: bool(got.ids("POL")))
@@ -216,10 +216,10 @@ async def test_a_coin_that_is_added_again_while_its_connection_is_replaced_has_i
     assert "bad_frame" not in got.events
 
 
-async def test_a_venue_that_refused_all_is_asked_again_for_what_is_added(
+async def test_a_venue_that_refused_all_coins_is_asked_again_for_an_added_coin(
     feed: MarketFeed, venue: SimulatedVenue, got: Recorder
 ) -> None:
-    """Only a coin that the venue does not list was left: its refusal does not concern the next coin."""
+    """Only a coin that the venue does not list was left. The venue's refusal does not concern the next coin."""
     await connected(feed, venue)
     await feed.add_coins("NOSUCH")
     await feed.remove_coins(["BTC", "ETH"])
@@ -231,7 +231,7 @@ async def test_a_venue_that_refused_all_is_asked_again_for_what_is_added(
 
 
 async def test_a_coin_added_while_a_venue_refuses_the_others_is_requested_at_once(simulator: Simulator) -> None:
-    """The refusal was not handled yet, and does not concern a coin that was added later."""
+    """The feed has not handled the refusal yet, which does not concern a coin that was added later."""
     venue = next(iter(simulator.venues.values()))
     if venue.name != "bybit":
         pytest.skip("the venue refuses nothing: a market that it does not list is silent")
@@ -240,7 +240,7 @@ async def test_a_coin_added_while_a_venue_refuses_the_others_is_requested_at_onc
     adding: list[asyncio.Task[None]] = []
 
     def add(event: str, details: dict[str, Any]) -> None:
-        if event == "coin_unavailable" and details["channel"] == "candles":  # the last one
+        if event == "coin_unavailable" and details["channel"] == "candles":  # the last coin_unavailable event
             adding.append(asyncio.create_task(feed.add_coins("ETH")))
 
     feed.subscribe_status(add)
@@ -253,7 +253,7 @@ async def test_a_coin_added_while_a_venue_refuses_the_others_is_requested_at_onc
 
 
 async def test_a_coin_that_was_refused_is_asked_for_again_when_it_is_added_again() -> None:
-    """The venue may carry it by then, or refuse it again; the connection stays."""
+    """The venue may have the coin by then, or refuse it again; the connection stays open."""
     async with Simulator(venues=("bybit",), rate=50) as simulator:
         venue = simulator["bybit"]
         feed = MarketFeed(["BTC"], settings=settings_for(simulator))
@@ -285,7 +285,7 @@ async def test_coins_may_change_before_connect_and_after_disconnect(feed: Market
     await until(lambda: set(feed.get_all_prices()) == {"BTC", "XRP"})
 
 
-async def test_a_change_while_the_feed_reconnects_is_what_the_next_connection_carries(
+async def test_the_next_connection_carries_the_coins_changed_while_the_feed_reconnects(
     feed: MarketFeed, venue: SimulatedVenue, got: Recorder
 ) -> None:
     await connected(feed, venue)
@@ -301,7 +301,7 @@ async def test_a_change_while_the_feed_reconnects_is_what_the_next_connection_ca
 
 
 async def test_concurrent_changes_all_take_effect(feed: MarketFeed, venue: SimulatedVenue) -> None:
-    """The last call for a coin counts; removing a coin ends the wait of its addition."""
+    """The last call for a coin counts; removing a coin ends the wait for its addition."""
     await connected(feed, venue)
     venue.paused = True
     coins = ["SOL", "XRP", "DOGE", "ADA"]
@@ -333,7 +333,7 @@ async def test_wrong_coins_change_nothing(feed: MarketFeed) -> None:
 
 
 def test_coins_change_from_another_thread(tmp_path: object) -> None:
-    """A program without asyncio asks in its own loop, and the feed's loop makes the change."""
+    """A program without asyncio calls from its own thread, and the feed's loop makes the change."""
 
     async def serve(done: asyncio.Event, ready: asyncio.Future[Simulator]) -> None:
         async with Simulator(venues=("binance",), rate=100) as simulator:
@@ -360,7 +360,7 @@ def test_coins_change_from_another_thread(tmp_path: object) -> None:
     asyncio.run(main())
 
 
-async def test_a_coin_that_only_another_venue_lists_comes_from_there() -> None:
+async def test_a_coin_that_only_another_venue_lists_comes_from_that_venue() -> None:
     """A second such coin does not disturb the first."""
     async with (
         Simulator(venues=("binance",), rate=60, coins=["BTC", "ETH"]) as first,
@@ -381,7 +381,7 @@ async def test_a_coin_that_only_another_venue_lists_comes_from_there() -> None:
             assert len(second["bybit"].dials) == 1
 
 
-async def test_nothing_comes_of_a_coin_that_was_removed_from_another_venue() -> None:
+async def test_no_data_comes_of_a_removed_coin_that_another_venue_delivered() -> None:
     """This holds even while the feed's own venue is slow with another change."""
     async with (
         Simulator(venues=("binance",), rate=60, coins=["BTC", "ETH"]) as first,

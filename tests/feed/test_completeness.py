@@ -61,7 +61,7 @@ def whole(venue: SimulatedVenue, got: Recorder) -> bool:
 
 
 @pytest.mark.parametrize("seconds", [0.3, 1.2])
-async def test_a_record_behind_the_stream_is_asked_until_it_reaches_over_the_gap(
+async def test_a_record_behind_the_stream_is_requested_until_it_reaches_beyond_the_gap(
     transport: str, simulator: Simulator, seconds: float
 ) -> None:
     (venue,) = simulator.venues.values()
@@ -82,7 +82,7 @@ async def test_a_record_behind_the_stream_is_asked_until_it_reaches_over_the_gap
 
 
 @pytest.mark.parametrize("broken", ["frozen", "down"])
-async def test_a_record_that_never_reaches_over_the_gap_leaves_it_incomplete(
+async def test_a_gap_is_incomplete_if_the_record_never_reaches_beyond_it(
     transport: str, simulator: Simulator, broken: str
 ) -> None:
     (venue,) = simulator.venues.values()
@@ -103,7 +103,7 @@ async def test_a_record_that_never_reaches_over_the_gap_leaves_it_incomplete(
         await got.until(lambda: len(got.trades) > count + 10)
 
 
-async def test_after_a_failover_too_the_record_must_reach_over_the_gap(transport: str) -> None:
+async def test_after_a_failover_a_gap_is_complete_only_if_the_record_reaches_beyond_it(transport: str) -> None:
     async with (
         Simulator(venues=("bybit",), rate=20, seed=1, coins=["BTC"]) as first,
         Simulator(venues=("binance",), rate=20, seed=1, coins=["BTC"]) as second,
@@ -123,7 +123,7 @@ async def test_after_a_failover_too_the_record_must_reach_over_the_gap(transport
 
 
 @pytest.mark.parametrize("ahead", [40_000, 999_000])
-async def test_an_id_that_leaps_stops_no_trade(transport: str, ahead: int) -> None:
+async def test_an_id_that_is_far_too_high_delays_and_loses_no_trade(transport: str, ahead: int) -> None:
     async with Simulator(venues=("binance",), rate=20, seed=1, coins=["BTC"]) as simulator:
         venue = simulator["binance"]
         feed = feed_on(transport, simulator)
@@ -161,7 +161,7 @@ async def test_missing_ids_do_not_delay_trades_for_long(transport: str) -> None:
             assert set(made_ids(venue, "BTC")[-100:-20]) <= set(ids)
 
 
-async def test_a_trade_that_is_repeated_long_after_is_delivered_once(transport: str) -> None:
+async def test_a_trade_that_the_venue_repeats_much_later_is_delivered_once(transport: str) -> None:
     async with Simulator(venues=("bybit",), rate=20, seed=1, coins=["BTC"]) as simulator:
         venue = simulator["bybit"]
         feed = feed_on(transport, simulator)
@@ -176,10 +176,10 @@ async def test_a_trade_that_is_repeated_long_after_is_delivered_once(transport: 
 
 
 @pytest.mark.parametrize("fault", ["lost", "late"])
-async def test_a_candle_whose_last_state_does_not_come_is_closed_by_time(
+async def test_a_candle_whose_final_state_does_not_come_is_closed_by_time(
     transport: str, simulator: Simulator, fault: str
 ) -> None:
-    """It is closed once, in time, and with all of its trades."""
+    """The candle is closed once, in time, and with all of its trades."""
     (venue,) = simulator.venues.values()
     settings = settings_for(simulator, coins=["BTC"], connection=QUICK)
     settings.exchanges[0].options["transport"] = transport
@@ -199,7 +199,7 @@ async def test_a_candle_whose_last_state_does_not_come_is_closed_by_time(
 
 
 async def test_a_candle_whose_end_was_missed_is_not_closed_by_a_record_that_stands_still(simulator: Simulator) -> None:
-    """The record has the trades that were seen before the connection was lost, but not those after that."""
+    """The record has the trades that came before the connection was lost, but not the later ones."""
     (venue,) = simulator.venues.values()
     feed = feed_on("aiohttp", simulator)
     got = Recorder(feed)
@@ -213,7 +213,7 @@ async def test_a_candle_whose_end_was_missed_is_not_closed_by_a_record_that_stan
                 venue.cut()
                 await until(lambda: venue.now() > opened + 61_000)
             await got.until(lambda: any(c.timestamp > opened for c in got.candles))
-            later = time.monotonic() + 6.0  # the record is asked several times
+            later = time.monotonic() + 6.0  # meanwhile the record is requested several times
             await until(lambda: time.monotonic() > later)
             assert not any(c.closed for c in got.candles if c.timestamp == opened)
         await got.until(lambda: any(c.closed for c in got.candles if c.timestamp == opened), timeout=40)
@@ -267,7 +267,7 @@ def _is_after(moment: float) -> bool:
 
 
 class Wire:
-    """A small venue that sends the test's trades with any ids and stamps, and returns none over REST."""
+    """A small venue that sends trades with the ids and stamps of the test, and returns no trades over REST."""
 
     def __init__(self) -> None:
         self._streams: dict[web.WebSocketResponse, set[str]] = {}
@@ -361,8 +361,8 @@ async def repeating(wire: Wire, number: int, stamp: int | None = None) -> AsyncI
 
 
 @pytest.mark.parametrize("kind", ["repeated", "late"])
-async def test_repeated_and_late_trades_are_no_sign_of_life(transport: str, kind: str) -> None:
-    """A coin without other data is stale, and so is its feed."""
+async def test_with_only_repeated_or_late_trades_a_coin_and_its_feed_are_stale(transport: str, kind: str) -> None:
+    """The coin has no other data."""
     async with Wire() as wire:
         feed = wire.feed(transport, Staleness(feed_stale_after=0.8, coin_stale_after=1, reconnect_after=60))
         got = Recorder(feed)
@@ -384,7 +384,7 @@ async def test_repeated_and_late_trades_are_no_sign_of_life(transport: str, kind
         await feed.disconnect()
 
 
-async def test_a_stamp_a_day_ahead_and_restarted_ids_stop_no_trade(transport: str) -> None:
+async def test_a_stamp_a_day_ahead_and_restarted_ids_lose_no_trade(transport: str) -> None:
     async with Wire() as wire:
         feed = wire.feed(transport, Staleness())
         got = Recorder(feed)

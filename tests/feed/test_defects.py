@@ -1,4 +1,4 @@
-"""An error of our own ends the feed with a report, and nobody waits for ever."""
+"""A defect of the feed itself ends the feed with a report, and no caller waits for ever."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ def break_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_iterators_end_with_the_error(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They end after their buffered events. Status subscribers are told, and the feed can be connected again."""
+    """The iterators end after their buffered events. Status subscribers get the error, and the feed can be connected
+    again."""
     feed = MarketFeed(settings=settings_for(simulator))
     got = Recorder(feed)
     told: list[tuple[str, dict[str, Any]]] = []
@@ -69,7 +70,7 @@ async def test_a_program_that_runs_the_feed_gets_the_error(
 
 
 async def test_a_feed_in_a_thread_ends_with_the_error(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error comes after start() has returned: events report it, the thread ends, and stop() has nothing to do."""
+    """The error happens after start() has returned: events report it, the thread ends, and stop() does nothing."""
     feed = MarketFeed(settings=settings_for(simulator))
     got = Recorder(feed)
     await asyncio.to_thread(feed.start)

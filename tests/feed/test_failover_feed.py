@@ -1,4 +1,4 @@
-"""Outages, over real sockets: failover and failback, gaps filled, the breaker, a venue that announces its end."""
+"""Outages over real sockets: failover, failback, gaps, the circuit breaker, and a venue that announces its shutdown."""
 
 from __future__ import annotations
 
@@ -39,8 +39,11 @@ async def secondary() -> AsyncIterator[Simulator]:
         yield simulator
 
 
-async def test_the_next_venue_takes_over_and_the_first_gets_it_back(primary: Simulator, secondary: Simulator) -> None:
-    """A blocked venue is left at once. When it works again and was on trial for failback_after, the feed returns."""
+async def test_the_feed_fails_over_to_the_next_venue_and_returns_to_the_first(
+    primary: Simulator, secondary: Simulator
+) -> None:
+    """A blocked venue is left at once. When it works again and was on trial for failback_after, the feed returns to
+    it."""
     feed = MarketFeed(settings=settings_for(primary, secondary, **QUICK))
     got = Recorder(feed)
     async with feed:
@@ -57,7 +60,9 @@ async def test_the_next_venue_takes_over_and_the_first_gets_it_back(primary: Sim
             assert {tick.exchange for tick in got.prices[seen:]} == {"binance"}
 
 
-async def test_failback_is_make_before_break(primary: Simulator, secondary: Simulator) -> None:
+async def test_at_a_failback_the_old_connection_stays_until_the_new_one_has_data(
+    primary: Simulator, secondary: Simulator
+) -> None:
     feed = MarketFeed(settings=settings_for(primary, secondary, **QUICK))
     got = Recorder(feed)
     async with feed:
@@ -75,12 +80,12 @@ async def test_failback_is_make_before_break(primary: Simulator, secondary: Simu
 
 
 def reached(got: Recorder, trade_id: int) -> bool:
-    """Whether the trades of BTC up to this one have come."""
+    """Whether all trades of BTC up to this one have come."""
     return got.ids("BTC")[-1] >= trade_id
 
 
-async def test_no_trade_is_lost_across_outages_where_ids_are_consecutive(secondary: Simulator) -> None:
-    """There are twelve cuts: each trade arrives once, in order, and those of the outages are marked as backfilled."""
+async def test_with_consecutive_ids_no_trade_is_lost_across_outages(secondary: Simulator) -> None:
+    """There are twelve cuts. Each trade arrives once and in order; trades of the outages are marked as backfilled."""
     venue = secondary["binance"]
     feed = MarketFeed(["BTC"], settings=settings_for(secondary, **QUICK))
     got = Recorder(feed)
@@ -104,7 +109,8 @@ async def test_no_trade_is_lost_across_outages_where_ids_are_consecutive(seconda
 
 
 async def test_the_breaker_opens_after_too_many_failures_and_closes_again(secondary: Simulator) -> None:
-    """The breaker opens, tradable is False and require_fresh raises, while data flows on; then it closes again."""
+    """While the breaker is open, tradable is False and require_fresh raises, but data flows on. Then it closes
+    again."""
     venue = secondary["binance"]
     settings = settings_for(secondary, **QUICK, circuit_breaker=CircuitBreaker(failures=3, window=20, cooldown=2))
     feed = MarketFeed(settings=settings)
@@ -128,8 +134,9 @@ async def test_the_breaker_opens_after_too_many_failures_and_closes_again(second
         assert feed.require_fresh("BTC").price > 0
 
 
-async def test_a_venue_that_announces_its_end_is_replaced_first(secondary: Simulator) -> None:
-    """Binance's serverShutdown: the new connection carries data before the old one goes; nothing is lost or doubled."""
+async def test_a_connection_whose_end_the_venue_announces_is_replaced_before_it_ends(secondary: Simulator) -> None:
+    """At Binance's serverShutdown, the new connection has data before the old one is closed; no trade is lost or
+    repeated."""
     venue = secondary["binance"]
     feed = MarketFeed(["BTC", "ETH"], settings=settings_for(secondary, **QUICK))
     got = Recorder(feed)
@@ -163,7 +170,7 @@ async def test_the_feed_reconnects_when_one_of_all_failed_venues_is_back(
 
 
 async def test_a_coin_that_the_venue_does_not_list_comes_from_the_next_one(secondary: Simulator) -> None:
-    """It is reported once; then the coin's data has the name of the venue from which it comes."""
+    """The coin is reported once; then its data has the name of the venue from which it comes."""
     async with Simulator(venues=("bybit",), rate=100, coins=["BTC", "ETH"]) as narrow:
         feed = MarketFeed(["BTC", "ETH", "SOL"], settings=settings_for(narrow, secondary, **QUICK))
         got = Recorder(feed)
@@ -205,8 +212,9 @@ async def test_events_of_fallback_coins_name_the_coin_and_are_no_failover() -> N
             assert feed.status.failover_count == 0
 
 
-async def test_a_coin_that_changes_its_connection_and_not_its_venue_loses_no_trade() -> None:
-    """It comes over a connection of its own, after a failover with the others, then alone again, from one venue."""
+async def test_a_coin_that_changes_its_connection_within_a_venue_loses_no_trade() -> None:
+    """The coin comes from one venue: over a connection of its own, after a failover with the others, then alone
+    again."""
     coins = ["BTC", "ETH", "SOL"]
     async with (
         Simulator(venues=("bybit",), rate=100, coins=coins[:2]) as narrow,
@@ -232,7 +240,7 @@ async def test_a_coin_that_changes_its_connection_and_not_its_venue_loses_no_tra
 
 
 async def test_the_next_venue_is_ready_before_it_is_needed(primary: Simulator, secondary: Simulator) -> None:
-    """Its markets are loaded while everything works, so that a failover does not wait for them."""
+    """The next venue's markets are loaded while everything works, so that a failover does not wait for them."""
     async with MarketFeed(settings=settings_for(primary, secondary, **QUICK)):
         await until(lambda: any("exchangeInfo" in path for _, path in secondary["binance"].rest_calls))
         assert not secondary["binance"].connections
@@ -241,7 +249,7 @@ async def test_the_next_venue_is_ready_before_it_is_needed(primary: Simulator, s
 async def test_after_a_blocked_venue_the_next_one_is_prepared(
     primary: Simulator, secondary: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A failover will lead to that one."""
+    """A failover would use that venue."""
     monkeypatch.setattr(prefetch, "ANSWER_WITHIN", 0.1)
     async with Simulator(venues=("binance_us",), rate=0) as third:
         with secondary["binance"].blocked(451):
@@ -250,8 +258,8 @@ async def test_after_a_blocked_venue_the_next_one_is_prepared(
                 assert not third["binance_us"].connections
 
 
-async def test_candles_that_an_outage_cut_are_closed_from_the_venues_own_record(secondary: Simulator) -> None:
-    """Every candle is closed once with the venue's values, even one that ended while nothing was connected."""
+async def test_candles_that_an_outage_interrupted_are_closed_from_the_venues_record(secondary: Simulator) -> None:
+    """Every candle is closed once with the venue's values, even if it ended while nothing was connected."""
     venue = secondary["binance"]
     feed = MarketFeed(["BTC"], settings=settings_for(secondary, **QUICK))
     got = Recorder(feed)
@@ -277,7 +285,7 @@ async def test_a_feed_in_a_thread_serves_a_program_without_asyncio(secondary: Si
     assert feed.status.state is FeedState.CLOSED
 
 
-async def test_iterators_deliver_what_callbacks_do(secondary: Simulator) -> None:
+async def test_iterators_deliver_the_same_events_as_callbacks(secondary: Simulator) -> None:
     feed = MarketFeed(settings=settings_for(secondary, **QUICK))
     got = Recorder(feed)
     trades = feed.trades("btc")
@@ -289,7 +297,7 @@ async def test_iterators_deliver_what_callbacks_do(secondary: Simulator) -> None
 
 
 async def test_a_venue_that_cannot_be_set_up_is_left_out(secondary: Simulator) -> None:
-    """It has no market of the wanted type: that is reported, and the next venue carries the feed."""
+    """The venue has no market of the wanted type. That is reported, and the next venue is used."""
     settings = settings_for(secondary, **QUICK)
     settings.exchanges.insert(0, ExchangeConfig("krakenfutures"))
     feed = MarketFeed(settings=settings)
@@ -303,7 +311,7 @@ async def test_a_venue_that_cannot_be_set_up_is_left_out(secondary: Simulator) -
 
 
 async def test_a_connection_stays_open_when_its_successor_is_refused(secondary: Simulator) -> None:
-    """It continues with all channels, candles included."""
+    """The old connection continues with all channels, including candles."""
     venue = secondary["binance"]
     feed = MarketFeed(["BTC"], settings=settings_for(secondary, **QUICK))
     got = Recorder(feed)
@@ -317,7 +325,7 @@ async def test_a_connection_stays_open_when_its_successor_is_refused(secondary: 
         assert "disconnected" not in got.events
 
 
-async def test_a_connection_that_is_too_old_is_replaced_however_often_that_fails(
+async def test_a_connection_that_is_too_old_is_replaced_even_after_failed_attempts(
     secondary: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After one failed attempt the connection must not simply stay until the venue cuts it."""

@@ -1,4 +1,4 @@
-"""A forked child has neither the feed's loop nor its thread: its feed is not connected."""
+"""A forked child process has neither the feed's event loop nor its thread, so its feed is not connected."""
 
 from __future__ import annotations
 

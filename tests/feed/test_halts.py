@@ -28,7 +28,7 @@ LISTS = ("/api/v3/exchangeInfo", "/v5/market/instruments-info")
 
 
 class Lists:
-    """A simulator whose market lists mark some coins as ``halted`` and leave out the ``unlisted`` ones."""
+    """A simulator whose market lists mark the coins in ``halted`` as halted and leave out those in ``unlisted``."""
 
     def __init__(self, simulator: Simulator) -> None:
         self.simulator = simulator
@@ -61,7 +61,7 @@ class Lists:
 
     @contextmanager
     def maintenance(self, *coins: str) -> Iterator[None]:
-        """Halt these coins (or all): the list says so, and no data of them comes."""
+        """Halt these coins (or all): the market list marks them, and no data of them comes."""
         self.halted.update(coins or COINS)
         try:
             yield
@@ -118,7 +118,7 @@ async def test_a_venue_in_maintenance_at_the_start_delivers_when_it_is_over(venu
     await feed.disconnect()
 
 
-async def test_the_feed_waits_for_a_venue_in_maintenance_but_not_for_one_that_lists_nothing(
+async def test_connect_retries_a_venue_in_maintenance_but_not_one_that_lists_none_of_the_coins(
     venue: tuple[Lists, str],
 ) -> None:
     lists, _ = venue
@@ -149,7 +149,7 @@ async def test_a_coin_that_is_halted_at_the_start_comes_when_it_trades_again(ven
             assert len(got.details("coin_unavailable")) == 1
 
 
-async def test_a_coin_that_is_added_before_it_is_listed_comes_with_the_list(venue: tuple[Lists, str]) -> None:
+async def test_a_coin_that_is_added_before_it_is_listed_comes_when_the_list_has_it(venue: tuple[Lists, str]) -> None:
     lists, _ = venue
     lists.unlisted.add("ETH")
     feed = feed_over(venue, coins=("BTC",))
@@ -169,7 +169,7 @@ async def test_a_coin_that_is_added_before_it_is_listed_comes_with_the_list(venu
 async def test_a_coin_that_is_added_when_it_is_listed_comes_at_once(
     venue: tuple[Lists, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The list at the feed's start did not have it: the venue is asked, once for all added coins."""
+    """The list at the feed's start did not have the coin, so the venue is asked, once for all added coins."""
     lists, _ = venue
     monkeypatch.setattr(coin_listing, "FIRST", 600.0)
     lists.unlisted.add("ETH")
@@ -182,7 +182,7 @@ async def test_a_coin_that_is_added_when_it_is_listed_comes_at_once(
         assert "coin_unavailable" not in got.events
 
 
-async def test_the_list_is_asked_for_once_in_a_while_however_often_a_coin_is_added(
+async def test_the_list_is_requested_at_intervals_however_often_a_coin_is_added(
     venue: tuple[Lists, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lists, _ = venue
@@ -199,7 +199,7 @@ async def test_the_list_is_asked_for_once_in_a_while_however_often_a_coin_is_add
 
 
 @pytest.mark.parametrize("venue_name", ["binance", "bybit"])
-async def test_a_preferred_venue_in_maintenance_at_the_start_is_returned_to(venue_name: str) -> None:
+async def test_the_feed_returns_to_a_preferred_venue_that_was_in_maintenance_at_the_start(venue_name: str) -> None:
     other = "bybit" if venue_name == "binance" else "binance"
     async with listed(venue_name) as first, listed(other, 2) as second:
         feed = feed_over(first, second)
@@ -214,7 +214,7 @@ async def test_a_preferred_venue_in_maintenance_at_the_start_is_returned_to(venu
 
 @pytest.mark.parametrize(("preferred", "next_one"), [("binance", "bybit"), ("bybit", "binance")])
 @pytest.mark.parametrize("coin_stale_after", [2, 1])
-async def test_a_coin_that_is_halted_while_it_is_carried_comes_from_the_next_venue_until_it_trades_again(
+async def test_a_coin_that_is_halted_later_comes_from_the_next_venue_until_it_trades_again(
     preferred: str, next_one: str, coin_stale_after: float
 ) -> None:
     """The connection stays, the other coins continue, and later the venue's trades of the coin are complete again.
@@ -262,7 +262,7 @@ async def test_a_market_list_without_a_coin_is_ignored_while_its_data_flows() ->
 
 
 async def test_a_list_on_disk_does_not_keep_a_coin_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A coin that is halted in the list may trade again: the venue is asked at the start and at each retry."""
+    """A coin that is halted in the list may trade again, so the venue is asked at the start and at each retry."""
     monkeypatch.setenv(VARIABLE, str(tmp_path))
     async with listed("binance") as first:
         lists, _ = first

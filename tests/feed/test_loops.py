@@ -1,4 +1,4 @@
-"""The event loop is the program's choice: the feed on uvloop."""
+"""The program chooses the event loop: here the feed runs on uvloop."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BURST = 5_000
 
 
 async def outage(transport: str) -> None:
-    """After a burst, a cut and another burst, every trade has come, once and in order."""
+    """Check that after a burst, a cut and another burst every trade has come, once and in order."""
     async with Simulator(venues=("binance",), rate=5) as simulator:
         venue = simulator["binance"]
         settings = settings_for(simulator)
@@ -40,7 +40,9 @@ async def outage(transport: str) -> None:
         await feed.disconnect()
 
 
-@pytest.mark.filterwarnings("ignore:'asyncio.iscoroutinefunction' is deprecated:DeprecationWarning")  # uvloop's own use
+@pytest.mark.filterwarnings(
+    "ignore:'asyncio.iscoroutinefunction' is deprecated:DeprecationWarning"
+)  # uvloop itself uses it
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_no_trade_is_lost_on_uvloop(transport: str) -> None:
     if transport == "picows":

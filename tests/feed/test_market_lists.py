@@ -1,4 +1,4 @@
-"""A feed over market lists kept on disk: an old list is renewed while data flows, and what has changed is noticed."""
+"""A feed over market lists kept on disk: an old list is renewed while data flows, and its changes take effect."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def settings_of(simulator: Simulator) -> Settings:
 
 
 async def old_list(simulator: Simulator, **btc: Any) -> None:
-    """Leave an old list on disk, with a different market of BTC."""
+    """Write an old list to disk, with a different market of BTC."""
     at = Access(rest_url=simulator.rest_url, ws_url=simulator.ws_url, options=KEPT)
     venue = open_venue("binance", at)
     await venue.load()
@@ -55,7 +55,7 @@ async def test_an_old_list_starts_the_feed_and_is_renewed_while_data_flows() -> 
         feed = MarketFeed(settings=settings_of(simulator))
         recorder = Recorder(feed)
         async with feed:
-            assert lists_asked_for(simulator) == 1  # the request for the list that was kept
+            assert lists_asked_for(simulator) == 1  # the request that fetched the list on disk
             await recorder.until(lambda: lists_asked_for(simulator) == 2)
             seen = len(recorder.trades)
             await recorder.until(lambda: len(recorder.trades) > seen + 20)

@@ -1,4 +1,4 @@
-"""A name server that does not answer, in a process of its own, in which getaddrinfo hangs as in reality."""
+"""A name server that does not answer: the feed runs in a process of its own, in which getaddrinfo hangs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from exchanges.simulator import Simulator
 from feed.cli.reports.diagnosis import SILENT_SERVER
 
 HANGS = 60.0  # seconds; the real getaddrinfo gives up after 20 to 30, which cannot be shortened
-EXIT = 10.0  # seconds from the last word to the end of the process, on a busy machine
+EXIT = 10.0  # seconds from the last line of output to the end of the process, on a busy machine
 
 CHILD = """
 import asyncio, socket, sys, time
@@ -135,7 +135,7 @@ async def in_its_network(folder: Path, *arguments: str) -> asyncio.subprocess.Pr
 
 
 async def test_check_names_a_name_server_that_does_not_answer(tmp_path: Path) -> None:
-    """A real name server in a network of its own takes the queries and answers none."""
+    """A real name server in a network of its own gets the queries and answers none."""
     check = ["check", "--json", "--timeout", "2", "--exchange", "binance"]
     began = time.monotonic()
     process = await in_its_network(tmp_path, *check)
@@ -158,8 +158,8 @@ async def test_check_names_a_name_server_that_does_not_answer(tmp_path: Path) ->
         ("nats://bus.invalid:4222,nats://127.0.0.1:9", "Connect call failed ('127.0.0.1', 9)"),
     ],
 )
-async def test_the_name_of_a_bus_holds_up_nothing(bus: str, words: str, tmp_path: Path) -> None:
-    """nats-py would look it up in a thread that the end of the program waits for."""
+async def test_a_bus_whose_name_is_not_answered_does_not_delay_the_end(bus: str, words: str, tmp_path: Path) -> None:
+    """nats-py would look the name up in a thread, and the program's end would wait for it."""
     pytest.importorskip("nats", reason="the extra [bus] is not installed")
     settings = tmp_path / "settings.yaml"
     settings.write_text(f"coins: [BTC]\nexchanges: [binance]\nbus: {bus}\nconnection: {{connect_timeout: 2}}\n")

@@ -50,7 +50,9 @@ async def test_trades_and_prices_come_from_a_registered_venue(
     assert feed.status.exchange == "memory_one"
 
 
-async def test_a_gap_is_fetched_from_it(feed: MarketFeed, venues: tuple[MemoryVenue, MemoryVenue]) -> None:
+async def test_a_gap_is_fetched_from_a_registered_venue(
+    feed: MarketFeed, venues: tuple[MemoryVenue, MemoryVenue]
+) -> None:
     trades: list[TradeEvent] = []
     feed.subscribe_trades(trades.append)
     await connected(feed, venues[0])
@@ -61,7 +63,9 @@ async def test_a_gap_is_fetched_from_it(feed: MarketFeed, venues: tuple[MemoryVe
     assert [trade.backfilled for trade in trades] == [False, True, False]
 
 
-async def test_it_fails_over_to_another_one(feed: MarketFeed, venues: tuple[MemoryVenue, MemoryVenue]) -> None:
+async def test_the_feed_fails_over_from_one_registered_venue_to_another(
+    feed: MarketFeed, venues: tuple[MemoryVenue, MemoryVenue]
+) -> None:
     await connected(feed, venues[0])
     with venues[0].failing(Blocked("memory_one", "not from here", 451)):
         await until(lambda: bool(venues[1].connections))
@@ -70,7 +74,9 @@ async def test_it_fails_over_to_another_one(feed: MarketFeed, venues: tuple[Memo
     assert feed.require_fresh("BTC", 1).exchange == "memory_two"
 
 
-async def test_it_reconnects_and_misses_no_trade(feed: MarketFeed, venues: tuple[MemoryVenue, MemoryVenue]) -> None:
+async def test_the_feed_reconnects_to_a_registered_venue_and_misses_no_trade(
+    feed: MarketFeed, venues: tuple[MemoryVenue, MemoryVenue]
+) -> None:
     trades: list[TradeEvent] = []
     feed.subscribe_trades(trades.append)
     await connected(feed, venues[0])
@@ -106,7 +112,7 @@ assert "ccxt" not in sys.modules, "imported"
 """
 
 
-def test_ccxt_is_not_imported_for_it() -> None:
+def test_ccxt_is_not_imported_for_a_registered_venue() -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", WITHOUT_CCXT], capture_output=True, text=True, timeout=60
     )

@@ -33,7 +33,7 @@ async def simulator(request: pytest.FixtureRequest) -> AsyncIterator[Simulator]:
 
 
 async def test_changing_a_tick_changes_no_price_of_the_feed(feed: MarketFeed) -> None:
-    """Neither a callback nor a caller of get_price can change it."""
+    """Neither a callback nor a caller of get_price can change the feed's price."""
 
     def spoil(tick: PriceTick) -> None:
         tick.price, tick.timestamp, tick.exchange = -1.0, 0, "nowhere"
@@ -71,7 +71,7 @@ async def test_changing_other_results_changes_nothing_in_the_feed(feed: MarketFe
         assert feed.status.exchange
 
 
-async def test_the_details_of_a_status_event_are_each_subscribers_own(feed: MarketFeed) -> None:
+async def test_each_subscriber_gets_its_own_copy_of_a_status_events_details(feed: MarketFeed) -> None:
     """This holds for plain callbacks, coroutine callbacks and iterators, in any order of subscription."""
 
     def spoil(event: str, details: dict[str, Any]) -> None:

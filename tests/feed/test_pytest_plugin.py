@@ -40,7 +40,7 @@ def run(at: Path, options: Sequence[str], **environment: str) -> subprocess.Comp
 
 
 def test_the_documented_example_passes(tmp_path: Path) -> None:
-    """It has plain tests and coroutines, needs no plugin for coroutines, and leaves nothing open."""
+    """The example has plain tests and coroutines, needs no plugin for coroutines, and leaves nothing open."""
     (tmp_path / EXAMPLE.name).write_text(EXAMPLE.read_text("utf-8"))
     ended = pytested(tmp_path, "-q")
     assert ended.returncode == 0, ended.stdout + ended.stderr
@@ -58,7 +58,7 @@ async def test_it(market_simulator, market_feed):
 
 
 def installed(tmp_path: Path) -> str:
-    """A PYTHONPATH with the package as pip installs it: the entry point, the plugin's own module, the packages."""
+    """A PYTHONPATH with everything that pip installs: the entry point, the plugin's module and the packages."""
     site = tmp_path / "site"
     site.mkdir()
     info = site / "market_feed-0.dist-info"
@@ -73,8 +73,8 @@ def installed(tmp_path: Path) -> str:
     return f"{site}{os.pathsep}{ROOT}"
 
 
-def test_an_installed_package_brings_them_by_itself(tmp_path: Path) -> None:
-    """They work with other plugins; here with one that runs coroutine tests."""
+def test_with_an_installed_package_pytest_finds_the_fixtures(tmp_path: Path) -> None:
+    """The fixtures work beside other plugins, here beside one that runs coroutine tests."""
     at = tmp_path / "bot"
     at.mkdir()
     (at / "test_it.py").write_text(COROUTINE)
@@ -85,7 +85,7 @@ def test_an_installed_package_brings_them_by_itself(tmp_path: Path) -> None:
     assert "1 passed" in ended.stdout
 
 
-def test_the_fixtures_and_the_mark_tell_what_they_are(tmp_path: Path) -> None:
+def test_pytest_describes_the_fixtures_and_the_mark(tmp_path: Path) -> None:
     told = pytested(tmp_path, "--fixtures").stdout
     for fixture in ("market_simulator", "market_feed_settings", "market_feed"):
         _, _, text = told.partition(f"\n{fixture} -- ")
@@ -116,7 +116,7 @@ def test_the_package_names_the_plugin_as_its_entry_point() -> None:
     assert {"market_simulator", "market_feed_settings", "market_feed"} <= set(vars(plugin))
 
 
-# --- A project with modules of its own that have our names
+# --- a project with modules named feed or exchanges
 
 OWN = {
     "feed.py": {
@@ -144,7 +144,7 @@ def project(tmp_path: Path, files: Mapping[str, str]) -> Path:
     for name, text in files.items():
         (at / name).parent.mkdir(parents=True, exist_ok=True)
         (at / name).write_text(text)
-        if name.endswith(".pyc"):  # as a program is shipped without its source
+        if name.endswith(".pyc"):  # like a program that is shipped without its source
             source = (at / name).rename((at / name).with_suffix(".py"))
             py_compile.compile(str(source), str(at / name), doraise=True)
             source.unlink()
@@ -152,7 +152,7 @@ def project(tmp_path: Path, files: Mapping[str, str]) -> Path:
 
 
 @pytest.mark.parametrize("own", OWN)
-def test_a_project_with_such_a_module_runs_its_own_tests(own: str, tmp_path: Path) -> None:
+def test_a_project_with_a_module_named_feed_or_exchanges_can_run_its_tests(own: str, tmp_path: Path) -> None:
     at = project(tmp_path, OWN[own])
     ended = run(at, ["-q", "-p", "no:cacheprovider"], PYTHONPATH=installed(tmp_path))
     assert ended.returncode == 0, ended.stdout + ended.stderr
@@ -160,7 +160,7 @@ def test_a_project_with_such_a_module_runs_its_own_tests(own: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("own", OWN)
-def test_a_fixture_names_the_file_that_shadows_ours(own: str, tmp_path: Path) -> None:
+def test_the_fixtures_error_names_the_file_that_shadows_our_package(own: str, tmp_path: Path) -> None:
     at = project(tmp_path, {**OWN[own], "test_it.py": "def test(market_feed): pass\n"})
     ended = run(at, ["-q", "-p", "no:cacheprovider"], PYTHONPATH=installed(tmp_path))
     assert ended.returncode == 1
@@ -173,7 +173,7 @@ def test_a_fixture_names_the_file_that_shadows_ours(own: str, tmp_path: Path) ->
 @pytest.mark.parametrize(
     "line", ["from feed import MarketFeed", "import exchanges; from feed.settings.schema import Settings"]
 )
-def test_a_bot_with_its_own_exchanges_is_told_which_file_shadows_ours(own: str, line: str, tmp_path: Path) -> None:
+def test_the_import_error_names_the_bots_file_that_shadows_our_package(own: str, line: str, tmp_path: Path) -> None:
     at = project(tmp_path, {**OWN[own], "bot.py": f"{line}\n"})
     ended = subprocess.run(
         [sys.executable, "bot.py"],

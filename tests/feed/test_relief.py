@@ -1,7 +1,7 @@
 """If the active venue is silent, the next ones are put on trial at once, and the first with data takes over.
 
-Times are measured at receipt, over real sockets. ``LIMIT`` is what the settings promise, plus a margin for busy
-machines.
+Times are measured at receipt, over real sockets. ``LIMIT`` is the time within which the settings promise data, plus a
+margin for busy machines.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NAMES = ("bybit", "binance", "binance_us")
 
 
 class Clocked(Recorder):
-    """A recorder that knows when each tick came, monotonic seconds."""
+    """A recorder that also keeps the time of each tick (monotonic seconds)."""
 
     def __init__(self, feed: MarketFeed) -> None:
         super().__init__(feed)
@@ -34,12 +34,12 @@ class Clocked(Recorder):
         feed.subscribe_price(lambda tick: self.ticks.append((monotonic(), tick.exchange)))
 
     def longest_gap(self, since: float) -> float:
-        """The longest time without a tick from ``since`` on."""
+        """The longest time without a tick after ``since``."""
         times = [since, *(at for at, _ in self.ticks if at > since)]
         return max(after - before for before, after in pairwise(times))
 
     def break_at(self, exchange: str) -> float:
-        """Seconds from the last tick of another exchange to the first of this one."""
+        """Seconds from the last tick of another exchange to the first tick of this one."""
         first = next(
             at
             for (at, name), (_, before) in zip(self.ticks[1:], self.ticks, strict=False)
@@ -141,15 +141,15 @@ async def silence_of(simulators: list[Simulator], faulty: int, fault: str, setti
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_the_next_venue_carries_the_feed_in_time(venues: list[Simulator], fault: str) -> None:
+async def test_the_next_venue_takes_over_in_time(venues: list[Simulator], fault: str) -> None:
     silent, got = await silence_of(venues[:2], 1, fault, settings_over(*venues[:2]))
-    assert silent <= LIMIT + (1.0 if "late" in fault else 0.0)  # late data counts as such only after max_lag
+    assert silent <= LIMIT + (1.0 if "late" in fault else 0.0)  # data counts as late only after max_lag
     assert [(each["from"], each["to"]) for each in got.details("failover")] == [("bybit", "binance")]
 
 
 @pytest.mark.parametrize("transport", ["aiohttp", "picows"])
 @pytest.mark.parametrize("fault", ["stalled", "hanging", "refusing", "late", "late again"])
-async def test_a_third_venue_carries_the_feed_in_time_if_two_have_the_same_fault(
+async def test_a_third_venue_takes_over_in_time_if_two_have_the_same_fault(
     venues: list[Simulator], fault: str, transport: str
 ) -> None:
     pytest.importorskip(transport, reason="the extra [fast] is not installed")
@@ -183,10 +183,10 @@ async def test_trades_that_a_trial_missed_in_a_silence_are_reported(venues: list
 
 
 @pytest.mark.parametrize("withheld", [False, True], ids=["", "beside a coin that is withheld"])
-async def test_a_stream_that_restarts_with_old_data_does_not_keep_the_feed(
+async def test_a_venue_whose_stream_restarts_with_old_data_does_not_stay_active(
     venues: list[Simulator], withheld: bool
 ) -> None:
-    """All of its trades were delivered before, and the trades of the withheld coin are as old."""
+    """All trades of the stream were delivered before, and the trades of the withheld coin are as old."""
     first, second = (only(simulator) for simulator in venues[:2])
     feed = MarketFeed(settings=settings_over(*venues[:2]))
     got = Clocked(feed)
@@ -204,13 +204,15 @@ async def test_a_stream_that_restarts_with_old_data_does_not_keep_the_feed(
             await got.until(lambda: len(got.details("connected")) > connected)
         began = monotonic()
         await until(lambda: len(got.details("failover")) > 1)
-        assert monotonic() - began <= LIMIT + 3.0  # it counts as late after max_lag; otherwise it would stay for ever
+        assert (
+            monotonic() - began <= LIMIT + 3.0
+        )  # the stream counts as late after max_lag; otherwise the venue would stay active for ever
         assert got.details("failover")[-1]["to"] == "bybit"
 
 
 @pytest.mark.parametrize("to", ["bybit", "binance"])
-async def test_trades_that_a_trial_does_not_keep_are_reported_or_fetched(venues: list[Simulator], to: str) -> None:
-    """Since the other venue's last trade, more trades of the coin were made than a trial keeps."""
+async def test_trades_that_a_trial_dropped_are_reported_or_fetched(venues: list[Simulator], to: str) -> None:
+    """Since the last trade of the active venue, more trades of the coin were made than a trial keeps."""
     first, second = sorted((only(each) for each in venues[:2]), key=lambda venue: venue.name != to)
     simulators = sorted(venues[:2], key=lambda each: only(each).name != to)
     feed = MarketFeed(settings=settings_over(*simulators, failback_after=30))
@@ -224,7 +226,7 @@ async def test_trades_that_a_trial_does_not_keep_are_reported_or_fetched(venues:
         began = monotonic()
         await got.until(lambda: monotonic() - began > 3.0)  # the trial has lasted for long
         with second.silent("BTC"):
-            got.status.clear()  # on a busy machine it may take over before the cut
+            got.status.clear()  # on a busy machine the trial may have taken over before the cut
             after = await first.trade("BTC", count=TRIAL_TRADES + 50)
             began = monotonic()
             await got.until(lambda: monotonic() - began > 1.0)
@@ -241,7 +243,7 @@ async def test_trades_that_a_trial_does_not_keep_are_reported_or_fetched(venues:
 
 @pytest.mark.parametrize("rate", [20.0, 60.0, 300.0])
 async def test_a_failback_does_not_break_the_data(venues: list[Simulator], rate: float) -> None:
-    """This holds even if REST is slow: the trial's trades continue where the other venue's end.
+    """This holds even if REST is slow: the trial's trades continue where those of the other venue end.
 
     A pause of the simulated stream must not count as silence here: it would cause a failover instead of the failback.
     """
@@ -264,7 +266,7 @@ async def test_a_failback_does_not_break_the_data(venues: list[Simulator], rate:
 
 
 @pytest.mark.parametrize("transport", ["aiohttp", "picows"])
-async def test_a_venue_that_lags_itself_does_not_take_over(venues: list[Simulator], transport: str) -> None:
+async def test_a_venue_that_lags_too_does_not_take_over(venues: list[Simulator], transport: str) -> None:
     pytest.importorskip(transport, reason="the extra [fast] is not installed")
     first, second, _ = (only(simulator) for simulator in venues)
     feed = MarketFeed(settings=settings_over(*venues, transport=transport))
@@ -278,7 +280,7 @@ async def test_a_venue_that_lags_itself_does_not_take_over(venues: list[Simulato
 
 
 async def test_if_all_venues_lag_the_feed_does_not_switch_between_them(venues: list[Simulator]) -> None:
-    """A failover would not help: the feed reports its lag and dials its connection again."""
+    """A failover would not help. The feed reports its lag and dials the active venue again."""
     first, second = (only(simulator) for simulator in venues[:2])
     feed = MarketFeed(settings=settings_over(*venues[:2]))
     got = Clocked(feed)

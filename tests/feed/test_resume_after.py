@@ -19,7 +19,7 @@ async def simulator(request: pytest.FixtureRequest) -> AsyncIterator[Simulator]:
 
 
 async def last_of_before(simulator: Simulator) -> TradeEvent:
-    """The last trade of a program that has ended some trades ago."""
+    """The last trade of an earlier program; some trades were made after its end."""
     (venue,) = simulator.venues.values()
     feed = MarketFeed(["BTC"], settings=settings_for(simulator))
     got = Recorder(feed)
@@ -50,11 +50,11 @@ async def test_trades_since_the_earlier_program_are_fetched(simulator: Simulator
         assert got.details("gap_filled")[0]["complete"] is True
 
 
-async def test_no_trade_of_the_last_ones_millisecond_is_delivered_again(simulator: Simulator) -> None:
-    """An exchange may make several trades in a millisecond; the earlier program has had those before its last one."""
+async def test_earlier_trades_in_the_last_trades_millisecond_are_not_delivered_again(simulator: Simulator) -> None:
+    """An exchange may make several trades in a millisecond; the earlier program had those before its last trade."""
     (venue,) = simulator.venues.values()
 
-    await venue.burst(3)  # of one millisecond
+    await venue.burst(3)  # some have the same millisecond
     second = next(b for a, b, c in triples(venue.trades["BTC"]) if a.timestamp == b.timestamp == c.timestamp)
     last = TradeEvent("BTC", second.price, second.quantity, second.buyer_maker, second.timestamp, venue.name)
     last.trade_id, last.market = str(second.id), "BTC/USDT"

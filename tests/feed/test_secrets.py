@@ -39,7 +39,7 @@ def options(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 @pytest.fixture
 def log() -> Iterator[list[str]]:
-    """Everything that is logged, in loguru's most detailed form, which shows the variables of a traceback."""
+    """All log lines, in loguru's most detailed form, which shows the variables of a traceback."""
     lines: list[str] = []
     sink = logger.add(lambda line: lines.append(str(line)), level=0, diagnose=True, backtrace=True, colorize=False)
     logger.enable("feed")
@@ -52,7 +52,7 @@ def log() -> Iterator[list[str]]:
 
 @asynccontextmanager
 async def refusing_proxy(status: int) -> AsyncIterator[str]:
-    """A proxy that refuses everything, and quotes the request in the reason, a header and the body."""
+    """A proxy that refuses every request, and quotes it in the reason, a header and the body of its answer."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError, asyncio.IncompleteReadError):
@@ -78,7 +78,7 @@ def settings(options: dict[str, Any], **where: Any) -> Settings:
 
 
 async def all_said(feed: MarketFeed, recorder: Recorder, timeout: float) -> str:
-    """Everything that a failing feed says, in all its outputs."""
+    """The texts of a failing feed: errors, events, log and reprs."""
     said = []
     try:
         await feed.connect(timeout)
@@ -98,7 +98,7 @@ def assert_clean(said: str, log: list[str]) -> None:
 
 @pytest.mark.parametrize("status", [407, 404, 451, 502])
 @pytest.mark.parametrize("scheme", ["", "s"], ids=["plain", "tls"])
-async def test_a_proxy_that_refuses_quotes_no_password(
+async def test_the_error_of_a_refusing_proxy_shows_no_password(
     options: dict[str, Any], status: int, scheme: str, log: list[str]
 ) -> None:
     async with refusing_proxy(status) as at:
@@ -110,7 +110,7 @@ async def test_a_proxy_that_refuses_quotes_no_password(
         assert log
 
 
-async def test_a_stream_that_is_refused_quotes_no_password(
+async def test_the_error_of_a_refused_stream_shows_no_password(
     options: dict[str, Any], log: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with Simulator(venues=("binance",), rate=0) as simulator, refusing_proxy(407) as at:
@@ -122,8 +122,10 @@ async def test_a_stream_that_is_refused_quotes_no_password(
         assert "407" in repr(recorder.status)
 
 
-async def test_text_of_a_venue_is_cleaned_for_events_and_log(options: dict[str, Any], log: list[str]) -> None:
-    """This concerns bad frames, a refusal and the reason of a close frame."""
+async def test_events_and_log_show_no_secret_that_a_venues_text_contains(
+    options: dict[str, Any], log: list[str]
+) -> None:
+    """The text may be in a bad frame, in a refusal or in the reason of a close frame."""
 
     async def talk(request: web.Request) -> web.StreamResponse:
         socket = web.WebSocketResponse()
@@ -150,7 +152,8 @@ class Unfriendly(Exception):
 
 @pytest.mark.parametrize("kind", ["plain", "coroutine"])
 async def test_the_error_of_a_callback_shows_no_secret(options: dict[str, Any], log: list[str], kind: str) -> None:
-    """Neither in its text, nor in its cause's, nor as a variable of the callback, which loguru would show."""
+    """The secret is in the error's text, in that of its cause, and in a variable of the callback, which loguru would
+    show."""
     async with Simulator(venues=("binance",), rate=50) as simulator:
         where = {"rest_url": simulator.rest_url, "ws_url": simulator.ws_url}
         given = settings({**options, "password": PASSWORD, "authorization": LOGIN}, **where)
@@ -178,11 +181,11 @@ async def test_the_error_of_a_callback_shows_no_secret(options: dict[str, Any], 
     assert_clean(said, log)
     assert "RuntimeError" in said
     assert "Unfriendly" in said
-    assert any("in fail" in line for line in log)  # where it was raised is told
+    assert any("in fail" in line for line in log)  # the log names the function that raised it
 
 
 async def test_the_command_line_shows_no_password(tmp_path: Path) -> None:
-    """Neither stdout nor stderr shows it, for any command and log level."""
+    """Neither stdout nor stderr shows the password, for any command and log level."""
     async with refusing_proxy(407) as at:
         file = tmp_path / "settings.yaml"
         file.write_text(

@@ -1,4 +1,4 @@
-"""A venue's coins over several connections: a small capacity has the same effect as a thousand coins."""
+"""A venue's coins over several connections; a small capacity has the same effect as a thousand coins."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support import Recorder, made_ids, settings_for, until
 
 COINS = ("BTC", "ETH", "SOL", "XRP", "DOGE")
 STREAMS = 3  # of a coin: trades, ticker, candles
-EACH = 2  # coins of a connection
+EACH = 2  # coins per connection
 
 
 @pytest.fixture(params=["binance", "bybit"])
@@ -46,7 +46,7 @@ async def feed(simulator: Simulator) -> AsyncIterator[MarketFeed]:
 
 @pytest.fixture
 async def got(feed: MarketFeed, venue: SimulatedVenue) -> Recorder:
-    """The recorder of a feed whose connections all stand."""
+    """The recorder of a feed whose connections are all open."""
     got = Recorder(feed)
     await feed.connect()
     await until(lambda: sorted(len(c.subscriptions) for c in venue.connections) == [3, 6, 6])
@@ -79,10 +79,10 @@ async def test_coins_are_spread_over_as_many_connections_as_they_need(
     assert venue.violations == []
 
 
-async def test_a_connection_that_breaks_is_dialled_without_the_others(
+async def test_a_broken_connection_is_dialled_again_while_the_others_stay(
     feed: MarketFeed, venue: SimulatedVenue, got: Recorder
 ) -> None:
-    """The event names its coins. Other coins have no gap, and no trade is lost if the venue's ids are consecutive."""
+    """The event names the connection's coins. Other coins have no gap, and with consecutive ids no trade is lost."""
     carrying(venue, "SOL").reset()
     lost = await got.until_event("disconnected")
     assert set(lost["coins"]) == {"SOL", "XRP"}
@@ -108,7 +108,7 @@ async def test_a_half_open_connection_is_noticed_while_others_flow(
     await got.until_event("connected", 2)
     await until(lambda: carrying(venue, "ETH") is not dead)
     await complete(got, venue, ("SOL", "XRP", "DOGE"))
-    if venue.name == "binance":  # the other venue has only the last 60 trades of a market over REST
+    if venue.name == "binance":  # Bybit's REST only has the last 60 trades of a market
         await complete(got, venue)
     assert {details["coin"] for details in got.details("gap")} <= {"BTC", "ETH"}
     assert "feed_stale" not in got.events
@@ -128,7 +128,7 @@ async def test_the_loss_of_all_connections_is_one_reconnect(
 async def test_a_connection_that_cannot_be_restored_ends_the_session(
     feed: MarketFeed, venue: SimulatedVenue, got: Recorder
 ) -> None:
-    """It is blocked while others still flow: the venue refuses us, so the other connections are given up too."""
+    """The dial is blocked while the other connections have data. The venue refuses us, so these are given up too."""
     with venue.blocked(451):
         carrying(venue, "SOL").reset()
         await got.until_event("exchange_blocked")
@@ -139,7 +139,7 @@ async def test_a_coin_is_added_where_there_is_room_or_on_a_new_connection(
     feed: MarketFeed, venue: SimulatedVenue, got: Recorder
 ) -> None:
     await feed.remove_coins("DOGE")
-    await until(lambda: len(venue.connections) == 2)  # nobody needs the third one any more
+    await until(lambda: len(venue.connections) == 2)  # the third connection is not needed any more
     await feed.add_coins("ADA")
     assert len(venue.dials) == 4
     assert len(venue.connections) == 3
@@ -153,7 +153,8 @@ async def test_a_coin_is_added_where_there_is_room_or_on_a_new_connection(
 async def test_a_new_coin_takes_a_removed_coins_place_within_the_venues_limits(
     feed: MarketFeed, venue: SimulatedVenue, got: Recorder
 ) -> None:
-    """The venue still counts the old streams, so the connection is replaced; the coin that stays loses no trade."""
+    """The venue still counts the old streams, so the connection is replaced. The connection's other coin loses no
+    trade."""
     venue.laws.streams = EACH * STREAMS
     await feed.remove_coins("BTC")
     await feed.add_coins("ADA")
@@ -164,7 +165,7 @@ async def test_a_new_coin_takes_a_removed_coins_place_within_the_venues_limits(
 
 
 async def test_more_channels_spread_the_coins_again(feed: MarketFeed, venue: SimulatedVenue, got: Recorder) -> None:
-    """Coins that move flow on their new connection before they leave the old one."""
+    """A coin that moves has data on its new connection before it leaves the old one."""
     feed.subscribe_candles(lambda candle: None, timeframe="5m")
     weight = STREAMS + 1
     await until(lambda: len(venue.connections) == 5 and all(len(c.subscriptions) == weight for c in venue.connections))
@@ -180,7 +181,7 @@ async def test_every_connection_ends_with_the_feed(feed: MarketFeed, venue: Simu
 
 @pytest.mark.parametrize("name", ["binance", "bybit"])
 async def test_a_thousand_coins_of_one_venue_keep_its_limits(name: str) -> None:
-    """All have prices, each is subscribed to once, and there are no more connections than needed."""
+    """All coins have prices, each is subscribed once, and there are no more connections than needed."""
     async with Simulator(venues=(name,), rate=100, markets=1005) as simulator:
         venue = simulator[name]
         coins = list(dict.fromkeys(market.coin for market in venue.markets.values()))
@@ -198,7 +199,7 @@ async def test_a_thousand_coins_of_one_venue_keep_its_limits(name: str) -> None:
 async def test_a_connection_that_lags_beside_others_is_reported_and_replaced(
     simulator: Simulator, venue: SimulatedVenue, transport: str
 ) -> None:
-    """One gateway of a venue may be late: half of its coins would be old, although the whole feed looks healthy."""
+    """One gateway of a venue may be late. Half of the coins would be old, although the whole feed looks healthy."""
     pytest.importorskip(transport, reason="the extra [fast] is not installed")
     settings = settings_for(simulator, coins=COINS)
     settings.staleness = Staleness(max_lag=1)
@@ -220,7 +221,7 @@ async def test_a_connection_that_lags_beside_others_is_reported_and_replaced(
 
 
 def venue_lags(feed: MarketFeed) -> bool:
-    """Whether the price of some coin is refused because of its age."""
+    """Whether require_fresh refuses the price of some coin because of its age."""
     try:
         for coin in COINS:
             feed.require_fresh(coin, 1.5)

@@ -1,4 +1,5 @@
-"""The names that programs rely on, with their parameters' order and defaults: more may be added, none may change."""
+"""The names that programs rely on, with the order and defaults of their parameters. More may be added; none of them may
+change."""
 
 from __future__ import annotations
 

@@ -46,7 +46,8 @@ async def test_an_event_has_the_time_at_which_its_frame_was_read(transport: str,
 @pytest.mark.parametrize("venue", ["binance", "bybit"])
 @pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_every_event_names_its_market(transport: str, venue: str, hotpath: bool) -> None:
-    """This holds for frames that ccxt reads or does not read, and for trades over REST after an outage."""
+    """This holds for frames that ccxt reads, for those of the fast decoder, and for trades over REST after an
+    outage."""
     async with Simulator(venues=(venue,), rate=50, seed=3) as simulator:
         settings = over(transport, simulator)
         settings.exchanges[0].options["hotpath"] = hotpath
@@ -60,7 +61,7 @@ async def test_every_event_names_its_market(transport: str, venue: str, hotpath:
             await simulator[venue].trade("BTC")
             await simulator[venue].trade("ETH")
             await got.until(lambda: any(trade.backfilled for trade in got.trades))
-            await got.until(lambda: bool(quotes) or venue == "bybit")  # Bybit's quotes are not simulated here
+            await got.until(lambda: bool(quotes) or venue == "bybit")  # the simulated Bybit has no quotes
             bars = await feed.candles_history("BTC", limit=5)
         events: list[Any] = [*got.trades, *got.prices, *got.candles, *quotes, *bars, *feed.get_all_prices().values()]
         assert {(each.coin, each.market) for each in events} == {("BTC", "BTC/USDT"), ("ETH", "ETH/USDT")}

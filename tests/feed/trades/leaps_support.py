@@ -15,14 +15,16 @@ ASK_EACH = 0.3  # seconds
 
 @dataclass
 class Feed:
-    """Handles one coin like the feed, on a fake clock, with a venue that answers over REST."""
+    """Handles one coin as the feed does, on a fake clock, with a venue that answers over REST."""
 
     policy: TradeSequence
     rest_lag: float = 0.0
-    record: list[tuple[float, TradeEvent]] = field(default_factory=list)  # the trades that REST has, and since when
+    record: list[tuple[float, TradeEvent]] = field(
+        default_factory=list
+    )  # the trades that REST has, each with the time since which it has them
     now: float = 0.0
     asked_at: float = -10.0
-    arrived: dict[float, float] = field(default_factory=dict)  # a trade's price, which is unique, and when it came
+    arrived: dict[float, float] = field(default_factory=dict)  # a trade's price, which is unique -> when the trade came
     delivered: list[TradeEvent] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
     filled: list[Filled] = field(default_factory=list)

@@ -21,7 +21,7 @@ def trades(*ids: int) -> list[TradeEvent]:
 
 @dataclass
 class Owner:
-    """Carries out outcomes like the feed, and keeps everything."""
+    """Carries out the sequence's outcomes as the feed does, and keeps what it delivers."""
 
     policy: TradeSequence
     delivered: list[TradeEvent] = field(default_factory=list)
@@ -56,7 +56,7 @@ class Owner:
 
 
 def owner(*ids: int, numbered: bool = True, max_gap: float = 300, fetch: bool = True) -> Owner:
-    """An owner that has received these trades from the stream already."""
+    """An owner that has already received these trades from the stream."""
     it = Owner(TradeSequence(numbered, max_gap, fetch=fetch))
     for item in trades(*ids):
         assert it.stream(item) is DELIVER

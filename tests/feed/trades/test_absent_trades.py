@@ -1,4 +1,4 @@
-"""What the venue's own record shows to be absent, before, during and after outages."""
+"""Ids and trades that the venue's own record shows to be absent, before, during and after outages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from feed.trades.gaps import DELIVER, DUPLICATE, LATE
 from feed.trades.sequence import HOLD_FOR, TradeSequence
 from tests.feed.trades.leaps_support import FIRST, HOUR, Feed, good, good_trades, run
 
-# --- what the venue itself shows to be absent -------------------------------------------------------------------------
+# --- ids that the venue's record does not have ------------------------------------------------------------------------
 
 
 def skipping(count: int, each: int, pause: int = 100) -> list[TradeEvent]:
@@ -26,8 +26,9 @@ def skipping(count: int, each: int, pause: int = 100) -> list[TradeEvent]:
     return truth
 
 
-def test_ids_that_belong_to_no_trade_are_not_missing_and_not_waited_for() -> None:
-    """Two answers prove it. After a few such holes, the ids do not count as consecutive, and no trade waits."""
+def test_ids_that_no_trade_has_are_not_reported_as_missing_and_delay_no_trade() -> None:
+    """Two answers prove that no trade has the id. After a few such ids, the ids do not count as consecutive any
+    more."""
     truth = skipping(400, 20)
     feed = Feed(TradeSequence(True, 300), 0.0, [(item.timestamp / 1000, item) for item in truth])
     run(feed, truth, [item.timestamp for item in truth])
@@ -39,7 +40,7 @@ def test_ids_that_belong_to_no_trade_are_not_missing_and_not_waited_for() -> Non
 
 
 def begun(how: str, first: TradeEvent) -> Feed:
-    """A feed that gets the venue's first trade after the event ``how``."""
+    """A feed that is about to get the venue's first trade, after the event ``how``."""
     policy = TradeSequence(True, 300, since_ts=first.timestamp - 1 if how == "taken over" else None)
     if how not in ("new", "taken over"):
         policy.accept(replace(first, trade_id=str(int(first.trade_id) - 1), timestamp=first.timestamp - 1), 0.0)
@@ -55,9 +56,9 @@ def begun(how: str, first: TradeEvent) -> Feed:
 
 @pytest.mark.parametrize("how", ["new", "taken over", "returned to", "connected again", "silent"])
 def test_trades_that_show_that_ids_are_not_consecutive_are_delivered_once(how: str) -> None:
-    """The ids stop being consecutive between two successive trades: there is no gap, and no trade is repeated.
+    """Ids stop counting as consecutive between two successive trades. There is no gap, and no trade is repeated.
 
-    This was wrong once: an earlier outage was taken for a present one.
+    In an earlier version an earlier outage was mistaken for a present one.
     """
     truth = skipping(100, 5)
     feed = begun(how, truth[0])
@@ -66,12 +67,15 @@ def test_trades_that_show_that_ids_are_not_consecutive_are_delivered_once(how: s
     assert not feed.policy.numbered
     assert feed.prices == [item.price for item in truth]
     by_time = [gap for gap in feed.gaps if gap.from_id is None]
-    assert all(gap.to_ts == truth[0].timestamp for gap in by_time)  # if another venue had the last trade before
+    assert all(
+        gap.to_ts == truth[0].timestamp for gap in by_time
+    )  # there is one only if another venue had the last trade
 
 
 @pytest.mark.parametrize("trades_between", [0, 1, 5])
 def test_no_trade_is_repeated_by_an_outage_after_ids_stopped_being_consecutive(trades_between: int) -> None:
-    """The last trades before that are recognized by their ids, although these were not remembered at that time."""
+    """The last trades before the outage are recognized by their ids, although these ids were not remembered at
+    first."""
     truth = skipping(100, 5)
     feed = Feed(TradeSequence(True, 300), 0.0, [(item.timestamp / 1000, item) for item in truth])
     place = 0
@@ -105,10 +109,11 @@ def test_an_outage_after_a_silence_does_not_begin_at_an_earlier_outage(numbered:
 
 
 @pytest.mark.parametrize("ahead", [0, 20_000, HOUR])
-def test_trades_that_a_late_connection_brings_after_their_gap_was_given_up_are_late(ahead: int) -> None:
-    """Ids are not consecutive: by its time the trade belongs before delivered ones. Wrong stamps exclude no trade."""
+def test_trades_that_come_after_their_gap_was_given_up_are_counted_as_late(ahead: int) -> None:
+    """Without consecutive ids the trade's time shows that it belongs before delivered ones. Wrong stamps exclude no
+    trade."""
     truth = good_trades([0] + [100] * 30)
-    feed = Feed(TradeSequence(False, 300))  # the venue's record is empty: nothing is found
+    feed = Feed(TradeSequence(False, 300))  # the venue's record is empty, so no trade is found
     run_until_lost(feed, truth[:5], back_at=truth[10].timestamp / 1000)
     run(feed, [replace(truth[10], timestamp=truth[10].timestamp + ahead)], [truth[10].timestamp])
     assert [end.complete for end in feed.filled] == [False]
@@ -121,7 +126,8 @@ def test_trades_that_a_late_connection_brings_after_their_gap_was_given_up_are_l
 
 
 def test_a_repeated_trade_from_the_time_of_another_venue_is_not_delivered() -> None:
-    """Its id is not remembered, because it was never delivered. As the first one after a reconnect it hides no gap."""
+    """The trade's id is not remembered, because it was never delivered. If it comes first after a reconnect, it hides
+    no gap."""
     truth = skipping(100, 5, pause=500)
     feed = Feed(TradeSequence(True, 300), 0.0, [(item.timestamp / 1000, item) for item in truth])
     run(feed, truth[:30], [item.timestamp for item in truth[:30]])
@@ -149,7 +155,7 @@ def test_a_trade_that_a_trial_missed_before_it_took_over_is_a_gap() -> None:
 
 
 def run_until_lost(feed: Feed, wire: list[TradeEvent], *, back_at: float, silent: bool = False) -> None:
-    """The connection brings these trades, may fall silent, is lost, and delivers again at ``back_at``."""
+    """Let the connection deliver these trades, fall silent if ``silent``, be lost, and deliver again at ``back_at``."""
     for item in wire:
         feed.go_on_until(item.timestamp / 1000)
         feed.stream(item)
@@ -193,8 +199,8 @@ def test_a_trade_that_an_answer_omits_at_first_is_not_lost() -> None:
 
 
 @given(st.floats(0, 3.5), st.integers(1, 6), st.booleans())
-def test_a_gap_is_complete_only_when_the_record_reaches_over_it(lag: float, missing: int, numbered: bool) -> None:
-    """The record is asked again while trades wait. If it does not reach over the gap, the gap is incomplete."""
+def test_a_gap_is_complete_only_if_the_record_reaches_beyond_it(lag: float, missing: int, numbered: bool) -> None:
+    """The record is requested again while trades wait. If it does not reach beyond the gap, the gap is incomplete."""
     truth = good_trades([0] + [20] * 30)
     lost = range(10, 10 + missing)
     feed = Feed(TradeSequence(numbered, 300), lag, [(item.timestamp / 1000, item) for item in truth])
@@ -217,7 +223,7 @@ def test_a_gap_is_complete_only_when_the_record_reaches_over_it(lag: float, miss
 
 
 @given(st.floats(0, 3.5), st.integers(0, 6), st.booleans())
-def test_after_a_failover_a_gap_is_complete_only_when_the_record_reaches_over_it(
+def test_after_a_failover_a_gap_is_complete_only_if_the_record_reaches_beyond_it(
     lag: float, missing: int, numbered: bool
 ) -> None:
     """On the next venue, the gap begins at the other venue's last trade, for any ids."""

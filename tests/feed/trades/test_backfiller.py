@@ -1,4 +1,4 @@
-"""A coin that moves between two connections of one venue: what both missed is a gap."""
+"""A coin that moves between two connections of one venue: trades that both missed are a gap."""
 
 from __future__ import annotations
 

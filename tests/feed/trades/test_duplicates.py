@@ -18,7 +18,7 @@ def test_an_id_is_new_only_once_within_ten_minutes() -> None:
 
 
 def test_ids_older_than_ten_minutes_are_forgotten() -> None:
-    """They are never forgotten earlier, but maybe a little later, because removals happen at intervals."""
+    """Ids are never forgotten earlier, but sometimes a little later, because removals happen at intervals."""
     ids = RecentIds()
     for second in range(0, 2000, 10):
         added(ids, range(second, second + 1), float(second))
@@ -27,7 +27,7 @@ def test_ids_older_than_ten_minutes_are_forgotten() -> None:
     assert len(ids) <= (REACH + 2 * STEP) / 10
 
 
-def test_as_many_ids_as_the_limit_allows_are_remembered() -> None:
+def test_no_more_ids_are_remembered_than_the_limit_allows() -> None:
     ids = RecentIds()
     for at in (None, 1.0):
         added(ids, range(LIMIT), at)

@@ -20,7 +20,7 @@ AHEAD = st.sampled_from([1, 2, 3, 50, 101, 40_000, 60_000, 999_000, 1_500_000, 1
 def test_an_id_that_is_too_high_causes_no_lost_repeated_or_late_trade(
     pauses: list[int], place: int, ahead: int, rest_lag: float
 ) -> None:
-    """The trade itself is delivered once: from REST with its right id, or as it came."""
+    """The trade itself is delivered once: from REST with its right id, or from the stream with the wrong one."""
     truth = good_trades(pauses)
     times = [item.timestamp for item in truth]
     wire = list(truth)
@@ -106,7 +106,7 @@ def test_restarted_ids_cause_no_lost_trade_even_after_a_wrong_stamp(
 
 
 @pytest.mark.parametrize("ahead", [3, 40_000, 999_000, 1_500_000])
-def test_a_wrong_leap_is_found_even_after_its_gap_was_given_up_or_after_a_reconnect(ahead: int) -> None:
+def test_a_wrong_jump_of_ids_is_found_even_after_its_gap_was_given_up_or_a_reconnect(ahead: int) -> None:
     truth = good_trades([0, 10, 10, 10])
     feed = Feed(TradeSequence(True, 300))
     for item in truth[:2]:
@@ -122,8 +122,8 @@ def test_a_wrong_leap_is_found_even_after_its_gap_was_given_up_or_after_a_reconn
     assert feed.longest <= HOLD_FOR + 0.01
 
 
-def test_a_leap_from_which_later_trades_continue_is_a_gap() -> None:
-    """A trade that comes after that with a lower id is late, for any stamp."""
+def test_a_jump_of_ids_is_a_gap_if_later_trades_continue_from_it() -> None:
+    """A later trade with a lower id is late, whatever its stamp."""
     feed = Feed(TradeSequence(True, 300, fetch=False))
     for number, at in ((0, 0), (3, 10), (4, 20)):
         feed.stream(good(FIRST + number, HOUR + at, float(number)))
@@ -145,9 +145,9 @@ def test_a_leap_from_which_later_trades_continue_is_a_gap() -> None:
 def test_late_trades_make_no_correct_id_look_wrong(
     pauses: list[int], late: list[int], begin: int, rest_lag: float
 ) -> None:
-    """Right after a failover most trades come some places late: almost each is a leap, often with equal stamps.
+    """Right after a failover most trades come some places late, so almost every id jumps, often with equal stamps.
 
-    An id that the venue also has over REST is right. Trades that were found before the first one are not repeated.
+    An id that the venue's REST has too is right. Trades that REST had before the first streamed one are not repeated.
     """
     truth = good_trades(pauses)
     feed = Feed(

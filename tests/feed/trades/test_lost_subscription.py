@@ -1,4 +1,4 @@
-"""Tickers show trades that do not come; the test gives the times."""
+"""Tickers show that trades do not come, so the subscription was lost; the test sets the times."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ LONGEST_SILENCE = 10.0
 
 
 class Connection:
-    """A connection that brings BTC's tickers, each with another price and, if it has a turnover, a higher one."""
+    """A connection with BTC's tickers, each with another price and, if there is a turnover, a higher turnover."""
 
     def __init__(self, *, told: bool = True) -> None:
         self.lost_subscriptions = LostSubscriptions()
@@ -49,14 +49,14 @@ def test_prices_that_change_without_trades_are_signs_of_missing_trades() -> None
     assert it.missing() == {"BTC": 1.0}
 
 
-def test_signs_are_counted_from_the_last_trade_on() -> None:
+def test_only_signs_after_the_last_trade_count() -> None:
     it = Connection()
     it.tickers(0, 9)
     it.trade()
     it.tickers(10, 20)
     assert it.missing() == {}
     it.tickers(21, 22)
-    assert it.missing() == {"BTC": 11.0}  # at 10 s the trade was seen
+    assert it.missing() == {"BTC": 11.0}  # the change at 10 s is that of the trade
 
 
 def test_a_late_trade_cancels_the_signs_of_earlier_tickers() -> None:
@@ -66,8 +66,8 @@ def test_a_late_trade_cancels_the_signs_of_earlier_tickers() -> None:
     assert it.missing() == {}
 
 
-def test_a_quiet_coin_is_no_sign_of_a_lost_subscription() -> None:
-    """Its tickers have the same price. When it trades again, tickers may come earlier than trades."""
+def test_the_tickers_of_a_quiet_coin_are_no_signs_of_a_lost_subscription() -> None:
+    """The coin's tickers have the same price. When it trades again, tickers may come earlier than trades."""
     it = Connection()
     it.trade()
     it.tickers(0, 3600, price=0.0, turnover=0.0)
@@ -85,8 +85,9 @@ def test_one_or_two_signs_are_not_enough() -> None:
     assert it.missing() == {"BTC": 60.0}
 
 
-def test_a_price_that_changes_without_turnover_comes_from_quotes() -> None:
-    """The same happens when trades of the day before leave the turnover. Neither shows a new trade."""
+def test_a_price_that_changes_without_more_turnover_is_no_sign() -> None:
+    """Such a price comes from quotes. A turnover that falls, because trades leave the 24 hours, shows no new trade
+    either."""
     it = Connection()
     it.tickers(0, 60, turnover=0.0)
     it.tickers(61, 120, turnover=-5.0)
@@ -100,7 +101,7 @@ def test_without_a_turnover_the_price_alone_is_a_sign() -> None:
 
 
 def test_a_trade_counts_only_if_it_was_accepted_after_the_given_moment() -> None:
-    """A trade between two checks may have come before the moment, if the moment is between them too."""
+    """If the moment is between two checks, a trade between these checks may have come before the moment."""
     it = Connection()
     for now in (0.0, 5.0, 10.0):
         it.ticker(now)
@@ -111,8 +112,8 @@ def test_a_trade_counts_only_if_it_was_accepted_after_the_given_moment() -> None
     assert not it.lost_subscriptions.flowed("ETH", 0.0)
 
 
-def test_earlier_trades_do_not_show_that_a_connection_brings_trades() -> None:
-    """The coin's first ticker comes late, and its newest trade came over the earlier connection."""
+def test_trades_before_a_connection_do_not_show_that_it_delivers_trades() -> None:
+    """The coin's first ticker comes late, and the newest trade came over the earlier connection."""
     it = Connection()
     it.trade()
     it.now = 5.0
@@ -127,7 +128,7 @@ def test_earlier_trades_do_not_show_that_a_connection_brings_trades() -> None:
     assert it.lost_subscriptions.flowed("BTC", 7.0)
 
 
-def test_trades_that_the_venue_has_refused_are_not_missed() -> None:
+def test_if_the_venue_has_refused_the_trades_none_count_as_missing() -> None:
     it = Connection()
     it.tickers(0, 5)
     it.lost_subscriptions.ignore(["BTC"])
@@ -145,7 +146,7 @@ def test_a_removed_coin_has_no_past_when_it_is_added_again() -> None:
 
 
 def test_without_consecutive_ids_a_trade_is_new_if_its_id_is_unknown() -> None:
-    """This includes a trade of the same millisecond."""
+    """This holds even for a trade of the same millisecond."""
     sequence = TradeSequence(False, 300.0)
     seen = []
     for name in ("a", "b", "c"):

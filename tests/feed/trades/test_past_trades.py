@@ -1,4 +1,4 @@
-"""Trades that a venue repeats at a subscription, and what is missing when the feed comes from another venue."""
+"""Trades that a venue repeats at a subscription, and trades that are missing after a change of the venue."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.feed.trades.sequence_support import Owner, owner, trade, trades
 
 
 def repeated(it: Owner, past: list[TradeEvent]) -> None:
-    """Do what the backfiller does with past trades."""
+    """Handle past trades as the backfiller does."""
     for item in it.policy.missed(past):
         item.backfilled = True
         it.stream(item)
@@ -28,8 +28,8 @@ def test_past_trades_before_the_first_live_one_are_not_delivered(numbered: bool)
 
 
 @pytest.mark.parametrize("numbered", [True, False])
-def test_past_trades_fill_what_an_outage_missed(numbered: bool) -> None:
-    """If they reach back to a delivered trade, nothing is missing and nothing is fetched."""
+def test_past_trades_fill_the_gap_of_an_outage(numbered: bool) -> None:
+    """If they reach back to a delivered trade, no trade is missing and none is fetched."""
     it = owner(1, 2, numbered=numbered)
     it.policy.lost(0.0)
     it.policy.resumed(3.0)
@@ -56,7 +56,7 @@ def test_past_trades_that_do_not_reach_back_far_enough_leave_a_gap(numbered: boo
 
 
 @pytest.mark.parametrize("numbered", [True, False])
-def test_nothing_was_missed_if_the_last_trade_was_already_delivered(numbered: bool) -> None:
+def test_if_the_newest_past_trade_was_already_delivered_there_is_no_gap(numbered: bool) -> None:
     it = owner(1, 2, numbered=numbered)
     it.policy.lost(0.0)
     it.policy.resumed(3.0)
@@ -75,8 +75,8 @@ def test_past_trades_of_the_next_venue_continue_after_the_last_venues_last_trade
     assert not {"1", "2"} & set(it.ids)
 
 
-def test_past_trades_without_ids_count_only_where_they_are_certainly_new() -> None:
-    """If two of them have the same time, one may have been delivered."""
+def test_past_trades_without_ids_are_delivered_only_if_they_are_certainly_new() -> None:
+    """A past trade with the time of a delivered one may be that trade."""
     it = owner(numbered=False)
     it.stream(trade("", 1000))
     it.policy.lost(0.0)
@@ -94,7 +94,8 @@ def test_past_trades_without_ids_count_only_where_they_are_certainly_new() -> No
 def test_past_trades_are_never_repeated_or_reordered_over_any_outages(
     pauses: list[int], outages: list[tuple[int, int, int]], numbered: bool
 ) -> None:
-    """At each new subscription the venue repeats its last trades; if they reach back far enough, none is missing."""
+    """At each new subscription the venue repeats its last trades. If they reach back far enough, no trade is
+    missing."""
     times = [sum(pauses[: n + 1]) for n in range(len(pauses))]
     it = Owner(TradeSequence(numbered, 300, fetch=False))
     missed = {start + n for start, length, _ in outages for n in range(length)}
@@ -139,8 +140,8 @@ def test_no_gap_is_opened_if_the_new_venues_stream_overlaps_the_old_one() -> Non
 
 
 @pytest.mark.parametrize("asked", ["subscription", "rest"])
-def test_trades_of_the_first_ones_millisecond_that_the_venue_lists_before_it_were_had(asked: str) -> None:
-    """The first trade may be the last one of an earlier program, which had them; its id is all that is known of it."""
+def test_trades_listed_before_the_first_one_in_its_millisecond_count_as_delivered(asked: str) -> None:
+    """The first trade may be the last one of an earlier program, which had those trades; only its id is known."""
     it = owner(numbered=False)
     it.stream(trade("b", 10))
     it.policy.lost(0.0)
@@ -154,7 +155,7 @@ def test_trades_of_the_first_ones_millisecond_that_the_venue_lists_before_it_wer
     assert it.ids == ["b", "c", "d", "e"]
 
 
-def test_the_first_trade_on_a_venue_does_not_hide_those_since_the_venue_before() -> None:
+def test_the_first_trade_on_a_venue_does_not_hide_trades_since_the_previous_venues_last_one() -> None:
     it = Owner(TradeSequence(consecutive_ids=False, max_gap=300, since_ts=10))
     it.stream(trade("c", 20))
     it.ended([trade("a", 15), trade("b", 20), trade("c", 20)], 0.1)

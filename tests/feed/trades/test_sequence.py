@@ -1,4 +1,4 @@
-"""Gaps, late trades and outages of one coin, one by one."""
+"""Gaps, late trades and outages of one coin, one case per test."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from feed.trades.sequence import TradeSequence
 from tests.feed.trades.sequence_support import owner, trade, trades
 
 
-def test_a_trade_that_comes_after_it_was_proven_absent_is_late() -> None:
-    """The venue's REST left it out twice, so the trades after it are delivered already."""
+def test_a_trade_that_comes_after_rest_lacked_it_twice_is_late() -> None:
+    """After two answers without the trade, the later trades were delivered."""
     it = owner(1)
     it.stream(trade(3), 0.0)
     for at in (0.1, 0.2):
@@ -26,7 +26,7 @@ def test_a_trade_that_comes_after_it_was_proven_absent_is_late() -> None:
     assert [it.stream(trade(number), 0.3) for number in (2, 3)] == [LATE, DUPLICATE]
 
 
-def test_trades_out_of_order_are_put_in_order_without_fetching_too() -> None:
+def test_trades_are_put_in_order_even_if_gaps_are_not_fetched() -> None:
     it = owner(1, fetch=False)
     for number in (2, 4, 3, 5, 7, 6):
         it.stream(trade(number), 0.0)
@@ -34,7 +34,7 @@ def test_trades_out_of_order_are_put_in_order_without_fetching_too() -> None:
 
 
 def test_an_absurd_id_does_not_stop_the_stream() -> None:
-    """It is delivered as it is, and the sequence continues without it."""
+    """The trade is delivered with that id, and the sequence continues as if it had not come."""
     it = owner(1, 2)
     assert it.stream(trade(10**15, timestamp=25)) is DELIVER
     assert [it.stream(trade(number)) for number in (3, 4, 5)] == [DELIVER] * 3
@@ -42,7 +42,7 @@ def test_an_absurd_id_does_not_stop_the_stream() -> None:
 
 
 def test_an_id_far_ahead_is_believed_when_the_next_one_follows_it() -> None:
-    """The venue's ids have begun again: missing trades cannot be known, and new ids are checked as before."""
+    """The venue has restarted its ids. Missing trades cannot be known, and new ids are checked as before."""
     it = owner(1, 2)
     far = 10**9
     for number in (far, far + 1, far + 2, far + 4):
@@ -52,7 +52,7 @@ def test_an_id_far_ahead_is_believed_when_the_next_one_follows_it() -> None:
     assert it.ids == ["1", "2", str(far), str(far + 1), str(far + 2)]
 
 
-def test_a_gap_is_found_held_filled_and_reported() -> None:
+def test_a_gap_is_reported_and_filled_while_later_trades_wait() -> None:
     it = owner(1, 2)
     outcome = it.stream(trade(6))
     assert outcome.verdict is TradeVerdict.HELD
@@ -76,7 +76,7 @@ def test_a_gap_that_the_stream_fills_late_needs_no_fetch() -> None:
     assert it.policy.answered([trades(2)], 0.1) is HELD
 
 
-def test_the_first_of_a_late_and_a_fetched_copy_is_delivered() -> None:
+def test_of_a_late_and_a_fetched_copy_of_a_trade_the_first_is_delivered() -> None:
     it = owner(1)
     it.stream(trade(4))
     assert it.stream(trade(2)) is HELD
@@ -98,7 +98,7 @@ def test_a_missing_trade_that_comes_after_its_gap_was_given_up_is_late() -> None
     assert it.stream(trade(4)) is DELIVER
 
 
-def test_pages_that_come_before_the_deadline_are_used() -> None:
+def test_fetched_pages_are_used_even_if_the_fetch_does_not_end_before_the_deadline() -> None:
     it = owner(1)
     it.stream(trade(5))
     it.policy.add(trades(2, 3))
@@ -107,7 +107,7 @@ def test_pages_that_come_before_the_deadline_are_used() -> None:
     assert [(end.trades, end.complete) for end in it.filled] == [(2, False)]
 
 
-def test_without_a_clock_the_deadline_counts_from_the_first_expire() -> None:
+def test_without_a_time_of_arrival_the_deadline_counts_from_the_first_expire() -> None:
     it = owner(1)
     it.stream(trade(3), None)
     assert it.policy.open_gaps.deadline is None
@@ -147,13 +147,13 @@ def test_a_quiet_coins_old_trade_does_not_make_a_short_outage_long() -> None:
     assert gap.fetch
 
 
-def test_a_hole_too_big_to_fetch_is_only_reported() -> None:
+def test_a_gap_too_big_to_fetch_is_only_reported() -> None:
     it = owner(1)
     assert it.stream(trade(sequence.MAX_MISSING + 3)).verdict is TradeVerdict.RELEASE
     assert [gap.fetch for gap in it.gaps] == [False]
 
 
-def test_held_trades_and_holes_are_bounded() -> None:
+def test_the_numbers_of_waiting_trades_and_gaps_are_bounded() -> None:
     it = owner(1)
     for number in range(3, sequence.HOLD_LIMIT + 10):
         it.stream(trade(number))
@@ -199,7 +199,7 @@ def test_a_gap_by_time_runs_from_the_last_trade_to_the_first_new_one() -> None:
     assert it.stream(trade("c", 3000)) is DUPLICATE
 
 
-def test_rows_are_delivered_by_time_in_whatever_order_they_are_fetched() -> None:
+def test_fetched_trades_are_delivered_by_time_in_whatever_order_they_come() -> None:
     it = owner(numbered=False)
     it.stream(trade("a", 1000))
     it.policy.resumed(0.0)
@@ -209,7 +209,7 @@ def test_rows_are_delivered_by_time_in_whatever_order_they_are_fetched() -> None
 
 
 def test_trades_of_the_millisecond_in_which_a_gap_ends_are_ordered_by_their_ids() -> None:
-    """The record has trades of that millisecond, which the stream brings later in another message."""
+    """The record has trades of that millisecond which the stream delivers later in another message."""
     it = owner(numbered=False)
     it.stream(trade(5, 1000))
     it.policy.resumed(0.0)
@@ -248,7 +248,7 @@ def test_an_outage_before_the_first_trade_opens_no_gap() -> None:
 
 
 def test_the_usual_path_takes_few_lookups() -> None:
-    """Measured against a dict store with a parsed key in the same run, because machines differ."""
+    """The time is compared with that of a dict store with a parsed key in the same run, because machines differ."""
     policy = TradeSequence(True, 300)
     items = trades(*range(1, 50_001))
     seen: dict[int, TradeEvent] = {}
@@ -268,7 +268,8 @@ def test_the_usual_path_takes_few_lookups() -> None:
 
 
 def test_a_stamp_from_the_future_does_not_change_the_time_of_later_trades() -> None:
-    """If ids are not consecutive, the trade with the latest stamp is the newest: price and gaps follow it."""
+    """If ids are not consecutive, the trade with the latest stamp counts as the newest one, for the price and for
+    gaps."""
     it = owner(numbered=False)
 
     def arrives(trade_id: str, at: int, stamped: int) -> TradeEvent:
@@ -281,6 +282,6 @@ def test_a_stamp_from_the_future_does_not_change_the_time_of_later_trades() -> N
     it.stream(arrives("b", 10 * hour + 10, 11 * hour))
     it.stream(arrives("c", 10 * hour + 20, 10 * hour + 20))
     assert it.policy.stamp == 10 * hour + 20
-    it.stream(arrives("d", 10 * hour + 30, 9 * hour))  # an old trade: the one before is still the newest
+    it.stream(arrives("d", 10 * hour + 30, 9 * hour))  # an old trade: the previous trade is still the newest
     assert it.policy.stamp == 10 * hour + 20
     assert it.ids == ["a", "b", "c", "d"]

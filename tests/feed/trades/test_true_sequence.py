@@ -1,4 +1,5 @@
-"""Compared with the true sequence, no trade is lost, repeated or out of order, however late, missing or fetched."""
+"""Deliveries compared with the true sequence: no trade is lost, repeated or out of order, whatever comes late or
+not."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from feed.trades.gaps import Gap, TradeVerdict
 from feed.trades.sequence import REORDER_FOR, TradeSequence
 from tests.feed.trades.sequence_support import Owner, owner, trade
 
-# --- consecutive ids: against the true sequence -----------------------------------------------------------------------
+# --- consecutive ids --------------------------------------------------------------------------------------------------
 
 
 FATES = st.lists(
@@ -30,9 +31,9 @@ FATES = st.lists(
 ANSWERS = st.lists(
     st.tuples(
         st.floats(0, 3),  # seconds until the fetch is answered
-        st.sets(st.integers(0, 70)),  # ids that it can't find
-        st.integers(0, 8),  # how far it reaches beyond the hole on both sides
-        st.booleans(),  # whether it comes in two pages
+        st.sets(st.integers(0, 70)),  # ids that the answer lacks
+        st.integers(0, 8),  # by how many ids the answer reaches beyond the gap on both sides
+        st.booleans(),  # whether the answer comes in two pages
     ),
     min_size=1,
     max_size=8,
@@ -103,7 +104,7 @@ def run(
 
 
 @given(FATES, st.floats(0.001, 0.5), ANSWERS)
-def test_nothing_is_lost_doubled_or_out_of_order_under_any_interleaving(
+def test_no_trade_is_lost_repeated_or_out_of_order_under_any_interleaving(
     fates: list[tuple[str, int, int]], step: float, answers: list[tuple[float, set[int], int, bool]]
 ) -> None:
     it, arrivals, passed_over = owner(), wire(fates), Counter[int]()
@@ -127,7 +128,7 @@ def test_nothing_is_lost_doubled_or_out_of_order_under_any_interleaving(
 
 
 @given(FATES, st.floats(0.001, 0.5), st.lists(st.floats(0, 1.99), min_size=1), st.integers(0, 8))
-def test_with_a_venue_that_answers_in_time_every_trade_arrives(
+def test_if_the_venue_answers_in_time_every_trade_is_delivered(
     fates: list[tuple[str, int, int]], step: float, latencies: list[float], reach: int
 ) -> None:
     it, arrivals = owner(), wire(fates)
@@ -138,9 +139,7 @@ def test_with_a_venue_that_answers_in_time_every_trade_arrives(
 
 
 @given(FATES, st.floats(0.001, 0.5))
-def test_without_fetching_trades_wait_only_for_those_out_of_order(
-    fates: list[tuple[str, int, int]], step: float
-) -> None:
+def test_without_fetching_trades_only_wait_for_late_ones(fates: list[tuple[str, int, int]], step: float) -> None:
     it, now = owner(fetch=False), 0.0
     for number in wire(fates):
         now += step
@@ -152,7 +151,7 @@ def test_without_fetching_trades_wait_only_for_those_out_of_order(
     assert it.ids == sorted(set(it.ids), key=int)
 
 
-# --- ids that don't count: against the true sequence ------------------------------------------------------------------
+# --- ids that are not consecutive -------------------------------------------------------------------------------------
 
 
 @given(
@@ -160,10 +159,10 @@ def test_without_fetching_trades_wait_only_for_those_out_of_order(
     st.lists(st.integers(0, 59), max_size=4),
     st.lists(st.tuples(st.integers(0, 10), st.integers(0, 80)), min_size=1, max_size=5),
 )
-def test_where_ids_do_not_count_outages_are_filled_by_time(
+def test_without_consecutive_ids_outages_are_filled_by_time(
     life: list[tuple[int, bool, int]], outages: list[int], fetches: list[tuple[int, int]]
 ) -> None:
-    """Some trades have equal times, are missed or repeated; a fetch is answered some trades later."""
+    """Some trades have equal times, some are missed or repeated; a fetch is answered some trades later."""
     truth = [trade(n, sum(pause for pause, _, _ in life[: n + 1])) for n in range(len(life))]
     it, down, pending, answered_all = Owner(TradeSequence(False, 300)), False, list[tuple[int, int, Gap]](), True
     streamed = set[str]()
