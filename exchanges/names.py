@@ -58,7 +58,7 @@ def _pro_ids() -> set[str]:
     """The modules in ccxt's ``pro`` folder: each is an exchange with WebSocket support.
 
     They are found as Python finds them: as source, compiled, in a zip file or in a frozen program. If nothing can list
-    them, ccxt.pro is imported and asked.
+    them, ccxt.pro is imported for its list.
     """
     spec = find_spec("ccxt")
     if spec is None:

@@ -28,7 +28,7 @@ class Capacity:
     per_character: int = 0
 
     def weight(self, market_id: str, subscriptions: int) -> int:
-        """The part of the limit that ``count`` subscriptions of one market use."""
+        """The part of the limit that this number of ``subscriptions`` of one market uses."""
         return subscriptions * (self.each + self.per_character * len(market_id))
 
 

@@ -309,7 +309,7 @@ class MarketFeed:
         """Return the coin's latest tick (price in quote currency), None before the first; ``coin`` in upper or lower
         case.
 
-        It is a copy, so changing it changes nothing that the feed knows. It may be old: before an order ask
+        It is a copy, so changing it changes nothing that the feed knows. It may be old: before an order, call
         ``require_fresh``. Raises SettingsError when ``coin`` is not a string.
         """
         return self._hub.prices.tick(symbol(coin))
@@ -360,7 +360,7 @@ class MarketFeed:
         percent.
 
         Not annualized; None while there are too few. Needs the channel candles with the timeframe 1m, whose last hour
-        is fetched after connecting; for a longer ``window`` ask ``candles_history`` first. Raises ValueError for a
+        is fetched after connecting; for a longer ``window``, call ``candles_history`` first. Raises ValueError for a
         ``window`` that is not a whole number from 3 to 1,500, and SettingsError, a ValueError too, for a ``coin`` that
         is not a string.
         """

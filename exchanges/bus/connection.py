@@ -87,7 +87,7 @@ class BusConnection:
         self._added: list[dict[str, str]] = []
         self._stirred = asyncio.Event()
         self._past: dict[str, list[TradeEvent]] = {}  # earlier trades by coin, until they are passed on
-        self._took: dict[str, Callable[[bytes, str, int, bool], None]] = {}  # of each subject
+        self._took: dict[str, Callable[[bytes, str, int, bool], None]] = {}  # by subject
         self._numbers = venue.limits.consecutive_ids
         self._publishers = Publishers(
             venue.name,

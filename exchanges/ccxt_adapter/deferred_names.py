@@ -68,7 +68,7 @@ class _StandIn:
         return self._loaded()(*args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
-        if type(self._module).executing and not name.startswith("__"):  # a class keeps, say, ``ec.SECP256K1``
+        if type(self._module).executing and not name.startswith("__"):  # a class body reads ``ec.SECP256K1``, say
             return _StandIn(self._module, name, lambda: getattr(self._real(), name))
         return getattr(self._loaded(), name)
 

@@ -303,9 +303,9 @@ def make_instance(profile: Profile, access: Access) -> Any:
 
 
 def proxies(exchange: Any, access: Access) -> dict[str, Proxy | str | None]:
-    """A venue's REST and WebSocket addresses with their proxies:
+    """A venue's REST and WebSocket addresses with their proxies.
 
-    None without a proxy, a text if the setting is wrong.
+    The proxy is None if there is none; the result is a text if the setting is wrong.
     """
     found: dict[str, Proxy | str | None] = {}
     for url in _addresses(exchange, access):

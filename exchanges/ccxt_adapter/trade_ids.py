@@ -1,4 +1,4 @@
-"""Makes trades of ccxt's rows, with the ids and times that the venue's profile says; one object per source."""
+"""Turns ccxt's rows into trades, with the ids and times that the venue's profile says; one object per source."""
 
 from __future__ import annotations
 

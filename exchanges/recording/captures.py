@@ -81,7 +81,7 @@ class CapturedEvents:
         return [each for _, items, _ in self.rows(wanted) for each in items if isinstance(each, Candle)]
 
     def rows(self, wanted: RowSelection) -> Iterator[Rows]:
-        """The events in their order; each trade is a price."""
+        """The events in their order; each trade also makes a price tick."""
         return within(self._windows(wanted), wanted)
 
     def _windows(self, wanted: RowSelection) -> Iterator[Rows]:

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def joined_by_type(requests: Sequence[Any]) -> list[Any]:
-    """One of requests like [{"ticket": ...}, {"type": ..., "codes": [...]}, ...]."""
+    """Join requests like [{"ticket": ...}, {"type": ..., "codes": [...]}, ...] into one."""
     codes: dict[str, dict[str, None]] = {}
     for request in requests:
         for part in request[1:]:

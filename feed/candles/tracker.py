@@ -99,7 +99,7 @@ class CandleTracker(MissingCandles):
             if opened == last:
                 proven = bar is not None and not self._interrupted and end <= heard
                 if not proven and (self.record.is_doubtful(received_at) or end > settled):
-                    self._interrupted = True  # also if the market's data continues: the candle's last trades may lack
+                    self._interrupted = True  # also if the market's data continues: the last trades may be missing
                     return closed
             closed.append(over[opened])
             self._closed.append(opened)
@@ -190,20 +190,20 @@ class CandleTracker(MissingCandles):
         return self._contradicted < BELIEVED
 
     def interrupted(self) -> None:
-        """The connection was lost: the open candle becomes a hole if the venue does not continue it, and so do the
-        candles that are skipped.
+        """Note that the connection was lost: the open candle becomes a hole if the venue does not continue it, and so
+        do the candles that are skipped.
 
-        Candles that a venue skips while connected are no holes: it has no candle where nothing was traded.
+        Candles that a venue skips while connected are no holes: the venue has no candle where nothing was traded.
         """
         self._interrupted = True
 
     def go_on_after(self, opened: int) -> None:
-        """Another venue has closed the candles up to this one: later ones are holes until they arrive."""
+        """Note that another venue has closed the candles up to this one: later ones are holes until they arrive."""
         if self._newest is None or self._newest < opened:
             self._newest, self._open, self._interrupted = opened, None, True
 
     def note_unclosed(self, unclosed: Collection[int]) -> None:
-        """These candles (open times) were delivered and never closed: they are holes unless they continue here."""
+        """Note that these candles (open times) were delivered and never closed: they are holes unless they go on."""
         first, newest = min(unclosed), self._newest
         if newest is None:
             self.go_on_after(first - timeframe_ms(self.timeframe))

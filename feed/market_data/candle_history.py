@@ -77,7 +77,7 @@ class CandleHistory:
         """Fetch the closed candles that each coin's volatility needs, once data flows; runs until cancelled."""
         await asyncio.wait({ready})
         self._done.clear()
-        self._something_new = asyncio.Event()  # an event of the loop that is running now
+        self._something_new = asyncio.Event()  # made again: an event belongs to one event loop
         while True:
             self._something_new.clear()
             if CANDLES.name in self._wanted.channels and TIMEFRAME in self._wanted.timeframes:

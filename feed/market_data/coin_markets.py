@@ -23,7 +23,7 @@ class AdmittedConnection(Protocol):
         """Whether it was admitted to deliver the coin."""
 
     def revoke(self, coin: str) -> None:
-        """The coin now comes from another market: ask ``admit`` again before delivering more of it."""
+        """Note that the coin comes from another market now: call ``admit`` again before delivering more of it."""
 
     def tell(self, event: str, **details: Any) -> None: ...
 

@@ -97,8 +97,8 @@ class TradeBackfiller:
         return tuple(coin for coin in self._coins if self._holds(coin))
 
     def went_on(self, coin: str, past: Sequence[TradeEvent], watched_since: float) -> list[TradeEvent]:
-        """A trial takes over a coin: returns the trades of ``past`` (the trial's, oldest first) that must be accepted
-        next.
+        """Note that a trial takes over a coin; returns the trades of ``past`` (the trial's, oldest first) that must be
+        accepted next.
 
         They are newer than the last trade of the venue that was left. The trial has missed nothing since
         ``watched_since`` (Unix ms). If that last trade came later, no trade is missing before them.

@@ -52,9 +52,9 @@ class BookDelivery:
         self.on_lost: Callable[[str], None] = lambda symbol: None
 
     def add(self, symbol: str, coin: str, units: int, scale: float, *, inverse: bool = False) -> None:
-        """Carry this market: its sizes count ``scale`` of the base currency, which is ``units`` of the coin.
+        """Carry this market: its sizes are in units of ``scale`` base currency; the base currency is ``units`` coins.
 
-        ``inverse``: they count ``scale`` of the quote currency, as contracts do that are margined in the coin.
+        ``inverse``: its sizes are in units of ``scale`` quote currency, as for contracts that are margined in the coin.
         """
         self._told[symbol] = _Told(coin, units, scale, inverse)
         self._listener.on_book_unsynced(coin, "its snapshot is awaited")

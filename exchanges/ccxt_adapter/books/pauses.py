@@ -22,8 +22,8 @@ def doubling(first: float, longest: float, *, at_once: bool = False) -> Iterator
 class PausesOfBooks:
     """How long each book waits before it is synchronized again: not at all, unless it was lost shortly before.
 
-    From the second time on it waits ``first`` seconds, doubled by each time, ``longest`` at most. A book that was not
-    lost for ``steady`` seconds begins again.
+    From the second time on it waits ``first`` seconds, doubled each time, ``longest`` at most. After ``steady`` seconds
+    without a loss, the next time counts as the first again.
     """
 
     def __init__(self, first: float, longest: float, steady: float) -> None:

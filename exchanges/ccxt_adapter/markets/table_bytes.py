@@ -47,7 +47,7 @@ def _blocks(rows: dict[str, Any]) -> list[Block]:
 def compacted(table: MarketTable) -> MarketTable:
     """A copy of the table in new memory, if its rows are lazy.
 
-    Its texts were made while thousands of rows were parsed, and would keep the memory of all those from being freed.
+    Its texts were made while thousands of rows were parsed, and would keep the memory of those rows from being freed.
     """
     if not isinstance(table.markets, LazyRows):
         return table

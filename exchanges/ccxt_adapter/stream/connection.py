@@ -106,7 +106,7 @@ class CcxtConnection:
         """
         try:
             self.exchange.open()  # ccxt's modules that fetch an address first start a task before they dial
-        except (OSError, ValueError) as error:  # the certificates cannot be read; ValueError: nor parsed
+        except (OSError, ValueError) as error:  # certificates that cannot be read (OSError) or parsed
             raise self.translate(error) from error
         try:
             async with self._group:

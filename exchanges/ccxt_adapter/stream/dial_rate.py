@@ -10,7 +10,7 @@ SLACK = 0.1  # seconds: the venue counts a dial when it arrives, we count it whe
 
 
 class DialRate:
-    """Lets at most ``most`` things begin within any ``per`` seconds, in the order in which they ask."""
+    """Lets at most ``most`` dials begin within any ``per`` seconds, in the order of the calls."""
 
     def __init__(self, most: int, per: float) -> None:
         self._span = per + SLACK

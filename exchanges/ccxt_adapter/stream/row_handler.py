@@ -1,4 +1,4 @@
-"""Makes events of ccxt's rows at the moment they are stored, and passes them to the connection's listener."""
+"""Turns ccxt's rows into events at the moment they are stored, and passes these to the connection's listener."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class RowHandler:
         )
 
     def _intervals(self) -> dict[str, str]:
-        """The venue's name of each wanted timeframe, if ccxt reads it as the same one."""
+        """The venue's name of each wanted timeframe, if ccxt reads that name as the same timeframe."""
         ids, find = self._exchange.timeframes or {}, self._exchange.find_timeframe
         return {ids[each]: each for each in self._timeframes if each in ids and find(ids[each]) == each}
 

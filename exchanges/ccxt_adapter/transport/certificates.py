@@ -67,7 +67,7 @@ def problems() -> list[str]:
 
 def advice(error: ssl.SSLCertVerificationError) -> str:
     """What can be done about a certificate that was not accepted."""
-    code = getattr(error, "verify_code", None)  # aiohttp's error, which is one too, has none
+    code = getattr(error, "verify_code", None)  # aiohttp's error has none, although it is such an error
     if code in (_EXPIRED, _NOT_YET):
         return "is this machine's clock right?"
     if code in _OTHER_HOST:

@@ -62,7 +62,7 @@ async def connect(url: str, headers: Mapping[str, str], tls: SSLContext, limit: 
             url,
             ssl_context=tls,
             disconnect_on_exception=False,
-            enable_auto_pong=False,  # it would answer a peer that reads no answers, and keep them all
+            enable_auto_pong=False,  # it would keep all answers for a peer that does not read them
             websocket_handshake_timeout=None,
             logger_name=_log,
             max_frame_size=limit,

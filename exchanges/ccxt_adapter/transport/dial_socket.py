@@ -1,4 +1,4 @@
-"""The sockets of dials: one whose descriptor the event loop has closed never touches the one that has its number now.
+"""The sockets of dials: if the event loop has closed a descriptor, its socket never touches the number's next user.
 
 uvloop 0.22.1, which ccxt requires, closes the descriptor if a dial is cancelled while it takes the socket over, and
 does not tell the socket (MagicStack/uvloop 738). The socket would close the same number later, which may be another

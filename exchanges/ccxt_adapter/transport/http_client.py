@@ -1,6 +1,6 @@
 """The session of a ccxt instance for REST and dials; decides which redirects are followed, and bounds REST answers.
 
-It takes the proxy of each address (``proxies``), looks names up without a thread that would be waited for
+It takes the proxy of each address (``proxies``), looks names up without delaying the end of the program
 (``name_lookup``), limits the bytes of an answer, and follows no redirect from TLS to plain text, or to a host that the
 settings do not name.
 
@@ -243,7 +243,7 @@ class HttpClient:
         try:
             to = URL(location)
             why = why_refused(response.url, response.url.join(to), self._named)
-            if not why and to.scheme not in ("", "http", "https"):  # aiohttp follows none, from an upgrade either
+            if not why and to.scheme not in ("", "http", "https"):  # aiohttp follows none of these
                 why = "it leads to no http:// or https:// address"
         except ValueError:
             why = "it is no address"

@@ -242,7 +242,7 @@ class Sessions(ActiveFaults):
     def _read_since(self, now: float) -> float:
         """The earliest time at which a message can have come that is read now: the loop may have stood still."""
         begun, ended = self._pause
-        if now - self._enforced > PAUSE:  # it still does, or this is its first turn
+        if now - self._enforced > PAUSE:  # it stands still, or this is its first turn since then
             return self._enforced
         return begun if now - ended < AFTER_PAUSE else now
 

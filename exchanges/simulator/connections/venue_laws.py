@@ -95,7 +95,7 @@ class Pace:
     """Judges a client's pace by messages of which it is only known that each came within an interval.
 
     A message is read when the loop runs. If the loop stood still, the messages that were read together afterwards came
-    at any time meanwhile, and the client is believed to have kept to the limit if it can have done so.
+    at any time meanwhile, and the client is believed to have kept to the limit if that is possible.
     """
 
     def __init__(self) -> None:

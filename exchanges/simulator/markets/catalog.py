@@ -68,7 +68,7 @@ def listing(coin: str, quote: str, price: float, turnover: float, weight: float)
 
 
 def invented_names() -> Iterator[str]:
-    """Endless speakable names that no real coin has: BABAX, BABEX, ..."""
+    """Endless names that no real coin has: BABAX, BABEX, ..."""
     for letters in product("BDFGKLMNPRSTVZ", "AEIOU", "BDFGKLMNPRSTVZ", "AEIOU"):
         yield "".join(letters) + "X"
     for number in range(1, 1 << 30):

@@ -128,7 +128,7 @@ class SimulatedBook:
     def trade(self, top: Top, lots: int, sold: bool, ms: int) -> None:
         """Take a trade of ``lots`` at the best bid (``sold``) or ask, after which the top of the book is ``top``.
 
-        Before the trade, the quotes move to its price, and the lots that it takes are there.
+        Before the trade, the quotes move to its price, so that the lots that it takes are there.
         """
         bids, asks = (top.bid_lots + lots, top.ask_lots) if sold else (top.bid_lots, top.ask_lots + lots)
         self._move(Top(top.bid, top.ask, bids, asks), ms)

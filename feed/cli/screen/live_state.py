@@ -22,7 +22,7 @@ _NO_WORDS = frozenset({"exchange", "at"})  # details that are not part of an eve
 WORDS: Mapping[str, str] = {event: kind.words for event, kind in KINDS.items()}
 OTHERWISE: Mapping[str, str] = {event: kind.otherwise for event, kind in KINDS.items() if kind.otherwise}
 WORDS_FOR_MANY: Mapping[str, str] = {event: kind.for_many for event, kind in KINDS.items() if kind.for_many}
-"""The same for several coins at once; what counts per coin is added up."""
+"""Status event -> its text for several coins at once; numbers that count per coin are added up."""
 
 
 def describe(event: str, details: Mapping[str, Any], words: Mapping[str, str] = WORDS) -> str:

@@ -328,7 +328,7 @@ class CoinConnection:
         self._silence_allowed.spend(now)
         self.host.on_silence(self)
         async with self._successor_of(old) as new:
-            was_quiet = old.silent_for(self._now()) < self._silence  # single coins were, the connection works
+            was_quiet = old.silent_for(self._now()) < self._silence  # single coins were silent, not all
         if was_quiet:
             self.host.hang_up(new, REPLACED)
             return

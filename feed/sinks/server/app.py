@@ -255,7 +255,7 @@ class _Connection(asyncio.Protocol):
         self._handler.connection_lost(exc)
 
     def asked(self, streams: bool) -> None:
-        """Note a request. ``streams``: it is for a stream; streams cut clients that do not read themselves."""
+        """Note a request. ``streams``: it is for a stream, which itself cuts a client that does not read."""
         self._asked, self._streams = True, streams
 
     def tend(self, now: float) -> None:
