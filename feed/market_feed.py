@@ -336,7 +336,7 @@ class MarketFeed:
         """Return the best ``depth`` levels (1 to 1000) of the coin's order book, fewer where fewer are there.
 
         It is a copy. None while the book is not proven: before its first synchronization, from ``book_unsynced`` to
-        ``book_synced``, and while its connection has brought no book for the settings' ``feed_stale_after``. It needs
+        ``book_synced``, and while its connection has delivered no book for the settings' ``feed_stale_after``. It needs
         the channel books, and has as many levels as the settings' ``book_depth`` or the deepest subscription at most.
         Raises SettingsError when ``coin`` is not a string, or ``depth`` not a whole number from 1 to 1000.
         """
@@ -352,7 +352,7 @@ class MarketFeed:
 
     @property
     def tradable(self) -> bool:
-        """False while the circuit breaker is open: data flows on, but too much has failed lately to trade on it."""
+        """False while the circuit breaker is open: data continues, but too much has failed lately to trade on it."""
         return self._queries.tradable
 
     def volatility(self, coin: str, window: int = 60) -> float | None:

@@ -255,7 +255,7 @@ class OwnBook(Protocol):
 class SnapshotRules:
     """How a venue's REST snapshots are requested: ccxt's method, and the weight of each limit out of ``per_minute``.
 
-    ``others`` has the methods of related ccxt ids that use another one.
+    ``others`` has the methods of related ccxt ids that use another method.
     ``per_minute`` is the part of the venue's limit that books may use: trades and candles have the rest.
     """
 

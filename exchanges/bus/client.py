@@ -262,7 +262,7 @@ class BusClient:
     async def api(
         self, name: str, body: Mapping[str, Any] | None = None, timeout: float = ANSWER_TIMEOUT
     ) -> dict[str, Any]:
-        """Ask JetStream (``STREAM.INFO.name``, ...). If it refuses, raises BusError with its code."""
+        """Send a request to JetStream (``STREAM.INFO.name``, ...). If it refuses, raises BusError with its code."""
         payload = b"" if body is None else json.dumps(body).encode()
         try:
             answer = await self.request(f"$JS.API.{name}", payload, timeout=timeout)

@@ -154,7 +154,7 @@ class _Loader(Loader):
         spec = module.__spec__
         assert spec is not None
         spec.loader = module.__loader__ = self._loader
-        if module.__name__ == "ccxt.pro":  # its first line takes import locks in another order than other imports do
+        if module.__name__ == "ccxt.pro":  # its first line takes import locks in another order than others
             import_module("ccxt.async_support")
         try:
             if module.__name__ not in PACKAGES:

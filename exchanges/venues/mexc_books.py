@@ -55,7 +55,7 @@ def _varint(message: bytes, at: int) -> tuple[int, int]:
 def span(update: Mapping[str, Any]) -> tuple[int, int]:
     """The first and last version in an update as ccxt has it.
 
-    ccxt compares the first one alone with the snapshot's, and leaves out the update that reaches over it.
+    ccxt compares only the first version with the snapshot's, and leaves out an update that begins before it.
     """
     if "toVersion" in update:
         return int(update["fromVersion"]), int(update["toVersion"])

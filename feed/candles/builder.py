@@ -105,7 +105,7 @@ class CandleBuilder(MissingCandles):
         return closed
 
     def interrupted(self) -> None:
-        """Trades are missing for good: their candles become holes. Not to be called after a complete backfill."""
+        """Note that trades are missing for good: their candles become holes. Not for use after a complete backfill."""
         self._interrupted = True
 
     def go_on_after(self, opened: int) -> None:

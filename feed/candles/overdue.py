@@ -1,7 +1,7 @@
 """Closes candles by the venue's time: on a quiet market no trade comes that would end them.
 
 A candle that a venue streams is closed with the venue's record (REST). A candle that is built from trades is closed
-with those trades. If the record can't be asked in time, the candle is closed in the state seen last, but only while
+with those trades. If the record does not answer in time, the candle is closed in the state seen last, but only while
 data of that market flows: without data, the market may be quiet or the stream may have lost it, and only the record
 shows which.
 """

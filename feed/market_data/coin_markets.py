@@ -49,9 +49,9 @@ class _Taken:
 
 
 class CoinMarkets:
-    """Admits one market per coin. A connection asks once per coin, and again if it was refused or revoked.
+    """Admits one market per coin. A connection calls ``admit`` once per coin, and again if it was refused or revoked.
 
-    Another market's first price is compared with the newest price of the coin, from whatever event: ``known`` returns
+    Another market's first price is compared with the newest price of the coin, from any event: ``known`` returns
     the last one of each kind.
     """
 

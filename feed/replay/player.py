@@ -41,7 +41,7 @@ class Player:
 
     def __init__(self, source: ReplaySource, hub: MarketDataHub, reporter: StatusReporter, wanted: WantedData) -> None:
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.ready.add_done_callback(lambda ready: ready.cancelled() or ready.exception())  # awaited or not
+        self.ready.add_done_callback(lambda ready: ready.cancelled() or ready.exception())  # or Python warns
         self._source = source
         self._clock = source.clock
         self._hub = hub

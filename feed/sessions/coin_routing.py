@@ -55,7 +55,7 @@ class CoinRouting:
     def __post_init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self.ready: asyncio.Future[None] = self._loop.create_future()
-        self.ready.add_done_callback(lambda ready: ready.cancelled() or ready.exception())  # awaited or not
+        self.ready.add_done_callback(lambda ready: ready.cancelled() or ready.exception())  # or Python warns
         self.venues: dict[str, SharedVenue] = {}
         self._something_new = asyncio.Event()  # something has happened that may lead to a decision
         self._closings = Closings(self.hub.clock)
@@ -227,7 +227,7 @@ class CoinRouting:
 
 
 def naming(coins: Callable[[], Iterable[CoinConfig]], aside: Report) -> Report:
-    """A function that reports events of ``coins`` by ``aside``, with the coins' names: the feed's state stays."""
+    """A function that reports events of ``coins`` by ``aside``, with their names, as no change of the feed's state."""
 
     def report(event: str, exchange: str, **details: Any) -> None:
         names = [coin.symbol for coin in coins()]

@@ -266,7 +266,7 @@ class Session:
         self.asked_for = self._feed.wanted.coins
         markets = self._listed()  # coins may have been added and removed meanwhile
         self._dropped = asyncio.get_running_loop().create_future()
-        self._dropped.add_done_callback(lambda dropped: dropped.cancelled() or dropped.exception())  # awaited or not
+        self._dropped.add_done_callback(lambda dropped: dropped.cancelled() or dropped.exception())  # or Python warns
         self._changed.clear()
         self.pool.markets = markets
         if self.delivering:
@@ -374,7 +374,7 @@ class Session:
         return {coin: symbol for coin, symbol in self.pool.markets.items() if heard.get(coin, -inf) > since}
 
     async def _keep_listing(self) -> None:
-        """Ask for the venue's list of markets whenever it is due: a missing coin may be listed now."""
+        """Request the venue's list of markets whenever it is due: a missing coin may be listed now."""
         clock = self._feed.hub.clock
         while True:
             due = self.listing.due if self.delivering else inf

@@ -1,4 +1,4 @@
-"""Which subscribers receive a coin's events of a channel: found once, then used for every event."""
+"""Finds once which subscribers receive a coin's events of a channel, and calls them for every event."""
 
 from __future__ import annotations
 

@@ -132,7 +132,7 @@ class OpenGap:
             self.reached = True
 
     def in_order(self) -> list[TradeEvent]:
-        """The trades found for it and those that wait behind it, in the venue's order.
+        """The trades found for the gap and those that wait behind it, in the venue's order.
 
         A fetched trade of the millisecond in which the gap ends comes after the first waiting trade if its id is
         higher.

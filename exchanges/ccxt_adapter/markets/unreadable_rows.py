@@ -35,7 +35,7 @@ class Answers:
     failed: bool = False  # whether a request has failed
 
     async def get(self, url: str, method: str = "GET", headers: Any = None, body: Any = None) -> Any:
-        """The answer, like ``fetch``."""
+        """Return the answer to a request, as ccxt's ``fetch`` does."""
         if (key := (method, url, body)) not in self.kept:
             try:
                 self.kept[key] = await self.fetch(url, method, headers, body)
@@ -146,7 +146,7 @@ class _Repair:
 
     async def _answer(self, url: str, method: str = "GET", headers: Any = None, body: Any = None) -> Any:
         await asyncio.sleep(0)  # so that this can be cancelled
-        return await self._asked.get(url, method, headers, body)  # it asks if a request still ran when parsing failed
+        return await self._asked.get(url, method, headers, body)  # a new request if one still ran when parsing failed
 
 
 def _ways(answer: Any) -> list[_Way]:

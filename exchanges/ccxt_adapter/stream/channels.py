@@ -29,7 +29,7 @@ STAND_INS: Mapping[tuple[str, str], StandIn] = {
     ("cex", "trades"): StandIn.NOTHING,  # all rows go to the last requested market
     ("cex", "candles"): StandIn.TRADES,  # it mixes all timeframes
     ("ndax", "candles"): StandIn.TRADES,  # an open candle is changed in place
-    ("upbit", "candles"): StandIn.TRADES,  # one-second candles only, and not kept
+    ("upbit", "candles"): StandIn.TRADES,  # one-second candles only, which ccxt does not keep
     ("whitebit", "candles"): StandIn.TRADES,  # it mixes all timeframes
     ("onetrading", "ticker"): StandIn.UNSTAMPED,  # the time is added after it is kept
     ("nado", "ticker"): StandIn.NOTHING,  # it has bid and ask only

@@ -220,7 +220,7 @@ def _drained(client: Any) -> Callable[[], None]:
     and it drains the whole buffer: with slow callbacks it would block the loop's timers for many seconds.
     """
     own: Callable[[], None] = client.receive_loop
-    # what aiohttp adds per message to its size; a ccxt without it drains in another way
+    # what aiohttp adds per message to its size; a version of ccxt without it drains in another way
     overhead = getattr(sys.modules[type(client).__module__], "MSG_SIZE_OVERHEAD", None)
     if overhead is None:
         return own

@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from typing import Any
 
 asking: ContextVar[Hashable] = ContextVar("asking", default=None)
-"""The call under way: what ccxt sends and notes for it, also in tasks of its own, is the call's."""
+"""The running watch call: requests and notes that ccxt makes in this context, or in its tasks, belong to it."""
 
 REQUESTS = 10_000  # requests whose numbers are remembered; pings are numbered too, for weeks
 _IDS = ("id", "req_id", "reqid")  # how the venues name a request's number

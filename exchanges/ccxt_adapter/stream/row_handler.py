@@ -21,7 +21,7 @@ REPLAY = 2_000  # ms: an older trade may be a repeated one; clocks differ by a s
 
 
 class RowHandler:
-    """Puts stores of our own into ccxt's tables; each row of an added coin becomes an event there and then."""
+    """Puts stores of our own into ccxt's tables; each row of an added coin becomes an event at once."""
 
     def __init__(self, exchange: Any, timeframes: Iterable[str], listener: Listener, reading: FrameReading) -> None:
         self._profile: Profile = exchange.profile

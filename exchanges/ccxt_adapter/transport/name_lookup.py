@@ -37,7 +37,7 @@ async def look_up(host: str, port: int, family: int = socket.AF_UNSPEC) -> _Foun
         if answer.done():
             return
         if (error := done.exception()) is not None:
-            answer.set_exception(type(error)(*error.args))  # each waiter its own: a traceback grows while it travels
+            answer.set_exception(type(error)(*error.args))  # one for each waiter: a shared one's traceback grows
         else:
             answer.set_result(done.result())
 
@@ -66,7 +66,7 @@ def _lookup(asked: _Asked) -> Future[_Found]:
         _running[asked] = time.monotonic(), found
     try:
         threading.Thread(target=_run, args=(asked, found), name=f"looking up {asked[0]}", daemon=True).start()
-    except RuntimeError:  # no thread can be started: nobody must wait for it
+    except RuntimeError:  # no thread can be started: nobody must wait for this lookup
         with _lock:
             _running.pop(asked, None)
         raise

@@ -1,4 +1,4 @@
-"""A WebSocket over picows, with the surface that ccxt's client uses of aiohttp's.
+"""A WebSocket over picows, with the methods of aiohttp's WebSocket that ccxt's client uses.
 
 Needs the extra ``[fast]``. A frame goes from the read buffer to its handler in the same turn of the loop, with no task,
 future or queue between them. It passes on aiohttp's messages and errors, because ccxt's client and the adapter know
@@ -34,9 +34,9 @@ _KINDS = {picows.WSMsgType.TEXT: WSMsgType.TEXT, picows.WSMsgType.BINARY: WSMsgT
 class WebSocket(picows.WSListener):
     """One open WebSocket. Messages that come before :meth:`begin` wait.
 
-    Pings are passed on. Fragments are put together, compressed messages inflated; own ones are sent as they are. A peer
-    that breaks the protocol causes a message of type ERROR, an end without a close frame one of type CLOSED with the
-    code 1006.
+    Pings are passed on. Fragments are put together, compressed messages inflated; own messages are sent as they are.
+    A peer that breaks the protocol causes a message of type ERROR; an end without a close frame causes a message of
+    type CLOSED with the code 1006.
     """
 
     _conn = None  # ccxt's client looks for aiohttp's buffer there
@@ -211,7 +211,7 @@ class WebSocket(picows.WSListener):
         self._stop()
         self._tell = _ignore
         self._early.clear()
-        self._resume()  # the peer's answer is to be read, also where nothing began
+        self._resume()  # read the peer's answer, even if begin() was not called
         self._transport.send_close(picows.WSCloseCode(code))
         try:
             async with asyncio.timeout(CLOSE_WITHIN):
@@ -253,7 +253,7 @@ class _Measured(asyncio.BufferedProtocol):
 
     picows alone would let its buffer grow to what the kernel holds, which is megabytes in a burst. All of it would be
     handled in one turn of the loop, and overflow the queues of coroutine callbacks. aiofastnet, which calls this, reads
-    about 256 KiB per turn, as asyncio does for aiohttp; less where the callbacks are slow: timers are to run meanwhile.
+    about 256 KiB per turn, as asyncio does for aiohttp; less where callbacks are slow, because timers must run too.
     The size of a read is halved as long as reads take more than SLICE: 64 KiB may be 32,768 frames.
     """
 

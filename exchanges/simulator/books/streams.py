@@ -1,6 +1,6 @@
 """The order books of a venue that have readers: they change with time, and each stream sends its messages.
 
-A market whose book nobody reads costs nothing here. ``book_at`` is the true book of a number, for tests and judges.
+A market whose book nobody reads costs nothing here. ``book_at`` is the true book of a number, for tests.
 """
 
 from __future__ import annotations

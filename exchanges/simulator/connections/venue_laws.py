@@ -1,4 +1,4 @@
-"""The limits of each venue as figures, a ban included; ``sessions.py`` and its ``rest.py`` enforce them.
+"""The limits of each venue as figures, a ban included; ``sessions.py`` and each venue's ``rest.py`` enforce them.
 
 The figures come from the venues' documentation (EXCHANGE_FACTS):
 https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams and

@@ -24,7 +24,7 @@ from feed.subscriptions.status_events import StatusEvent
 class Publication:
     """Subscribes to the channels of a feed on one exchange.
 
-    ``live``: this collector publishes, so that each event goes to ``writer``. ``markets`` maps the coins that have come
+    ``live``: this collector publishes, so that each event goes to ``writer``. ``markets`` maps the coins with data
     to their market symbols.
     """
 

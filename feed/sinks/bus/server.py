@@ -81,7 +81,7 @@ class BusServer:
         if binary is None:
             raise FeedError("the bus needs nats-server: pip install 'market-feed[bus]'")
         try:
-            self._lock = FolderLock(self.folder, "bus")  # nats-server takes none; two would spoil each other's data
+            self._lock = FolderLock(self.folder, "bus")  # nats-server takes none; two would damage each other's data
         except OSError as error:
             raise FeedError(f"the folder {self.folder} cannot be used: {error.strerror}") from None
         try:
