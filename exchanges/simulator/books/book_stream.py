@@ -60,7 +60,7 @@ class BookStream:
         asks = list(changed["asks"].asks) if "asks" in changed else []
         if self.wrong is not None and not any(tick == self.wrong[0] for tick, _ in bids):
             bids.append((self.wrong[0], book.now().size("bids", self.wrong[0])))
-        self.wrong = self._wrong(book) if crossed else None
+        self.wrong = self._wrong(book, frozen) if crossed else None
         if self.wrong is not None:
             bids = [self.wrong, *(level for level in bids if level[0] != self.wrong[0])]
         self.number = number
@@ -75,7 +75,7 @@ class BookStream:
             state = book.now() if side != frozen else book.at(self.told[side]) or book.now()
             sides[side] = state.levels(side, depth)
             self.told[side] = self.told[side] if side == frozen else book.number
-        self.wrong = self._wrong(book) if crossed else None
+        self.wrong = self._wrong(book, frozen) if crossed else None
         if self.wrong is not None:
             sides["bids"] = [self.wrong, *sides["bids"][: depth - 1]]
         self.number = book.number
@@ -94,8 +94,12 @@ class BookStream:
             found[side] = changed
         return Told(levels.number, sorted(found["bids"], reverse=True), sorted(found["asks"]))
 
-    def _wrong(self, book: SimulatedBook) -> tuple[int, int]:
-        """A false bid above the best ask; it stays the same as long as it is above the best ask."""
-        if self.wrong is not None and self.wrong[0] > book.top.ask:
+    def _wrong(self, book: SimulatedBook, frozen: str | None) -> tuple[int, int]:
+        """A bid above the best ask, also above the one that readers have while the asks are frozen; the same bid as
+        long as it is above.
+        """
+        told = book.at(self.told["asks"]) if frozen == "asks" else None
+        ask = book.top.ask if told is None else max(told.top.ask, book.top.ask)
+        if self.wrong is not None and self.wrong[0] > ask:
             return self.wrong
-        return book.top.ask + 2 * book.ground.step, book.ground.typical
+        return ask + 2 * book.ground.step, book.ground.typical

@@ -117,6 +117,23 @@ async def test_a_crossed_book_is_sent_until_the_fault_ends() -> None:
         assert reader.best(20) == true(venue, reader.sequence, 20)
 
 
+async def test_a_crossed_book_is_crossed_for_a_reader_whose_asks_are_frozen_too() -> None:
+    """The true asks have fallen meanwhile: a false bid above them only would look like a good one."""
+    async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim) as client:
+        venue = sim["binance"]
+        await client.subscribe(STREAM)
+        reader = await joined(sim, await moved(venue, client))
+        market = venue.market("BTC")
+        with venue.books_frozen("asks", "BTC"):
+            await venue.trade("BTC", price=market.last_price / market.scale * 0.97)
+            with venue.books_crossed():
+                await moved(venue, client)
+                for event in differences(client):
+                    reader.apply(event)
+                bids, asks = reader.best(1)
+                assert bids[0][0] > asks[0][0]
+
+
 async def test_a_stale_snapshot_is_a_past_book_with_its_number_of_that_time() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim) as client:
         venue = sim["binance"]
