@@ -45,7 +45,8 @@ class DiffBook:
         self.timestamp = 0
         self.received_at = 0  # local Unix ns at which the last diff was read
         self._limits = sorted(limits)
-        self._first = self._enough(first * depth)  # small, so that many books are proven soon
+        self._small = self._enough(first * depth)  # so that many books are proven soon
+        self._first = self._small  # levels of the next first snapshot: more if the last one was too small
         self._wide = self._enough(WIDE * depth)
         self._limit = 0  # levels of the last snapshot that joined
         self._diffs: deque[BookUpdate] = deque(maxlen=MOST_AWAITING)
@@ -134,6 +135,8 @@ class DiffBook:
         self._checked_at = newest.timestamp
         if self.proven and limit < self._limit:
             return None  # it was requested for a comparison only
+        if limit >= self._wide:
+            self._first = self._small
         self.levels = book
         self.sequence, self.timestamp, self._joined_at = newest.last, newest.timestamp, newest.timestamp
         self._limit, self.received_at = max(limit, known), newest.received_at

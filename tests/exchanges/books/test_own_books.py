@@ -115,6 +115,17 @@ def test_the_first_snapshot_has_few_levels_and_the_next_one_has_many() -> None:
     assert book.wants_snapshot() == 0
 
 
+def test_a_first_snapshot_that_was_too_small_is_larger_only_until_one_with_many_levels_has_joined() -> None:
+    """Larger snapshots cost more of the venue's weight, which other coins' books need."""
+    book = joined()
+    assert book.apply(diff(6, 6, bids=[(10.0, 0.0), (9.0, 0.0), (8.0, 0.0), (7.0, 1.0)])).step is Step.LOST
+    assert book.wants_snapshot() == 100
+    assert book.join(BookSnapshot([(7.0, 1.0)], ASKS, 6, 100)).step is Step.JOINED
+    book.forget()
+    book.apply(diff(7, 7))
+    assert book.wants_snapshot() == 10
+
+
 def test_a_book_with_half_of_its_levels_is_proven_and_one_with_an_empty_side_is_not() -> None:
     book = DiffBook(1, (3,))
     book.apply(diff(1, 5))
