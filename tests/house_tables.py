@@ -1,6 +1,6 @@
 """The order of the modules: in each package a module may import only modules above it in its table.
 
-If the code wants another shape, change its table first.
+If the code needs another order, change its table first.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 
-# A module imports only modules above it in its table. If the code wants another shape, the table changes first.
+# A module imports only modules above it in its table. If the code needs another order, change the table first.
 
 SPECIAL = sorted(
     path.stem for path in (ROOT / "exchanges" / "venues").glob("*.py") if "PROFILES = (" in path.read_text("utf-8")

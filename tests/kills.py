@@ -1,4 +1,4 @@
-"""Kills a recorder at random moments, again and again in one folder, and looks for what is lost.
+"""Kills a recorder at random moments, many times in one folder, and counts lost rows.
 
 ``python -m tests.kills`` kills 1,000 times; the suite kills a few times.
 """
@@ -23,12 +23,12 @@ import pyarrow.parquet as pq
 from exchanges.recording.files import recorded_files
 from tests.recordings import rows
 
-BUSY = 0.5  # seconds that a busy machine may hold up the recorder beside the flush interval
+BUSY = 0.5  # seconds by which a busy machine may delay the recorder beyond the flush interval
 
 
 @dataclass
 class Lost:
-    """What the kills came to; ``listed`` deaths are in a hole of the recording, ``faults`` should be 0."""
+    """The result of the kills: ``listed`` kills are inside a hole of the recording; ``faults`` should be 0."""
 
     kills: int = 0
     rows: int = 0
@@ -46,7 +46,8 @@ class Lost:
 
 @dataclass(frozen=True)
 class Killed:
-    """One recorder: its first and last number, those that must be there, old ones and kept ones, and when it died."""
+    """One recorder: its first and last number, up to which ones rows must be there (``old`` by age, ``kept`` by
+    report), and when it was killed (Unix seconds)."""
 
     first: int
     last: int
@@ -120,14 +121,14 @@ def check(folder: Path, killed: list[Killed], lost: Lost) -> None:
             lost.old_lost += len(late)
             lost.acknowledged_lost += sum(number not in there for number in range(run.first + 1, run.kept + 1))
     holes = [(row["from_ts"], row["to_ts"]) for row in rows(folder, "gaps")] if (folder / "gaps").exists() else []
-    newest = max((until for _, until in holes), default=0)  # later ones are listed by the next recorder that writes
+    newest = max((until for _, until in holes), default=0)  # the next recorder that writes lists later kills
     deaths = [each.at * 1000 for each in killed if each.at * 1000 < newest]
     lost.unlisted += sum(not any(since <= at <= until for since, until in holes) for at in deaths)
     lost.listed = len(deaths)
 
 
 async def kill_often(folder: Path, kills: int, *, flush: float, files: float, longest: float, seed: int) -> Lost:
-    """Kill ``kills`` times; the folder is looked at after every tenth kill and at the end."""
+    """Kill ``kills`` times; check the folder after every tenth kill and at the end."""
     draw = random.Random(seed)
     lost = Lost()
     killed: list[Killed] = []

@@ -1,7 +1,7 @@
 """How the property tests draw their examples.
 
-The profile "fixed" draws the same ones in every run, so that a suite that passed passes again. ``pytest
---hypothesis-profile=long`` draws fresh ones, 20 times as many: that is for a person, who reads what it finds.
+The profile "fixed" draws the same examples in every run, so that a suite that passed passes again. ``pytest
+--hypothesis-profile=long`` draws new examples, 20 times as many; it is for people who then read the failures.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _SLOW = [HealthCheck.too_slow]  # a slow machine is not a failure of the tested 
 
 
 def register_profiles() -> None:
-    """Make both profiles known, and "fixed" the one in force."""
+    """Register both profiles, and load "fixed"."""
     settings.register_profile(
         "fixed", max_examples=EXAMPLES, derandomize=True, database=None, deadline=None, suppress_health_check=_SLOW
     )
@@ -27,6 +27,7 @@ def register_profiles() -> None:
 
 
 def drawing(examples: int, **more: Any) -> settings:
-    """Settings for a test that draws another number of ``examples``: that many with "fixed", 20 times with "long"."""
-    in_force = settings()  # the profile gives the defaults
+    """Settings for a test with its own number of ``examples``: this number with "fixed", 20 times as many with
+    "long"."""
+    in_force = settings()  # the defaults come from the loaded profile
     return settings(max_examples=examples * in_force.max_examples // EXAMPLES, **more)

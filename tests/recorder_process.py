@@ -1,6 +1,6 @@
-"""A process that records a venue in memory, which trades at a steady rate, until it is killed.
+"""A process that records a venue in memory, which trades at a steady rate, until the process is killed.
 
-Each line says how many trades were delivered, and when (Unix s): "told" as they are, "kept" once they are on disk.
+Each line of output has a number of trades and a time (Unix s): "told" for delivered trades, "kept" for trades on disk.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ COINS = ("BTC", "ETH", "SOL", "DOGE")
 
 
 class SteadyVenue(MemoryVenue):
-    """Numbers its trades from ``first`` on, and keeps none."""
+    """A venue that numbers its trades beginning with ``first``, and keeps none."""
 
     def __init__(self, first: int) -> None:
         super().__init__("steady", COINS, Limits(consecutive_ids=True))
         self.first = first
 
     def trade_all(self, number: int) -> None:
-        """One trade of each coin."""
+        """Make one trade of each coin."""
         from exchanges.events import TradeEvent
 
         now = time.time_ns()

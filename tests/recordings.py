@@ -1,4 +1,4 @@
-"""Shared by tests of recordings: all events of a feed in one list, and a folder's rows as users read them."""
+"""Helpers for tests of recordings: all events of a feed in one list, and a folder's rows as users read them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OWN = ("slow_callback", "callback_error")  # status events about consumers, whic
 
 
 class Delivered:
-    """Everything that a feed delivers, in its order."""
+    """All events of a feed, in the order of delivery."""
 
     def __init__(self, feed: MarketFeed) -> None:
         self.events: list[Any] = []
@@ -52,20 +52,20 @@ async def played(folder: Path | list[Path], *args: Any, speed: float | None = No
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait until something is so."""
+    """Wait until the condition holds."""
     async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.005)
 
 
 def rows(folder: Path, channel: str) -> list[dict[str, Any]]:
-    """A channel's rows in their order, read from the folder as it stands."""
+    """The present rows of a channel in the folder, in their order."""
     table = ds.dataset(folder / channel, format="parquet").to_table()
     return sorted(table.to_pylist(), key=lambda row: row["seq"])
 
 
 def memory_venue(name: str, *coins: str) -> MemoryVenue:
-    """A venue whose trades come from the test."""
+    """A venue in memory; the test makes its trades."""
     return MemoryVenue(name, coins, Limits(consecutive_ids=True))
 
 
@@ -75,5 +75,5 @@ def trade_at(number: int, at: float) -> TradeEvent:
 
 
 def plan_for(folder: Path) -> Plan:
-    """Record trades of BTC, often to the disk, with no merging before the end."""
+    """A plan to record trades of BTC that writes often and merges files only at the end."""
     return Plan(folder, ["trades"], ["BTC"], [], 20, 0.1, 1000.0, 10_000)

@@ -1,1 +1,1 @@
-"""Whatever a venue may send by mistake, through the real ccxt.pro classes over real sockets."""
+"""Wrong data that a venue may send, read by the real ccxt.pro classes over real sockets."""

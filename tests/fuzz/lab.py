@@ -1,4 +1,4 @@
-"""A feed whose venue says whatever a test makes it say, over one WebSocket that stays open for many examples."""
+"""A feed whose venue sends the frames of a test, over one WebSocket that stays open for many examples."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tests.fuzz.looped import Looped
 from tests.fuzz.wire import candle_frame, ticker_frame, trade_message, trade_row
 from tests.support import Recorder, settings_for, until
 
-Frame = str | bytes | tuple[bytes, WSMsgType]  # text, binary, or bytes under an opcode of their own
-GOOD_PRICES = (40_000.0, 50_000.0)  # of good trades; a price outside was never sent as one
+Frame = str | bytes | tuple[bytes, WSMsgType]  # text, binary, or bytes with an opcode
+GOOD_PRICES = (40_000.0, 50_000.0)  # range of the prices of good trades
 BAD_PRICE = 66_666.0
 SILENCE = frozenset({"connecting", "connected", "bad_frame"})  # events that bad frames alone may cause
 
@@ -67,10 +67,11 @@ class Lab(Looped):
             self.connections.remove(connection)
         return connection
 
-    # -- what is said ---------------------------------------------------------------------------------------------
+    # -- frames ---------------------------------------------------------------------------------------------------
 
     def good(self, coin: str, *bad_rows: Mapping[str, Any]) -> str:
-        """A frame with the coin's next good trade, which must arrive; ``bad_rows`` stand before it."""
+        """A frame with the coin's next good trade, which must be delivered; ``bad_rows`` come before it in the
+        frame."""
         number = self._next[coin]
         self._next[coin] += 1
         price = GOOD_PRICES[0] + number % 100
@@ -84,7 +85,7 @@ class Lab(Looped):
         return [frame(self.venue, coin, GOOD_PRICES[1]) for coin in self._next for frame in made]
 
     def bad(self, coin: str) -> dict[str, Any]:
-        """A trade's row with an id and a price that no good one has."""
+        """A trade's row with an id and a price that no good trade has."""
         return trade_row(self.venue, coin, 77_000_000_000 + self._next[coin], BAD_PRICE, 0.77)
 
     async def send(self, *frames: Frame) -> None:
@@ -97,13 +98,13 @@ class Lab(Looped):
             else:
                 await connection.send_frame(*frame)
 
-    # -- what comes of it -----------------------------------------------------------------------------------------
+    # -- events ---------------------------------------------------------------------------------------------------
 
     async def arrived(self) -> None:
         await self.got.until(lambda: len(self.got.trades) >= len(self._sent), 10)
 
     async def probe(self, frames: Sequence[Frame], least_bad: int = 0) -> None:
-        """Frames between good ones: only the good ones come of it, on the same connection."""
+        """Send frames between good trades; check that only the good trades are delivered, on the same connection."""
         bad = self.feed.status.bad_frames
         await self.send(self.good("ETH"), *frames, self.good("BTC"), self.good("ETH"))
         await self.arrived()
@@ -112,14 +113,14 @@ class Lab(Looped):
         assert self.dials == 1
 
     def true(self) -> None:
-        """Every event is one that was sent."""
+        """Check that every event was sent."""
         received = [(t.coin, t.trade_id, t.price, t.quantity, t.is_buyer_maker) for t in self.got.trades]
         for coin in self._next:
             assert _of(coin, received) == _of(coin, self._sent)
         prices = {price for _, _, price, _, _ in self._sent} | {GOOD_PRICES[1]}
         invented = [tick for tick in self.got.prices if tick.price not in prices and not self._is_figure(tick.price)]
         assert invented == []
-        running = [candle for candle in self.got.candles if not candle.closed]  # past ones are asked for over REST
+        running = [candle for candle in self.got.candles if not candle.closed]  # past candles come from REST
         assert {candle.close for candle in running} == {GOOD_PRICES[1]}
         assert BAD_PRICE not in {candle.high for candle in self.got.candles}
         told = [(event, details) for event, details in self.got.status if event not in SILENCE]
@@ -127,7 +128,7 @@ class Lab(Looped):
         assert self.unhandled == []
 
     def _is_figure(self, price: float) -> bool:
-        """Whether it is a price of the 24 h statistics fetched at the start."""
+        """Whether this is a price of the 24 h statistics fetched at the start."""
         return any(tick.price == price for tick in self.got.prices[:2])
 
 

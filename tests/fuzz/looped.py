@@ -1,4 +1,4 @@
-"""What stays open for many examples, on a loop of its own that runs only while a test waits for something."""
+"""Resources that stay open for many examples, on an event loop that runs only while a test waits for something."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from exchanges.simulator import Simulator
 
 
 class Looped:
-    """A subclass's ``_open`` enters into ``_stack`` everything that must be closed at the end."""
+    """The ``_open`` of a subclass enters everything that must be closed at the end into ``_stack``."""
 
     def __init__(self, venue: str) -> None:
         self.unhandled: list[Mapping[str, Any]] = []

@@ -28,7 +28,7 @@ MARKETS = {"BTC": "BTC/USDT", "ETH": "ETH/USDT"}
 
 
 class Rest(Looped):
-    """One venue's REST that answers with ``body`` where it is not None, else as the simulator does."""
+    """One venue's REST that answers with ``body``; if that is None, with the simulator's answer."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -51,20 +51,20 @@ class Rest(Looped):
     def fresh(self) -> CcxtVenue:
         """A venue that has not loaded its markets yet."""
         venue = open_venue(self.name, Access(rest_url=f"http://{self._address}", timeout=5))
-        venue._api.enableRateLimit = False  # the simulator has no rules here, and
-        venue._api.timeout_on_exit = 0  # hundreds of examples no time
+        venue._api.enableRateLimit = False  # the simulator's limits are off, and
+        venue._api.timeout_on_exit = 0  # hundreds of examples must not wait
         return venue
 
     async def _answer(self, request: web.Request) -> web.Response:
         async with self._session.get(f"{self.simulator.rest_url}{request.path_qs}") as passed:
             path = request.path.rsplit("/", 1)[-1]
-            self.good.pop(path, None)  # so that the last one is the last
+            self.good.pop(path, None)  # so that the newest answer is the last in the dict
             self.good[path] = await passed.json(content_type=None)
             text = await passed.read() if self.body is None else self.body
             return web.Response(body=text, content_type="application/json")
 
     async def ask(self, body: bytes | None, what: Callable[[CcxtVenue], Any], venue: CcxtVenue | None = None) -> Any:
-        """The outcome of an answer: a result, or only VenueError."""
+        """The result of a call with this answer; None after a VenueError, the only error that is allowed."""
         self.body = body
         try:
             return await what(venue or self.venue)
@@ -91,7 +91,7 @@ arbitrary = st.one_of(junk.anything.map(str.encode), junk.texts.map(str.encode),
 
 @FUZZ
 @given(what=st.sampled_from(sorted(ANSWERS)), body=arbitrary)
-def test_an_arbitrary_answer_is_an_error_of_the_venue_or_nothing(rest: Rest, what: str, body: bytes) -> None:
+def test_an_arbitrary_answer_gives_a_venue_error_or_an_empty_result(rest: Rest, what: str, body: bytes) -> None:
     answered = rest.run(rest.ask(body, ANSWERS[what]))
     if what == "candles":
         rows = list(answered or ())
@@ -102,8 +102,10 @@ def test_an_arbitrary_answer_is_an_error_of_the_venue_or_nothing(rest: Rest, wha
 
 @FUZZ
 @given(what=st.sampled_from(sorted(ANSWERS)), data=st.data())
-def test_an_answer_with_a_few_things_wrong_invents_nothing(rest: Rest, what: str, data: st.DataObject) -> None:
-    """What comes of it was in the good answer too."""
+def test_an_answer_with_some_wrong_values_gives_no_event_that_is_not_in_the_good_one(
+    rest: Rest, what: str, data: st.DataObject
+) -> None:
+    """Every event was in the good answer too."""
     good = rest.run(rest.ask(None, ANSWERS[what]))
     answer = next(reversed(rest.good.values()))
     spoilt = data.draw(junk.spoiled_anywhere(answer))
@@ -121,8 +123,10 @@ def test_an_answer_with_a_few_things_wrong_invents_nothing(rest: Rest, what: str
 
 @FEW
 @given(body=arbitrary, data=st.data())
-def test_an_answer_without_markets_is_an_error_of_the_venue(rest: Rest, body: bytes, data: st.DataObject) -> None:
-    """Arbitrary ones, and good ones with a few things wrong: what loads can be asked for its markets."""
+def test_loading_wrong_markets_gives_a_venue_error_or_usable_markets(
+    rest: Rest, body: bytes, data: st.DataObject
+) -> None:
+    """The answers are arbitrary, or good ones with some wrong values."""
 
     async def load(body: bytes) -> None:
         venue = rest.fresh()
@@ -140,7 +144,8 @@ def test_an_answer_without_markets_is_an_error_of_the_venue(rest: Rest, body: by
 
 @pytest.mark.parametrize(("venue_name", "body"), [("binance", b'[{"a":[1]}]'), ("bybit", b"<html>busy</html>")])
 async def test_a_feed_streams_on_while_its_rest_answers_are_nonsense(venue_name: str, body: bytes) -> None:
-    """Once the markets are known: figures, candles and fills are nonsense, and every trade of the stream arrives."""
+    """After the markets are known, the answers for 24 h statistics, candles and gaps are nonsense. Every trade of the
+    stream is delivered."""
     babbling = False
 
     async def babble(request: web.Request) -> web.Response | None:

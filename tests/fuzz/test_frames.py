@@ -1,4 +1,4 @@
-"""Frames: arbitrary bytes, arbitrary JSON, and good frames with one thing wrong."""
+"""Frames: arbitrary bytes, arbitrary JSON, and good frames with one wrong or missing value."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from tests.support import until
 
 FUZZ = drawing(200, suppress_health_check=list(HealthCheck))
 
-# What a trade can't do without. A missing time means "now" (some venues have none). A row of no market is nobody's.
+# The keys without which a row is no trade. A row without a time counts as made now, because some venues send none; a
+# row without a market belongs to no coin.
 NEEDED = {"binance": ("p", "q"), "bybit": ("p", "v", "S", "s")}
 DROPPED = {"binance": ("p", "q", "m"), "bybit": ("p", "v", "S", "s", "i")}
 
@@ -33,8 +34,9 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
 
 @FUZZ
 @given(st.data())
-def test_a_trade_with_one_thing_wrong_is_counted_and_nothing_else(lab: Lab, data: st.DataObject) -> None:
-    """Dropped keys, swapped types, nested junk, huge numbers, NaN as text: its good neighbours all arrive."""
+def test_a_trade_with_one_wrong_value_is_counted_as_bad_and_has_no_other_effect(lab: Lab, data: st.DataObject) -> None:
+    """The row may lack a key, or have another type, nested junk, a huge number or NaN. The trades before and after it
+    are delivered."""
     row = data.draw(junk.spoiled(lab.bad("BTC"), NEEDED[lab.venue], DROPPED[lab.venue]))
     lab.run(lab.probe([json.dumps(trade_message(lab.venue, "BTC", row))], least_bad=1))
 
@@ -43,7 +45,7 @@ def test_a_trade_with_one_thing_wrong_is_counted_and_nothing_else(lab: Lab, data
 @given(st.data())
 def test_bad_rows_affect_no_good_ones(lab: Lab, data: st.DataObject) -> None:
     if lab.venue == "binance":
-        return  # one row per frame
+        return  # Binance's frames have one row
     rows = [data.draw(junk.spoiled(lab.bad("BTC"), NEEDED["bybit"], DROPPED["bybit"])) for _ in range(2)]
     lab.run(lab.probe([lab.good("BTC", *rows)], least_bad=2))
 
@@ -55,10 +57,10 @@ def test_arbitrary_frames_deliver_no_events(lab: Lab, frames: list[str | bytes])
 
 
 @pytest.mark.parametrize("symbol", ["ETHUSDT", "NOPEUSDT", "btcusdt", ""])
-def test_a_trade_of_another_market_is_not_delivered_as_this_ones(lab: Lab, symbol: str) -> None:
-    """Bybit's topic and row disagree; Binance's row names what nobody asked for."""
+def test_a_trade_of_another_market_is_not_delivered(lab: Lab, symbol: str) -> None:
+    """Bybit's topic and row name different markets; Binance's row names a market without a subscription."""
     if lab.venue == "binance" and symbol == "ETHUSDT":
-        return  # only the row names its market there
+        return  # Binance only names the market in the row
     row = {**lab.bad("BTC"), "s": symbol}
     lab.run(lab.probe([json.dumps(trade_message(lab.venue, "BTC", row))]))
 
@@ -70,7 +72,7 @@ def test_a_trade_of_another_market_is_not_delivered_as_this_ones(lab: Lab, symbo
      '{"error":{"code":500,"msg":"internal"}}'],
 )  # fmt: skip
 def test_an_error_that_answers_no_request_ends_no_subscription(lab: Lab, refusal: str) -> None:
-    """Sent in the midst of a stream that is well: every subscription stands, nothing is called unavailable."""
+    """The error comes while data flows. Every subscription continues, and no channel is reported as unavailable."""
     lab.run(lab.probe([refusal] * 3))
 
 
@@ -84,10 +86,10 @@ BREAKING = {
 @pytest.mark.parametrize("what", BREAKING)
 @pytest.mark.parametrize("venue", ["binance", "bybit"])
 def test_a_protocol_error_ends_the_connection_and_loses_no_trade(venue: str, what: str) -> None:
-    """WebSocket itself forbids it (RFC 6455), so the connection is replaced, and the stream goes on."""
+    """RFC 6455 forbids such a frame, so the connection is replaced, and the stream goes on."""
 
     async def replaced(lab: Lab) -> None:
-        with suppress(ConnectionError):  # the feed hangs up in the middle of it
+        with suppress(ConnectionError):  # the feed closes the connection while the frame is sent
             await lab.send(BREAKING[what])  # type: ignore[arg-type] # an opcode that is none
         await lab.got.until_event("disconnected")
         await until(lambda: lab.dials == 2 and bool(lab.connections))

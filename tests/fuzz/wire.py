@@ -1,4 +1,4 @@
-"""Frames as the two venues write them, by hand."""
+"""Frames as the two venues write them, made without the simulator."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MARKETS = {"BTC": "BTCUSDT", "ETH": "ETHUSDT"}
 def trade_row(
     venue: str, coin: str, trade_id: int, price: float, quantity: float = 0.25, timestamp: int | None = None
 ) -> dict[str, Any]:
-    """One trade, the taker bought."""
+    """The row of one trade in which the taker bought."""
     now = time_ns() // 1_000_000 if timestamp is None else timestamp
     if venue == "binance":
         return {"e": "trade", "E": now, "s": MARKETS[coin], "t": trade_id, "p": str(price), "q": str(quantity),
@@ -22,7 +22,7 @@ def trade_row(
 
 
 def trade_message(venue: str, coin: str, *rows: dict[str, Any]) -> dict[str, Any]:
-    """The frame around rows; Binance's has exactly one."""
+    """A frame with these rows; a frame of Binance has exactly one."""
     if venue == "binance":
         (row,) = rows
         return row
@@ -31,7 +31,7 @@ def trade_message(venue: str, coin: str, *rows: dict[str, Any]) -> dict[str, Any
 
 
 def ticker_frame(venue: str, coin: str, price: float) -> str:
-    """A day's summary, as far as the feed reads it."""
+    """The 24 h statistics, with the fields that the feed reads."""
     now = time_ns() // 1_000_000
     if venue == "binance":
         day: dict[str, Any] = {"e": "24hrTicker", "E": now, "s": MARKETS[coin], "c": str(price), "q": "1", "P": "1",
@@ -42,7 +42,7 @@ def ticker_frame(venue: str, coin: str, price: float) -> str:
 
 
 def candle_frame(venue: str, coin: str, price: float) -> str:
-    """The running minute."""
+    """The candle of the running minute."""
     now, text = time_ns() // 1_000_000, str(price)
     start = now - now % 60_000
     if venue == "binance":
@@ -55,5 +55,5 @@ def candle_frame(venue: str, coin: str, price: float) -> str:
 
 
 def trade_frame(venue: str, coin: str, trade_id: int, price: float, quantity: float = 0.25) -> str:
-    """A whole good trade as text."""
+    """A whole good trade's frame as text."""
     return json.dumps(trade_message(venue, coin, trade_row(venue, coin, trade_id, price, quantity)))

@@ -1,1 +1,1 @@
-"""Outages of every kind over real sockets and the real ccxt.pro classes; random numbers are seeded by test names."""
+"""Outages of every kind over real sockets and the real ccxt.pro classes; a test's name seeds its random numbers."""

@@ -1,4 +1,4 @@
-"""Shared by the scenarios: quick settings, connections that can be cut at any byte, and a check for leaks."""
+"""Helpers for the scenarios: quick settings, connections that can be cut at any byte, and a check for leaks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CLOSED_WITHIN = 5.0  # seconds, the contract's bound for disconnect()
 
 
 def quick(*simulators: Simulator, coins: Iterable[str] = COINS, **changes: Any) -> Settings:
-    """Settings with which an outage takes a second or two; ``changes`` replace whole sections."""
+    """Settings with which an outage takes one or two seconds; ``changes`` replace whole sections."""
     connection = Connection(
         connect_timeout=2, backoff_initial=0.05, backoff_max=0.4, stable_after=0.5, attempts_before_failover=2,
         failback_after=1,
@@ -36,7 +36,7 @@ def quick(*simulators: Simulator, coins: Iterable[str] = COINS, **changes: Any) 
 
 
 def simulated(venue: str, seed: str, *, rate: float = 100, coins: Iterable[str] = COINS, **more: Any) -> Simulator:
-    """A simulator of one venue; ``seed`` is a name."""
+    """A simulator of one venue; ``seed`` is any text."""
     return Simulator(venues=(venue,), rate=rate, coins=coins, seed=crc32(seed.encode()), **more)
 
 
@@ -73,7 +73,7 @@ class Witness(Recorder):
         return [stamp for name, stamp in self.stamps if name == event][count - 1]
 
     async def more_trades(self, count: int = 10, timeout: float = 20.0) -> None:
-        """Wait for some trades from now on."""
+        """Wait until ``count`` more trades have come."""
         wanted = len(self.trades) + count
         await self.until(lambda: len(self.trades) >= wanted, timeout)
 
@@ -93,14 +93,14 @@ async def quiet(got: Recorder, venue: SimulatedVenue) -> None:
     await got.until(lambda: all(got.ids(coin)[-1:] == [last[coin]] for coin in COINS))
 
 
-# -- what may be left behind ------------------------------------------------------------------------------------------
+# -- leaks ------------------------------------------------------------------------------------------------------------
 
 
 def open_sockets() -> int:
     """How many sockets this process holds."""
     count = 0
     for number in os.listdir("/dev/fd"):
-        with suppress(OSError):  # the listing's own descriptor is gone by now
+        with suppress(OSError):  # the descriptor that listed the folder is closed now
             count += stat.S_ISSOCK(os.fstat(int(number)).st_mode)
     return count
 
@@ -119,7 +119,7 @@ async def nothing_left() -> AsyncIterator[None]:
     except TimeoutError:
         left = asyncio.all_tasks() - tasks
         raise AssertionError(f"left behind: {left}, {open_sockets() - sockets} sockets") from None
-    gc.collect()  # sessions and futures complain when they are collected
+    gc.collect()  # sessions and futures warn when they are collected
     await asyncio.sleep(0)
     loop.set_exception_handler(None)
     assert unhandled == [], unhandled
@@ -127,7 +127,7 @@ async def nothing_left() -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def feeding(settings: Settings, *coins: str, timeout: float = 20.0) -> AsyncIterator[tuple[MarketFeed, Witness]]:
-    """A connected feed and its recorder; fails if it leaves something."""
+    """A connected feed and its recorder; fails if the feed leaves something open."""
     async with nothing_left():
         feed = MarketFeed(coins or None, settings=settings)
         got = Witness(feed)
@@ -141,7 +141,7 @@ async def feeding(settings: Settings, *coins: str, timeout: float = 20.0) -> Asy
         assert took < CLOSED_WITHIN
 
 
-# -- wires ------------------------------------------------------------------------------------------------------------
+# -- proxies ----------------------------------------------------------------------------------------------------------
 
 
 class Gate:
@@ -197,7 +197,7 @@ class Gate:
                 up.cancel()
                 await asyncio.gather(up, return_exceptions=True)
         except (ConnectionError, asyncio.CancelledError):
-            pass  # the end of one side ends both
+            pass  # if one side ends, both are closed
         finally:
             for end in ends:
                 end.transport.abort()
@@ -205,7 +205,7 @@ class Gate:
     async def _down(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         due = 0.0
         while data := await reader.read(1 << 16):
-            if self.delay or due > monotonic():  # in order, and not faster than it came
+            if self.delay or due > monotonic():  # in the order of arrival, even if the delay becomes shorter
                 due = max(due, monotonic() + self.delay)
                 asyncio.get_running_loop().call_at(due, writer.write, data)
                 continue
@@ -238,7 +238,8 @@ Answer = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
 
 @asynccontextmanager
 async def fronted(simulator: Simulator, answer: Answer, **site: Any) -> AsyncIterator[str]:
-    """A server before a simulator's REST: ``answer`` answers, or passes a request on with None. Yields host:port."""
+    """A server in front of a simulator's REST: if ``answer`` returns None, the request is passed on. Yields
+    host:port."""
     connector = aiohttp.TCPConnector(force_close=True)  # an open connection would look like a leak
     async with aiohttp.ClientSession(connector=connector) as session:
 
@@ -261,5 +262,5 @@ async def fronted(simulator: Simulator, answer: Answer, **site: Any) -> AsyncIte
 
 
 def elsewhere(name: str, address: str, scheme: str = "") -> ExchangeConfig:
-    """A venue at ``host:port``; ``scheme`` "s" for TLS."""
+    """Settings of a venue at ``host:port``; ``scheme``: "s" for TLS."""
     return ExchangeConfig(name, rest_url=f"http{scheme}://{address}", ws_url=f"ws{scheme}://{address}")

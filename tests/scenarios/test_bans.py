@@ -1,4 +1,4 @@
-"""A ban is kept in every form: no request and no dial until its end, and the wait is reported."""
+"""A ban of any form is obeyed: there is no request and no dial until its end, and the wait is reported."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def bans() -> dict[str, tuple[str, dict[str, Any]]]:
 
 
 @pytest.mark.parametrize("what", bans())
-async def test_nothing_is_asked_or_dialled_while_a_ban_lasts(options: dict[str, Any], what: str) -> None:
+async def test_while_a_ban_lasts_there_is_no_request_and_no_dial(options: dict[str, Any], what: str) -> None:
     """A ban over REST also holds for dials, and for all other objects of the same venue."""
     name, refusal = bans()[what]
     async with fronted(name) as (at, front), opened(name, at, options=options) as venue:
@@ -103,7 +103,7 @@ async def test_nothing_is_asked_or_dialled_while_a_ban_lasts(options: dict[str, 
 
 
 @pytest.mark.parametrize("what", ["418 and a time", "429 and a time", "403 too frequent"])
-async def test_a_ban_that_a_dial_meets_holds_for_requests(options: dict[str, Any], what: str) -> None:
+async def test_a_ban_in_the_answer_to_a_dial_holds_for_requests_too(options: dict[str, Any], what: str) -> None:
     """The ban is read from the body of the answer to the upgrade."""
     name, refusal = bans()[what]
     async with fronted(name) as (at, front), opened(name, at, options=options) as venue:
@@ -119,7 +119,7 @@ async def test_a_ban_that_a_dial_meets_holds_for_requests(options: dict[str, Any
         assert len(front.asked) == asked
 
 
-async def test_a_blocked_place_is_not_taken_for_a_ban(options: dict[str, Any]) -> None:
+async def test_a_block_because_of_the_location_does_not_count_as_a_ban(options: dict[str, Any]) -> None:
     async with fronted("bybit") as (at, front), opened("bybit", at, options=options) as venue:
         await venue.load()
         front.refusal = {"status": 403, "text": "<html><h1>Request blocked.</h1>CloudFront</html>"}
@@ -132,7 +132,7 @@ async def test_a_blocked_place_is_not_taken_for_a_ban(options: dict[str, Any]) -
 
 @pytest.mark.parametrize("ahead", [-3600, 3600])
 @pytest.mark.parametrize("what", ["418 and a time", "a header's time"])
-async def test_a_bans_end_is_read_by_the_venues_clock(options: dict[str, Any], what: str, ahead: int) -> None:
+async def test_a_bans_end_is_computed_with_the_venues_clock(options: dict[str, Any], what: str, ahead: int) -> None:
     """This machine's clock is wrong by an hour, and the answer's Date header cannot be read."""
     name, refusal = bans()[what]
     end = str(until_ms(ahead + 60))
@@ -179,7 +179,7 @@ async def test_a_feed_that_waits_for_the_end_of_a_ban_reports_it(options: dict[s
             await feed.connect(3)
         await feed.disconnect()
         assert recorder.details("reconnecting")[0]["delay"] > 80
-        assert len(front.asked) <= 2  # the markets, and what is asked for at the same time
+        assert len(front.asked) <= 2  # the request for markets, and one made at the same time
 
 
 async def test_a_feed_uses_another_venue_during_a_ban(options: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""An exchange refuses its order books from the start: the program is told the reason, and when books are there."""
+"""An exchange refuses order books from the start: the program gets the reason, and an event when books come."""
 
 from __future__ import annotations
 

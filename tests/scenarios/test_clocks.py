@@ -1,4 +1,4 @@
-"""The wall clock steps by an hour: times that are read from it follow, but no duration changes."""
+"""The wall clock steps by an hour: times of day step with it, but no duration changes."""
 
 from __future__ import annotations
 
@@ -56,12 +56,13 @@ BREAKING = {
 
 
 async def test_a_live_feed_does_not_notice_a_step(venue_name: str, seed: str, wall: WallClock) -> None:
-    """Nothing becomes stale or is dialled; only the clock is reported. ``received_at`` steps with it; ages do not."""
+    """No coin becomes stale and no connection is dialled; only the clock is reported. ``received_at`` steps with the
+    clock; ages do not."""
     async with simulated(venue_name, seed) as simulator:
         settings = quick(simulator, staleness=Staleness(feed_stale_after=1.5, coin_stale_after=3, reconnect_after=3))
         settings.exchanges[0].options = {"ws": {"keepAlive": 500}}  # ccxt checks its pongs twice a second
         async with feeding(settings) as (feed, got):
-            for hours in (-1, 2):  # an hour behind, then an hour ahead of what it was
+            for hours in (-1, 2):  # first an hour behind, then an hour ahead of the true time
                 await got.more_trades(1)
                 before = got.trades[-1].received_at
                 wall.step(hours * HOUR)
@@ -84,7 +85,7 @@ async def test_a_live_feed_does_not_notice_a_step(venue_name: str, seed: str, wa
 async def test_a_step_of_the_clock_makes_no_outage_longer(
     venue_name: str, seed: str, wall: WallClock, hours: int
 ) -> None:
-    """Staleness, backoff and recovery take the seconds of the settings, on a venue that must be dialled again."""
+    """Staleness, backoff and recovery take as long as in the settings, on a venue that must be dialled again."""
     async with simulated(venue_name, seed, rate=20) as simulator:
         venue = only(simulator)
         settings = quick(simulator)
@@ -103,7 +104,9 @@ async def test_a_step_of_the_clock_makes_no_outage_longer(
 
 
 @pytest.mark.parametrize("hours", [-1])
-async def test_the_breaker_cools_down_in_its_own_time(seed: str, wall: WallClock, hours: int) -> None:
+async def test_a_step_of_the_clock_does_not_change_the_breakers_cooldown(
+    seed: str, wall: WallClock, hours: int
+) -> None:
     async with simulated("binance", seed) as simulator:
         venue = only(simulator)
         breaker = CircuitBreaker(failures=2, window=10, cooldown=1.5)
@@ -148,7 +151,9 @@ async def test_a_clock_that_is_days_off_is_reported_and_loses_no_data(
             assert told["error"].startswith(f"the clock of this machine is {abs(days)}.0 days ")
             assert ("behind" if days < 0 else "ahead of") in told["error"]
             await got.until(lambda: len(got.trades) > 20 and bool(got.candles))
-            assert abs(got.trades[-1].timestamp / 1000 + days * DAY - time.time()) < 30  # the venue's own time
+            assert (
+                abs(got.trades[-1].timestamp / 1000 + days * DAY - time.time()) < 30
+            )  # the trade has the venue's time
             assert feed.require_fresh("BTC", 5).coin == "BTC"
             assert feed.status.state is FeedState.LIVE
         assert got.events.count("error") == 1

@@ -1,4 +1,4 @@
-"""Faults before the first data: each step of connecting cut, refused, slow or wrong."""
+"""Faults before the first data: each step of connecting may be cut, refused, slow or wrong."""
 
 from __future__ import annotations
 
@@ -57,7 +57,8 @@ async def refused(feed: MarketFeed, timeout: float) -> Mapping[str, str]:
 async def test_a_connection_cut_before_the_first_data_is_dialled_again(
     venue_name: str, seed: str, phase: str, after: int
 ) -> None:
-    """It is cut in the REST answer's head or body, in the upgrade, or in the first frames: the venue is tried again."""
+    """The cut is in the REST answer's head or body, in the upgrade, or in the first frames. The venue is tried
+    again."""
     async with simulated(venue_name, seed) as simulator, Gate(simulator.port) as gate:
         gate.cut_after = after
         where = {"rest_url": f"http://{gate.address}"} if phase == "rest" else {"ws_url": f"ws://{gate.address}"}
@@ -66,7 +67,9 @@ async def test_a_connection_cut_before_the_first_data_is_dialled_again(
             await got.until(lambda: feed.status.state is FeedState.LIVE)
             assert "exchange_blocked" not in got.events
             assert "failover" not in got.events
-            assert sum(event in ("error", "disconnected") for event in got.events) <= 1  # aiohttp repeats requests
+            assert (
+                sum(event in ("error", "disconnected") for event in got.events) <= 1
+            )  # aiohttp itself repeats REST requests, without an event
             await got.more_trades()
             assert gate.connections == 2 or phase == "rest"  # the 24 h statistics are not requested again
 
@@ -110,8 +113,8 @@ async def test_without_an_acknowledgement_and_data_the_dial_is_given_up(venue_na
 
 
 @pytest.mark.parametrize("venue_name", ["binance"])
-async def test_an_upgrade_that_hangs_is_given_up(venue_name: str, seed: str) -> None:
-    """TCP is accepted, but HTTP is never answered."""
+async def test_an_upgrade_without_an_answer_is_given_up(venue_name: str, seed: str) -> None:
+    """The TCP connection is accepted, but the HTTP request gets no answer."""
     async with simulated(venue_name, seed) as simulator, Gate(simulator.port) as gate, nothing_left():
         gate.hangs = True
         settings = redirected(quick(simulator), ws_url=f"ws://{gate.address}")
@@ -122,8 +125,8 @@ async def test_an_upgrade_that_hangs_is_given_up(venue_name: str, seed: str) -> 
         assert gate.connections >= 2
 
 
-async def test_rest_that_is_down_at_the_first_connect_is_named(venue_name: str, seed: str) -> None:
-    """Without markets nothing can be subscribed to. When REST is back, the feed is too."""
+async def test_if_rest_is_down_at_the_first_connect_the_error_names_it(venue_name: str, seed: str) -> None:
+    """Without markets no coin can be subscribed. When REST works again, the feed connects."""
     async with simulated(venue_name, seed) as simulator, nothing_left():
         venue = only(simulator)
         feed = MarketFeed(settings=quick(simulator))
@@ -139,7 +142,7 @@ async def test_rest_that_is_down_at_the_first_connect_is_named(venue_name: str, 
 
 
 @pytest.mark.parametrize("venue_name", ["bybit"])
-async def test_a_websocket_that_is_down_while_rest_is_up_is_named(venue_name: str, seed: str) -> None:
+async def test_if_only_the_websocket_is_down_the_error_names_it(venue_name: str, seed: str) -> None:
     async with simulated(venue_name, seed) as simulator, nothing_left():
         venue = only(simulator)
         feed = MarketFeed(settings=quick(simulator))
@@ -155,8 +158,8 @@ async def test_a_websocket_that_is_down_while_rest_is_up_is_named(venue_name: st
 
 
 @pytest.mark.parametrize("venue_name", ["binance"])
-async def test_slow_rest_delays_and_does_not_fail(venue_name: str, seed: str) -> None:
-    """The 24 h statistics delay the stream for a moment, and not at all once they are known."""
+async def test_slow_rest_delays_the_feed_but_does_not_fail(venue_name: str, seed: str) -> None:
+    """The request for 24 h statistics delays the stream for a moment; once they are known, there is no delay."""
     async with simulated(venue_name, seed) as simulator:
         venue = only(simulator)
         with venue.slow_rest(0.3):
@@ -169,7 +172,7 @@ async def test_slow_rest_delays_and_does_not_fail(venue_name: str, seed: str) ->
 
 
 @pytest.mark.parametrize("venue_name", ["bybit"])
-async def test_rest_slower_than_the_timeout_is_named_and_left(venue_name: str, seed: str) -> None:
+async def test_a_venue_whose_rest_exceeds_the_timeout_is_named_and_left(venue_name: str, seed: str) -> None:
     async with simulated(venue_name, seed) as simulator, nothing_left():
         settings = quick(simulator)
         settings.connection.connect_timeout = 0.5
@@ -181,8 +184,9 @@ async def test_rest_slower_than_the_timeout_is_named_and_left(venue_name: str, s
 
 @pytest.mark.parametrize("status", [451, 403])
 @pytest.mark.parametrize("where", ["rest", "upgrade"])
-async def test_a_venue_that_blocks_this_place_is_left_at_once(seed: str, status: int, where: str) -> None:
-    """It may block REST or only the upgrade: it is reported as blocked and not asked again; the next venue delivers."""
+async def test_a_venue_that_blocks_this_location_is_left_at_once(seed: str, status: int, where: str) -> None:
+    """The venue may block REST or only the upgrade. It is reported as blocked and not tried again; the next one
+    delivers."""
     async with simulated("bybit", seed) as shut, simulated("binance", seed) as open_one:
         venue = only(shut)
         with venue.blocked(status) if where == "rest" else venue.refusing(status):
@@ -198,7 +202,7 @@ async def test_a_venue_that_blocks_this_place_is_left_at_once(seed: str, status:
 
 
 @pytest.mark.parametrize(("venue_name", "status"), [("binance", 418), ("bybit", 429)])
-async def test_retry_after_on_the_upgrade_is_a_floor(venue_name: str, seed: str, status: int) -> None:
+async def test_the_wait_is_at_least_the_upgrades_retry_after(venue_name: str, seed: str, status: int) -> None:
     """The backoff would dial after 50 ms; the venue's Retry-After takes precedence."""
     async with simulated(venue_name, seed) as simulator, nothing_left():
         venue = only(simulator)
@@ -219,7 +223,7 @@ async def test_retry_after_on_the_upgrade_is_a_floor(venue_name: str, seed: str,
     ("venue_name", "status", "header"),
     [("binance", 418, "Retry-After"), ("bybit", 429, "retry-after")],
 )
-async def test_retry_after_on_rest_is_a_floor(venue_name: str, seed: str, status: int, header: str) -> None:
+async def test_the_wait_is_at_least_rests_retry_after(venue_name: str, seed: str, status: int, header: str) -> None:
     """The header may be in any letter case. The venue's time may be requested at the same moment."""
     asked: list[float] = []
 
@@ -238,7 +242,7 @@ async def test_retry_after_on_rest_is_a_floor(venue_name: str, seed: str, status
         await feed.disconnect()
 
 
-async def test_a_name_that_does_not_resolve_is_named_and_left(seed: str) -> None:
+async def test_a_venue_whose_host_name_does_not_resolve_is_named_and_left(seed: str) -> None:
     """No server is asked: .invalid never resolves (RFC 6761)."""
     async with simulated("binance", seed) as simulator:
         settings = quick(simulator)
@@ -254,14 +258,14 @@ async def test_a_name_that_does_not_resolve_is_named_and_left(seed: str) -> None
 
 
 @pytest.mark.parametrize("venue_name", ["bybit"])
-async def test_a_websocket_name_that_does_not_resolve_is_named(venue_name: str, seed: str) -> None:
+async def test_the_error_names_a_websocket_host_that_does_not_resolve(venue_name: str, seed: str) -> None:
     async with simulated(venue_name, seed) as simulator, nothing_left():
         settings = redirected(quick(simulator), ws_url="ws://venue.invalid")
         assert "venue.invalid" in (await refused(MarketFeed(settings=settings), 1))[venue_name]
 
 
 def self_signed(folder: Path) -> ssl.SSLContext:
-    """A server's TLS with a self-signed certificate for 127.0.0.1."""
+    """The TLS context of a server with a self-signed certificate for 127.0.0.1."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.datetime.now(datetime.UTC)
@@ -289,7 +293,7 @@ def self_signed(folder: Path) -> ssl.SSLContext:
 async def test_a_connection_whose_certificate_does_not_verify_is_refused(
     venue_name: str, seed: str, where: str, tmp_path: Path
 ) -> None:
-    """The error says so, and no request reaches the server."""
+    """The error names the certificate, and no request reaches the server."""
     reached: list[str] = []
 
     async def note(request: web.Request) -> None:

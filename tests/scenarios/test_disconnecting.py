@@ -29,7 +29,7 @@ from tests.support import until
 
 @dataclass
 class Scene:
-    """Two venues, the feed on them, and what ends with the scene."""
+    """Two venues, a feed over them, and faults that end with the test."""
 
     venue: SimulatedVenue
     other: SimulatedVenue
@@ -153,7 +153,7 @@ STATES = (
 )  # fmt: skip
 
 
-# in turn on both venues; on both if the venue's own protocol matters
+# states alternate between the venues; two, in which the venue's protocol matters, run on both
 CASES = [(state, VENUES[number % 2]) for number, state in enumerate(STATES)] + [(live, "bybit"), (half_open, "binance")]
 
 
@@ -175,6 +175,6 @@ async def test_disconnecting_leaves_nothing_behind(state: State, name: str, seed
                 await scene.feed.disconnect()
                 assert scene.got.events.count("closed") == 1
                 assert scene.connecting is not None
-                with suppress(FeedError):  # connect() raises it when it is ended
+                with suppress(FeedError):  # connect() raises it, because the feed was disconnected
                     async with asyncio.timeout(1):
                         await scene.connecting

@@ -1,4 +1,4 @@
-"""A price is fresh only if it is fresh at the venue, whatever has delayed it on the way or in this process."""
+"""A price counts as fresh only if it is recent at the venue, whatever has delayed it on the way or in this process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.scenarios.support import Gate, Witness, feeding, only, quick, redirec
 from tests.support import until
 
 MAX_LAG = 1.0
-SLACK = 0.3  # seconds by which a lag may be measured too short, because the shortest delay came on a busy machine too
+SLACK = 0.3  # seconds by which a measured lag may be too short: even the shortest delay was measured on a busy machine
 
 
 @pytest.fixture(params=TRANSPORTS)
@@ -34,7 +34,7 @@ def transport(request: pytest.FixtureRequest) -> str:
 
 
 def patient(simulator: Simulator, transport: str = "aiohttp", **changes: Any) -> Settings:
-    """Settings for one venue over a transport: a lag of MAX_LAG is reported, but ends no connection."""
+    """Settings for one venue over a transport; a lag of MAX_LAG is reported, but ends no connection."""
     staleness = Staleness(feed_stale_after=5, coin_stale_after=60, reconnect_after=60, max_lag=MAX_LAG)
     connection = Connection(connect_timeout=10, backoff_initial=0.05, backoff_max=0.4)
     settings = quick(simulator, **{"staleness": staleness, "connection": connection, **changes})
@@ -43,9 +43,9 @@ def patient(simulator: Simulator, transport: str = "aiohttp", **changes: Any) ->
 
 
 def age_of(feed: MarketFeed, coin: str, max_age: float) -> float | None:
-    """Seconds since the stamp of the fresh price, by the clock that both share; None if no price is fresh.
+    """Seconds since the stamp of the fresh price, by the clock that venue and feed share; None if no price is fresh.
 
-    The clock is read before the feed is asked, so a pause of the process in between does not make the price older.
+    The clock is read before the call, so a pause of the process between them does not make the price older.
     """
     now = time.time()
     try:
@@ -79,7 +79,7 @@ class Judge:
                 self.wrong.append(age)
 
 
-async def test_a_stream_that_falls_behind_is_reported_and_none_of_it_is_fresh(
+async def test_a_stream_that_falls_behind_is_reported_and_none_of_its_prices_is_fresh(
     venue_name: str, transport: str, seed: str
 ) -> None:
     async with simulated(venue_name, seed) as simulator, feeding(patient(simulator, transport)) as (feed, got):
@@ -112,7 +112,7 @@ async def test_a_stream_that_falls_behind_is_reported_and_none_of_it_is_fresh(
         assert {"disconnected", "feed_stale"} & set(got.events) == set()
 
 
-async def test_a_stream_that_is_late_from_the_beginning_is_known_by_the_venues_clock(
+async def test_a_stream_that_is_late_from_the_start_is_noticed_by_the_venues_clock(
     venue_name: str, transport: str, seed: str
 ) -> None:
     async with simulated(venue_name, seed) as simulator:
@@ -124,7 +124,9 @@ async def test_a_stream_that_is_late_from_the_beginning_is_known_by_the_venues_c
                 lagging = await got.until_event("feed_lagging")
                 came = [trade for trade in got.trades if trade.received_at / 1e6 <= lagging["at"] + 1]
                 delays = [trade.received_at / 1e9 - trade.timestamp / 1e3 for trade in came]
-                assert min(delays) - 0.5 <= lagging["seconds"] <= max(delays) + 0.1  # as late as the trades were
+                assert (
+                    min(delays) - 0.5 <= lagging["seconds"] <= max(delays) + 0.1
+                )  # the reported lag is that of the trades
                 assert not is_fresh(feed, "BTC", MAX_LAG)
                 await got.more_trades(20)
                 assert judge.wrong == []
@@ -194,7 +196,7 @@ async def test_data_that_waited_behind_a_blocking_callback_is_not_fresh(
 
 
 async def test_callbacks_that_are_too_slow_for_the_data_cause_a_lag(transport: str, seed: str) -> None:
-    """They take 8 ms each at 300 a second: none of them is slow, but together they are."""
+    """Each callback takes 8 ms, at 300 events a second: one call is not slow, but all together are."""
     with ThreadedSimulator(venues=("binance",), rate=300, coins=("BTC", "ETH")) as simulator:
         async with feeding(patient(simulator._ready.result(), transport)) as (feed, got):
             judge = Judge(feed)
@@ -287,7 +289,7 @@ def test_data_that_waited_while_the_process_was_stopped_is_not_fresh(
             try:
                 assert child.stdout.readline() == "running\n"
                 os.kill(child.pid, signal.SIGSTOP)
-                time.sleep(4)  # the passing of real time is tested
+                time.sleep(4)  # the test is about real time that passes
                 os.kill(child.pid, signal.SIGCONT)
                 told, _ = child.communicate(timeout=30)
                 assert child.returncode == 0

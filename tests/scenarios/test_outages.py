@@ -1,4 +1,4 @@
-"""Outages of a working connection: closed, cut, half open, stalled, and faults of REST meanwhile."""
+"""Outages of a working connection, which is closed, cut, half open or stalled; and faults of REST meanwhile."""
 
 from __future__ import annotations
 
@@ -33,8 +33,10 @@ STABLE = Connection(
 )
 
 
-async def test_every_way_to_close_is_followed_by_a_reconnect_without_a_trade_lost(venue_name: str, seed: str) -> None:
-    """After 1000, 1001, 1006 (no close frame), 1008, 1012 or a reset there is one reconnect, and gaps are filled."""
+async def test_after_every_kind_of_close_there_is_one_reconnect_and_no_trade_is_lost(
+    venue_name: str, seed: str
+) -> None:
+    """The kinds are the codes 1000, 1001, 1006 (no close frame), 1008, 1012 and a reset. Gaps are filled."""
     async with simulated(venue_name, seed, rate=20) as simulator:
         venue = only(simulator)
         async with feeding(quick(simulator, connection=STABLE)) as (feed, got):
@@ -56,7 +58,7 @@ async def test_every_way_to_close_is_followed_by_a_reconnect_without_a_trade_los
 
 @pytest.mark.parametrize("venue_name", ["bybit"])
 async def test_the_feed_goes_on_when_a_partition_ends(venue_name: str, seed: str) -> None:
-    """For a while nothing gets through: that is reported, retried with growing delays, and filled afterwards."""
+    """For a while no data gets through. That is reported; dials have growing delays; afterwards the gap is filled."""
     async with simulated(venue_name, seed, rate=20) as simulator:
         venue = only(simulator)
         settings = quick(simulator)
@@ -79,7 +81,8 @@ async def test_the_feed_goes_on_when_a_partition_ends(venue_name: str, seed: str
 
 @pytest.mark.parametrize("venue_name", ["bybit"])
 async def test_a_cut_during_the_backoff_changes_nothing(venue_name: str, seed: str) -> None:
-    """The venue goes and comes back while nothing is connected: the next dial is made once, at its planned time."""
+    """The venue is cut off and comes back while nothing is connected. The next dial is made once, at its planned
+    time."""
     async with simulated(venue_name, seed) as simulator:
         venue = only(simulator)
         settings = quick(simulator)
@@ -93,14 +96,14 @@ async def test_a_cut_during_the_backoff_changes_nothing(venue_name: str, seed: s
             await got.until_event("connected", 2)
             assert again["delay"] == 0.8
             assert len(venue.dials) == 2
-            assert got.at("connecting", 2) - got.at("reconnecting") >= 0.7  # reported a little late
+            assert got.at("connecting", 2) - got.at("reconnecting") >= 0.7  # 0.8 s, minus the delay of the event
 
 
 @pytest.mark.parametrize(("venue_name", "live"), [("binance", False), ("bybit", True)])
-async def test_a_venue_that_accepts_and_drops_is_dialled_ever_less_often(
+async def test_a_venue_that_accepts_and_drops_connections_is_dialled_less_and_less_often(
     venue_name: str, seed: str, live: bool
 ) -> None:
-    """With default settings there are at most 12 dials in 20 s: waits are at least 1, 2, 4, ... s, less the jitter."""
+    """With default settings there are at most 12 dials in 20 s: waits are at least 1, 2, 4, ... s, minus the jitter."""
     async with simulated(venue_name, seed) as simulator, nothing_left():
         venue = only(simulator)
         settings = quick(simulator, connection=Connection(), staleness=Staleness())
@@ -162,7 +165,8 @@ async def ping_flood(connection: web.WebSocketResponse) -> None:
 async def test_a_connection_that_is_only_half_open_is_replaced(
     venue_name: str, seed: str, afterwards: Afterwards
 ) -> None:
-    """Signs of life other than data don't count: stale after feed_stale_after, replaced after reconnect_after."""
+    """Pongs don't count as data: the feed is stale after feed_stale_after, and replaces the connection after
+    reconnect_after."""
     connections = 0
 
     async def half_open(request: web.Request) -> web.WebSocketResponse:
@@ -178,7 +182,7 @@ async def test_a_connection_that_is_only_half_open_is_replaced(
                     pass
             await task
         except ConnectionError:
-            pass  # the feed has dropped it
+            pass  # the feed has closed the connection
         finally:
             task.cancel()
         return connection
@@ -192,7 +196,7 @@ async def test_a_connection_that_is_only_half_open_is_replaced(
             assert 0.7 <= stale["seconds"] < 1.3
             lost = await got.until_event("disconnected")
             assert "no data" in lost["reason"]
-            assert lost["at"] - got.trades[0].received_at / 1e6 >= 1.4 * 1000 - 1  # in whole ms
+            assert lost["at"] - got.trades[0].received_at / 1e6 >= 1.4 * 1000 - 1  # event times are in whole ms
             await got.until_event("connected", 2)
             assert connections == 2
             await got.until(lambda: got.ids("BTC") == [1, 2])
@@ -215,7 +219,9 @@ async def test_one_stalled_coin_of_twenty_is_reported_and_the_others_go_on(venue
                 await got.until(lambda: any(each["coin"] == "SOL" for each in got.details("coin_stale")))
                 seen, fresh = len(got.prices), set[str]()
 
-                def note(tick: PriceTick) -> None:  # asked at each coin's own tick: a slow machine makes none old
+                def note(
+                    tick: PriceTick,
+                ) -> None:  # called at each coin's own tick, so that a slow machine makes no price old
                     fresh.add(feed.require_fresh(tick.coin, max_age=3).coin)
 
                 feed.subscribe_price(note)
@@ -228,7 +234,7 @@ async def test_one_stalled_coin_of_twenty_is_reported_and_the_others_go_on(venue
 
 
 async def test_a_silent_feed_is_reported_after_five_seconds(seed: str) -> None:
-    """With default settings, in real time, this is 5.0 to 5.5 s after the last data."""
+    """With default settings the report comes 5.0 to 5.5 s after the last data, in real time."""
     async with simulated("binance", seed, rate=0) as simulator:
         venue = only(simulator)
         heard: list[float] = []
@@ -254,7 +260,7 @@ async def test_a_silent_feed_is_reported_after_five_seconds(seed: str) -> None:
 
 @pytest.mark.parametrize(("venue_name", "how"), [("binance", "down"), ("bybit", "slow")])
 async def test_failing_rest_requests_do_not_disturb_a_working_stream(venue_name: str, seed: str, how: str) -> None:
-    """Even a reconnect needs no REST. Gaps that can't be filled are reported; trades behind them wait 2 s at most."""
+    """Even a reconnect needs no REST. Gaps that can't be filled are reported; trades behind them wait at most 2 s."""
     async with simulated(venue_name, seed, rate=20) as simulator:
         venue = only(simulator)
         async with feeding(quick(simulator, connection=STABLE)) as (feed, got):
@@ -266,7 +272,7 @@ async def test_failing_rest_requests_do_not_disturb_a_working_stream(venue_name:
                 await venue.trade("BTC", count=3)
                 began = monotonic()
                 await got.until_event("connected", 2)
-                assert monotonic() - began < 3.5  # the 24 h statistics are known, or not waited for
+                assert monotonic() - began < 3.5  # the 24 h statistics are known, or the feed does not wait for them
                 await got.until_event("gap_filled")
                 assert not any(each["complete"] for each in got.details("gap_filled"))
                 before = monotonic()
@@ -277,11 +283,11 @@ async def test_failing_rest_requests_do_not_disturb_a_working_stream(venue_name:
             assert feed.status.reconnect_count == 1
 
 
-# -- the figure to reach ----------------------------------------------------------------------------------------------
+# -- the goal: twelve outages -----------------------------------------------------------------------------------------
 
 
 def _strike(venue: SimulatedVenue, number: int) -> None:
-    """Cause the outages of a bad hour, in turn."""
+    """Cause the outages of a bad hour, one after another."""
     match number % 4:
         case 0:
             venue.cut()

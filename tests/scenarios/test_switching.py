@@ -13,7 +13,7 @@ from feed.settings import CircuitBreaker
 from tests.scenarios.support import Witness, feeding, nothing_left, quick, simulated
 from tests.support import until
 
-SWITCHED_WITHIN = 2.0  # seconds from the verdict to the next venue's first price
+SWITCHED_WITHIN = 2.0  # seconds from the decision to the next venue's first price
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ async def secondary(seed: str) -> AsyncIterator[Simulator]:
         yield simulator
 
 
-async def test_the_next_venue_delivers_within_two_seconds_of_the_verdict(
+async def test_the_next_venue_delivers_within_two_seconds_of_the_decision(
     primary: Simulator, secondary: Simulator
 ) -> None:
     async with feeding(quick(primary, secondary)) as (feed, got):
@@ -41,7 +41,7 @@ async def test_the_next_venue_delivers_within_two_seconds_of_the_verdict(
 
 
 async def test_a_failover_does_not_wait_for_the_next_venues_rest(primary: Simulator, secondary: Simulator) -> None:
-    """Its markets are known already, and the 24 h statistics can come later."""
+    """The next venue's markets are known already, and the 24 h statistics can come later."""
     async with feeding(quick(primary, secondary)) as (_, got):
         await until(lambda: any("exchangeInfo" in path for _, path in secondary["binance"].rest_calls))
         with secondary["binance"].slow_rest(3.5), primary["bybit"].partition():
@@ -49,8 +49,10 @@ async def test_a_failover_does_not_wait_for_the_next_venues_rest(primary: Simula
             assert got.first_price["binance"] - got.at("failover") < SWITCHED_WITHIN
 
 
-async def test_a_cut_during_failover_costs_the_next_venue_one_attempt(primary: Simulator, secondary: Simulator) -> None:
-    """The next venue drops its first connection while the feed subscribes: it is dialled again, and delivers."""
+async def test_if_the_next_venue_is_cut_during_a_failover_it_is_dialled_again(
+    primary: Simulator, secondary: Simulator
+) -> None:
+    """The next venue drops its first connection while the feed subscribes; the second one delivers."""
     venue = secondary["binance"]
 
     def cut_once() -> None:
@@ -68,13 +70,14 @@ async def test_a_cut_during_failover_costs_the_next_venue_one_attempt(primary: S
 
 
 async def test_a_trial_that_is_cut_is_not_reported(primary: Simulator, secondary: Simulator) -> None:
-    """The preferred venue is back, is cut on trial, and returns: there is one failback, without a break or mixing."""
+    """The preferred venue works again, is cut on trial, and works again. There is one failback, without a break, and
+    prices of the two venues are not mixed."""
     first, second = primary["bybit"], secondary["binance"]
     async with feeding(quick(primary, secondary)) as (feed, got):
         with first.partition():
             await got.until(lambda: "binance" in got.first_price)
             dials = len(first.dials)
-        await until(lambda: bool(first.connections))  # on trial
+        await until(lambda: bool(first.connections))  # the first venue is on trial
         told = len([event for event in got.events if event in ("disconnected", "error")])
         first.cut()
         await until(lambda: len(first.dials) >= dials + 2)
@@ -88,10 +91,10 @@ async def test_a_trial_that_is_cut_is_not_reported(primary: Simulator, secondary
         assert feed.status.failover_count == 1
 
 
-async def test_the_venue_on_trial_takes_over_when_the_active_one_falls(
+async def test_the_venue_on_trial_takes_over_without_a_dial_when_the_active_one_fails(
     primary: Simulator, secondary: Simulator
 ) -> None:
-    """No dial is needed: its connection stands already."""
+    """The connection of the venue on trial is already open."""
     first, second = primary["bybit"], secondary["binance"]
     settings = quick(primary, secondary)
     settings.connection.failback_after = 10  # the trial begins 1 s after the failover and would last 10
@@ -109,12 +112,12 @@ async def test_the_venue_on_trial_takes_over_when_the_active_one_falls(
 
 
 async def _flowed(since: float, seconds: float) -> None:
-    """Wait until a connection has stood for so long."""
+    """Wait until a connection has been open for so many seconds."""
     loop = asyncio.get_running_loop()
     await until(lambda: loop.time() - since >= seconds)
 
 
-async def test_a_venue_that_is_cut_right_after_the_failback_keeps_the_feed(
+async def test_a_venue_that_is_cut_right_after_the_failback_stays_active(
     primary: Simulator, secondary: Simulator
 ) -> None:
     first = primary["bybit"]
@@ -132,7 +135,7 @@ async def test_a_venue_that_is_cut_right_after_the_failback_keeps_the_feed(
 async def test_the_feed_reconnects_when_one_of_the_failed_venues_is_back(
     primary: Simulator, secondary: Simulator
 ) -> None:
-    """The feed was live. The breaker is open, dials are few, and the first venue that is back delivers."""
+    """The feed was live. The breaker is open and dials are rare; the first venue that works again delivers."""
     settings = quick(primary, secondary, circuit_breaker=CircuitBreaker(failures=3, window=20, cooldown=1))
     first, second = primary["bybit"], secondary["binance"]
     async with feeding(settings) as (feed, got):
@@ -150,7 +153,8 @@ async def test_the_feed_reconnects_when_one_of_the_failed_venues_is_back(
 
 
 async def test_a_venue_with_a_long_retry_after_is_left_at_once(primary: Simulator, secondary: Simulator) -> None:
-    """A 429's Retry-After is longer than the allowed silence: the next venue is used, and no dial comes before it."""
+    """A 429's Retry-After is longer than the allowed silence. The next venue is used, and the first one is not dialled
+    earlier."""
     venue = primary["bybit"]
     settings = quick(primary, secondary)
     settings.connection.attempts_before_failover = 9
@@ -170,7 +174,7 @@ async def test_a_venue_with_a_long_retry_after_is_left_at_once(primary: Simulato
 async def test_two_venues_that_accept_and_drop_are_dialled_with_backoff(
     primary: Simulator, secondary: Simulator
 ) -> None:
-    """Switching between them resets neither backoff: each venue's dials wait 0.1, 0.2, ... s."""
+    """A change between the venues does not reset a backoff: each venue's dials wait 0.1, 0.2, ... s."""
     settings = quick(primary, secondary)
     settings.connection.backoff_initial, settings.connection.backoff_max = 0.1, 30
     settings.connection.backoff_jitter = 0

@@ -1,4 +1,4 @@
-"""Exchanges over TLS in company networks: proxies, own certificate authorities, and wrong certificates."""
+"""Exchanges over TLS in company networks: proxies, certificate authorities of companies, and wrong certificates."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def authority(tmp_path: Path) -> Authority:
 
 @pytest.fixture
 def log() -> Iterator[list[str]]:
-    """Everything that is logged, in loguru's most detailed form, which shows the variables of a traceback."""
+    """All log lines, in loguru's most detailed form, which shows the variables of a traceback."""
     lines: list[str] = []
     sink = logger.add(lambda line: lines.append(str(line)), level=0, diagnose=True, backtrace=True, colorize=False)
     for package in ("feed", "exchanges"):
@@ -74,7 +74,7 @@ async def test_a_stream_over_tls_goes_through_a_tunnel(
     seed: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The login arrives unchanged, and no text shows it."""
+    """The proxy gets the login unchanged, and no text shows it."""
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
     async with (
         simulated("binance", seed, coins=["BTC"]) as simulator,
@@ -108,7 +108,7 @@ async def test_a_stream_over_tls_goes_through_a_tunnel(
         ("goes dumb", "stream"),
     ],
 )
-async def test_a_proxys_failure_is_reported_as_the_proxys_and_the_next_venue_taken(
+async def test_a_proxys_failure_is_reported_as_such_and_the_next_venue_is_used(
     transport: str,
     how: str,
     what: str,

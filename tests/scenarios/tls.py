@@ -20,7 +20,7 @@ DAY = timedelta(days=1)
 
 
 class Authority:
-    """A company's own authority; ``file`` has the certificate that programs must trust."""
+    """A company's own certificate authority; ``file`` has the certificate that programs must trust."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -33,7 +33,8 @@ class Authority:
     def server(
         self, host: str, since: timedelta = DAY, until: timedelta = DAY, *, itself: bool = False
     ) -> ssl.SSLContext:
-        """TLS for a server at ``host``. Valid since ``since`` ago, for ``until``; ``itself``: self-signed."""
+        """The TLS context of a server at ``host``, valid since ``since`` ago, for ``until``; ``itself``:
+        self-signed."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
         made = self._certificate(subject, key, host, since, until, signed_by=key if itself else self._key)
@@ -83,7 +84,7 @@ def _alternative(host: str) -> x509.GeneralName:
 
 @asynccontextmanager
 async def tls_before(port: int, context: ssl.SSLContext) -> AsyncIterator[str]:
-    """A server that ends TLS before the plain one at ``port``; yields host:port."""
+    """A TLS server that passes the plain text on to the server at ``port``; yields host:port."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await _joined(reader, writer, f"127.0.0.1:{port}")
@@ -94,10 +95,10 @@ async def tls_before(port: int, context: ssl.SSLContext) -> AsyncIterator[str]:
 
 
 class Tunnel:
-    """A proxy that answers CONNECT; all tunnels lead to ``to``. ``how``: the way in which it fails, "" if it does not.
+    """A proxy that answers CONNECT; all tunnels lead to ``to``. ``how``: the way in which the proxy fails, "" for none.
 
-    "hangs" and "closes" answer nothing, "goes dumb" opens the tunnel and passes nothing on, else it is the status line
-    of a refusal.
+    "hangs" and "closes": no answer; "goes dumb": the tunnel is opened, but passes no data on; any other text is the
+    status line of a refusal.
     """
 
     def __init__(self, to: str = "", how: str = "") -> None:
@@ -140,7 +141,7 @@ class Tunnel:
 async def tunnelling(
     to: str = "", how: str = "", context: ssl.SSLContext | None = None
 ) -> AsyncIterator[tuple[str, Tunnel]]:
-    """A running Tunnel with its host:port; ``context`` is the TLS in which it is spoken to."""
+    """A running Tunnel and its host:port; with ``context`` clients speak TLS to the proxy."""
     tunnel = Tunnel(to, how)
     server = await asyncio.start_server(tunnel.answer, "127.0.0.1", 0, ssl=context)
     async with _serving(server) as at:
