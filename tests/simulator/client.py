@@ -1,4 +1,4 @@
-"""A simple client of the simulated venues: aiohttp, and no code that knows the venues."""
+"""A simple client of the simulated venues, made with aiohttp and without this project's code for venues."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def until(condition: Callable[[], object], timeout: float = TIMEOUT) -> No
 
 
 class Client:
-    """One WebSocket; ``frames`` are the texts received so far, ``events`` their JSON where it is some."""
+    """One WebSocket; ``frames`` are the texts received so far, ``events`` the same texts decoded from JSON."""
 
     def __init__(self, ws: aiohttp.ClientWebSocketResponse) -> None:
         self.ws = ws
@@ -59,7 +59,7 @@ class Client:
         return await self.first(lambda event: "result" in event or "error" in event or "ret_msg" in event, known)
 
     async def first(self, wanted: Callable[[Any], object], after: int = 0, timeout: float = TIMEOUT) -> Any:
-        """The first event from number ``after`` on that is ``wanted``."""
+        """Wait for the first ``wanted`` event among the events from number ``after``."""
         found: list[Any] = []
 
         def look() -> bool:
@@ -88,7 +88,7 @@ class Client:
 
 @asynccontextmanager
 async def dial(sim: Simulator, path: str = "/ws") -> AsyncIterator[Client]:
-    """Connect to ``path``; control frames are seen, not answered."""
+    """Connect to ``path``; control frames are noted, but not answered."""
     async with (
         aiohttp.ClientSession() as session,
         session.ws_connect(sim.ws_url + path, autoping=False, autoclose=False) as ws,
@@ -101,7 +101,7 @@ async def dial(sim: Simulator, path: str = "/ws") -> AsyncIterator[Client]:
 
 
 async def get(sim: Simulator, path: str, **params: str | int) -> Any:
-    """The JSON of a REST answer, or of an error."""
+    """The JSON of a REST answer, even of an error."""
     async with aiohttp.ClientSession() as session, session.get(sim.rest_url + path, params=params) as response:
         return await response.json()
 

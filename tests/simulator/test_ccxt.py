@@ -70,7 +70,7 @@ async def test_markets_tickers_and_candles_load(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", VENUES)
-async def test_old_trades_load_with_the_streams_ids(name: str) -> None:
+async def test_old_trades_over_rest_have_the_streams_ids(name: str) -> None:
     async with Simulator(rate=0) as sim, connected(sim, name) as exchange:
         made = await sim[name].trade("BTC", ids=range(1, 51))
         method = {"fetchTradesMethod": "publicGetTrades"} if name == "binance" else {}
@@ -107,7 +107,7 @@ async def test_trades_tickers_and_candles_are_watched_over_one_connection(name: 
         assert sim[name].violations == []
 
 
-async def test_binance_us_is_served_too() -> None:
+async def test_binance_us_is_simulated_too() -> None:
     async with Simulator(rate=0, venues=("binance_us",)) as sim, connected(sim, "binanceus") as exchange:
         await exchange.load_markets()
         watching = asyncio.ensure_future(exchange.watch_trades("BTC/USDT"))
@@ -118,7 +118,7 @@ async def test_binance_us_is_served_too() -> None:
             assert (await watching)[-1]["id"] == str(made.id)
 
 
-async def test_binances_swaps_are_served_too() -> None:
+async def test_binances_swaps_are_simulated_too() -> None:
     async with Simulator(rate=0, venues=("binance_swap",)) as sim, connected(sim, "binance_swap") as exchange:
         venue = sim["binance_swap"]
         await exchange.load_markets()
@@ -143,10 +143,12 @@ async def test_binances_swaps_are_served_too() -> None:
 
 
 @pytest.mark.parametrize("name", [*VENUES, "binance_swap"])
-async def test_watch_order_book_has_the_true_book(name: str) -> None:
+async def test_watch_order_book_returns_the_true_book(name: str) -> None:
     """ccxt joins Binance's snapshot and differences, and follows Bybit's snapshot and deltas."""
     symbol = "BTC/USDT:USDT" if name == "binance_swap" else "BTC/USDT"
-    rate = 10 if name == "bybit" else 200  # ccxt keeps levels that left Bybit's depth; they are wrong when they return
+    rate = (
+        10 if name == "bybit" else 200
+    )  # ccxt keeps levels that left Bybit's depth, which are wrong when the price returns
     async with Simulator(rate=rate, venues=(name,), coins=["BTC"]) as sim, connected(sim, name) as exchange:
         venue = sim[name]
         await exchange.load_markets()
@@ -154,7 +156,7 @@ async def test_watch_order_book_has_the_true_book(name: str) -> None:
             for _ in range(12):
                 book = await exchange.watch_order_book(symbol)
                 shown = [tuple(level) for level in book["bids"][:20]], [tuple(level) for level in book["asks"][:20]]
-                # ccxt keeps no number of Bybit's; the venue may be ahead of what has been read
+                # ccxt keeps no update number of Bybit's, and the venue may be ahead of the frames that were read
                 numbers = [book["nonce"]] if name != "bybit" else sorted(venue._numbers[venue.market("BTC")])[-20:]
                 states = [true for number in numbers if (true := venue.book_at("BTC", number, 20)) is not None]
                 assert shown in [(true.bids, true.asks) for true in states]
@@ -162,7 +164,7 @@ async def test_watch_order_book_has_the_true_book(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [*VENUES, "binance_swap"])
-async def test_fetch_order_book_has_the_true_book(name: str) -> None:
+async def test_fetch_order_book_returns_the_true_book(name: str) -> None:
     symbol = "BTC/USDT:USDT" if name == "binance_swap" else "BTC/USDT"
     async with Simulator(rate=0, venues=(name,)) as sim, connected(sim, name) as exchange:
         await exchange.load_markets()
@@ -182,7 +184,7 @@ async def test_a_market_that_is_not_listed_is_unknown_to_ccxt(name: str) -> None
 
 
 @pytest.mark.parametrize(("name", "status"), [("binance", 451), ("bybit", 403)])
-async def test_a_block_raises_what_the_venue_makes_ccxt_raise(name: str, status: int) -> None:
+async def test_a_block_raises_the_same_ccxt_error_as_at_the_venue(name: str, status: int) -> None:
     async with Simulator(rate=0) as sim, connected(sim, name) as exchange:
         with sim[name].blocked(status), pytest.raises(ccxt.BaseError) as raised:
             await exchange.load_markets()

@@ -20,7 +20,7 @@ SPOT = "/v5/public/spot"
 
 
 def ids(client: Client) -> list[int]:
-    """The ids of the trades received, bad frames left out."""
+    """The ids of the received trades, without bad frames."""
     found = []
     for frame in client.frames:
         try:
@@ -47,7 +47,7 @@ async def test_a_stall_keeps_the_connection_open_and_brings_no_data() -> None:
         await until(lambda: ids(client) == [2])
 
 
-async def test_mute_answers_nothing() -> None:
+async def test_a_mute_venue_answers_no_request() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim, TRADES) as client:
         venue = sim["binance"]
         await until(lambda: venue.connections)
@@ -112,7 +112,7 @@ async def test_a_partition_cuts_all_connections_and_accepts_none() -> None:
         assert await status_of(sim, "/api/v3/ping") == 200
         async with dial(sim):
             pass
-        assert len(sim["binance"].dials) >= 3  # aiohttp dials once more by itself after a reset
+        assert len(sim["binance"].dials) >= 3  # after a reset aiohttp itself dials once more
 
 
 PLACES = [("binance", "/ws", "/api/v3/ping"), ("bybit", SPOT, "/v5/market/time")]
@@ -120,7 +120,7 @@ PLACES = [("binance", "/ws", "/api/v3/ping"), ("bybit", SPOT, "/v5/market/time")
 
 @pytest.mark.parametrize(("name", "path", "rest"), PLACES)
 @pytest.mark.parametrize("status", [451, 403])
-async def test_a_block_is_the_answer_to_upgrades_and_rest(name: str, path: str, rest: str, status: int) -> None:
+async def test_a_blocked_status_answers_upgrades_and_rest(name: str, path: str, rest: str, status: int) -> None:
     async with Simulator(rate=0, venues=(name,)) as sim:
         with sim[name].blocked(status):
             with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
@@ -131,7 +131,7 @@ async def test_a_block_is_the_answer_to_upgrades_and_rest(name: str, path: str, 
         assert await status_of(sim, rest) == 200
 
 
-async def test_a_refusal_is_the_answer_to_upgrades_only() -> None:
+async def test_a_refusing_status_answers_upgrades_only() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim:
         with sim["binance"].refusing(429, retry_after=3):
             with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
@@ -198,7 +198,7 @@ def kind_of(frame: str) -> str:
     return "not a number" if "many" in (row.get("q"), row.get("v")) else "good"
 
 
-async def test_a_silent_coin_leaves_the_others_alone() -> None:
+async def test_a_silent_coin_does_not_affect_others() -> None:
     streams = "/ws/btcusdt@trade/dogeusdt@trade/dogeusdt@miniTicker/btcusdt@miniTicker"
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim, streams) as client:
         await until(lambda: sim["binance"].connections)
@@ -211,8 +211,8 @@ async def test_a_silent_coin_leaves_the_others_alone() -> None:
 
 
 @pytest.mark.parametrize("dropped", ["doge", "all"])
-async def test_trades_that_were_dropped_come_when_they_are_asked_for_again(dropped: str) -> None:
-    """During the fault no connection gets them, but tickers continue."""
+async def test_a_dropped_subscription_gets_trades_again_after_a_new_request(dropped: str) -> None:
+    """During the fault no connection gets the trades, but tickers continue."""
     streams = "/ws/btcusdt@trade/dogeusdt@trade/dogeusdt@miniTicker/btcusdt@miniTicker"
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim, streams) as before:
         venue = sim["binance"]
@@ -244,7 +244,7 @@ async def test_late_trades_come_out_of_order() -> None:
         await until(lambda: ids(client) == [2, 1])
 
 
-async def test_doubled_trades_come_twice_and_missing_ones_only_by_rest() -> None:
+async def test_doubled_trades_come_twice_and_missing_ones_only_over_rest() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim, TRADES) as client:
         venue = sim["binance"]
         await until(lambda: venue.connections)
@@ -270,14 +270,14 @@ async def test_the_same_fault_may_be_nested() -> None:
 
 @pytest.mark.parametrize("name", ["binance", "bybit"])
 @pytest.mark.parametrize("coins", [["BTC"], ["BTC", "ETH", "SOL", "DOGE"]])
-async def test_a_burst_comes_complete_and_in_order_with_bad_frames_between(name: str, coins: list[str]) -> None:
+async def test_a_burst_between_bad_frames_comes_complete_and_in_order(name: str, coins: list[str]) -> None:
     async with Simulator(rate=0, venues=(name,)) as sim, dial(sim, "/ws" if name == "binance" else SPOT) as client:
         venue = sim[name]
         streams = [f"{coin.lower()}usdt@trade" if name == "binance" else f"publicTrade.{coin}USDT" for coin in coins]
         await client.subscribe(*streams)
         await venue.burst(10_000, coins=coins, malformed=0.05)
         assert sum(len(venue.trades[coin]) for coin in coins) == 10_000
-        await venue.trade(coins[0], ids=[1 << 40])  # the last frame
+        await venue.trade(coins[0], ids=[1 << 40])  # marks the end
         await until(lambda: client.frames and str(1 << 40) in client.frames[-1])
         for coin in coins:
             got = [identity for symbol, identity in good_rows(client.frames) if symbol == f"{coin}USDT"]
@@ -304,7 +304,7 @@ async def test_a_burst_waits_for_a_slow_reader_and_ends_when_that_reader_is_cut(
             burst = asyncio.create_task(venue.burst(300_000, coins=["BTC"]))  # 50 MB: more than the sockets hold
             made = -1
             async with asyncio.timeout(20):
-                while made != len(venue.trades["BTC"]):  # until it stands still
+                while made != len(venue.trades["BTC"]):  # until no more trades are made
                     made = len(venue.trades["BTC"])
                     await asyncio.sleep(0.3)
             assert made < 300_000
@@ -317,7 +317,7 @@ async def test_a_burst_waits_for_a_slow_reader_and_ends_when_that_reader_is_cut(
         assert venue.dropped == []
 
 
-def test_the_documented_table_of_faults_is_whole_and_right() -> None:
+def test_the_documented_table_of_faults_is_complete_and_right() -> None:
     """Every kind has a row, every fault of a row can be parsed, and venues have every method of a row."""
     text = (Path(__file__).parents[2] / "docs/testing.md").read_text()
     rows = [line.split("|")[1:3] for line in text.partition("| method |")[2].splitlines() if line.startswith("| `")]

@@ -21,7 +21,7 @@ def path_of(name: str) -> str:
 
 
 def streams(name: str) -> tuple[str, str]:
-    """The trades and the ticker of BTC."""
+    """The names of BTC's streams of trades and tickers."""
     return ("btcusdt@trade", "btcusdt@ticker") if name == "binance" else ("publicTrade.BTCUSDT", "tickers.BTCUSDT")
 
 
@@ -39,7 +39,7 @@ def rows_of(event: Any) -> list[Any]:
 
 
 @BOTH
-async def test_a_late_stream_shows_past_data_with_the_stamps_of_that_time(name: str) -> None:
+async def test_a_late_stream_sends_past_data_with_the_stamps_of_that_time(name: str) -> None:
     async with Simulator(rate=0, venues=(name,)) as sim, dial(sim, path_of(name)) as client:
         await client.subscribe(streams(name)[0])
         with sim[name].behind(0.3):
@@ -53,7 +53,7 @@ async def test_a_late_stream_shows_past_data_with_the_stamps_of_that_time(name: 
 
 
 @BOTH
-async def test_a_new_connection_to_a_late_stream_is_as_late_as_the_others_from_its_first_frame(name: str) -> None:
+async def test_a_new_connection_to_a_late_stream_is_late_from_its_first_frame(name: str) -> None:
     async with Simulator(rate=0, venues=(name,)) as sim:
         venue = sim[name]
         with venue.behind(600):
@@ -65,7 +65,7 @@ async def test_a_new_connection_to_a_late_stream_is_as_late_as_the_others_from_i
             assert old.timestamp < venue.now() - 590_000
 
 
-async def test_waiting_data_comes_at_once_and_in_order_when_the_stream_has_caught_up() -> None:
+async def test_when_a_stream_catches_up_the_delayed_data_comes_at_once_and_in_order() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim, "/ws/btcusdt@trade") as client:
         venue = sim["binance"]
         await until(lambda: venue.connections)
@@ -93,7 +93,7 @@ async def test_a_stream_that_falls_behind_goes_on_with_growing_delay(name: str) 
         assert ages[2] > 0.3
 
 
-async def test_a_stream_cannot_fall_behind_faster_than_time_goes_on() -> None:
+async def test_a_stream_cannot_fall_behind_faster_than_time_passes() -> None:
     async with Simulator(rate=0) as sim:
         with pytest.raises(SimulatorError, match="below 1"), sim["binance"].falling_behind(10, growth=1):
             pass
@@ -115,7 +115,7 @@ async def test_a_split_venue_is_late_on_every_second_connection() -> None:
             await until(lambda: even.frames)
 
 
-async def test_a_late_stream_drops_what_was_due_while_the_venue_stalled() -> None:
+async def test_a_late_stream_drops_data_that_was_due_during_a_stall() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim, "/ws/btcusdt@trade") as client:
         venue = sim["binance"]
         await until(lambda: venue.connections)
@@ -128,7 +128,7 @@ async def test_a_late_stream_drops_what_was_due_while_the_venue_stalled() -> Non
 
 
 @BOTH
-async def test_the_ticker_that_a_late_stream_shows_is_as_old_as_its_stamp(name: str) -> None:
+async def test_a_late_streams_ticker_has_the_values_of_its_stamps_time(name: str) -> None:
     async with Simulator(rate=0, coins=["BTC"], venues=(name,)) as sim:
         venue = sim[name]
         await venue.trade("BTC", price=50_000, count=1)
@@ -180,7 +180,7 @@ async def test_rest_can_show_past_trades_tickers_and_candles(name: str, fault: A
         assert await shown(sim, name) == ([1, 2], 40_000, 40_000)
 
 
-async def test_a_late_rest_draws_its_lateness_for_each_request_and_its_clock_is_right() -> None:
+async def test_a_late_rest_has_a_random_delay_for_each_request_and_a_right_clock() -> None:
     async with Simulator(rate=0, coins=["BTC"], venues=("binance",)) as sim:
         venue = sim["binance"]
         for number in range(1, 101):

@@ -31,7 +31,7 @@ async def listed(sim: Simulator, name: str) -> dict[str, Any]:
 
 
 async def ticker(sim: Simulator, name: str, market: str) -> Any:
-    """The last price over REST, None when the venue does not know the market."""
+    """The last price over REST, None if the venue does not know the market."""
     found = await get(sim, TICKER[name], symbol=market, **({} if name == "binance" else {"category": "spot"}))
     rows = [found] if name == "binance" else found["result"].get("list", [])
     return float(rows[0]["lastPrice"]) if rows and "lastPrice" in rows[0] else None
@@ -39,7 +39,7 @@ async def ticker(sim: Simulator, name: str, market: str) -> Any:
 
 @BOTH
 @pytest.mark.parametrize("coin", ["BTC", "all"])
-async def test_a_halted_market_is_listed_as_such_and_does_not_trade(name: str, coin: str) -> None:
+async def test_a_halted_market_is_listed_as_halted_and_does_not_trade(name: str, coin: str) -> None:
     states = {"binance": ("TRADING", "BREAK"), "bybit": ("Trading", "Closed")}[name]
     async with Simulator(rate=500, coins=["BTC", "ETH"], venues=(name,)) as sim:
         venue = sim[name]
@@ -100,7 +100,7 @@ async def test_a_venue_can_list_its_coins_in_another_currency_only(name: str, cu
 
 
 @BOTH
-async def test_another_coin_can_have_the_ticker(name: str) -> None:
+async def test_another_coin_can_be_listed_under_the_ticker(name: str) -> None:
     async with Simulator(rate=0, coins=["DOGE"], venues=(name,)) as sim, dial(sim, path_of(name)) as client:
         await client.subscribe(trades_of(name, "DOGEUSDT"))
         for _ in range(2):
@@ -115,7 +115,7 @@ async def test_another_coin_can_have_the_ticker(name: str) -> None:
 
 
 @BOTH
-async def test_a_coin_can_be_listed_by_the_thousand(name: str) -> None:
+async def test_a_coin_can_be_listed_in_units_of_a_thousand(name: str) -> None:
     async with Simulator(rate=0, coins=["DOGE"], venues=(name,)) as sim:
         with sim[name].thousands("doge"):
             assert set(await listed(sim, name)) == {"1000DOGEUSDT"}
@@ -123,7 +123,7 @@ async def test_a_coin_can_be_listed_by_the_thousand(name: str) -> None:
             assert (await sim[name].trade("1000DOGE"))[0].price == pytest.approx(105, rel=0.1)
 
 
-async def test_faults_of_the_list_add_up_and_end_in_any_order() -> None:
+async def test_faults_of_the_list_can_be_combined_and_end_in_any_order() -> None:
     async with Simulator(rate=0, coins=["BTC", "ETH", "DOGE"], venues=("binance",)) as sim:
         venue = sim["binance"]
         first, second = ExitStack(), ExitStack()
@@ -137,7 +137,7 @@ async def test_faults_of_the_list_add_up_and_end_in_any_order() -> None:
         assert set(venue.markets) == {"BTCUSDT", "ETHUSDT", "DOGEUSDT"}
 
 
-async def test_a_market_goes_on_where_it_stopped_when_it_is_listed_again() -> None:
+async def test_a_market_that_is_listed_again_continues_where_it_stopped() -> None:
     async with Simulator(rate=0, coins=["BTC"], venues=("binance",)) as sim:
         venue = sim["binance"]
         for number in (1, 2):

@@ -1,4 +1,4 @@
-"""The REST answers have the venues' shapes and show the trades that were made."""
+"""The REST answers have the venues' formats and contain the trades that were made."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def test_binance_lists_trades_by_their_ids() -> None:
         assert (row["isBuyerMaker"], row["time"], row["isBestMatch"]) == (trade.buyer_maker, trade.timestamp, True)
 
 
-async def test_binance_aggregates_have_ids_of_their_own() -> None:
+async def test_binance_aggregate_trades_have_ids_of_their_own() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim:
         for ids in (range(1, 4), range(4, 6)):
             await sim["binance"].trade("BTC", ids=ids, price=60000, quantity=1, buyer_maker=True)
@@ -37,7 +37,7 @@ async def test_binance_aggregates_have_ids_of_their_own() -> None:
         assert await get(sim, "/api/v3/aggTrades", symbol="BTCUSDT", startTime=rows[0]["T"]) == rows
 
 
-async def test_the_day_of_rest_is_the_day_of_the_stream() -> None:
+async def test_24_h_statistics_over_rest_equal_those_of_the_stream() -> None:
     async with Simulator(rate=0) as sim:
         await sim["binance"].trade("BTC", price=60123.45, count=3)
         await sim["bybit"].trade("BTC", price=60123.45, count=3)
@@ -94,7 +94,7 @@ ERRORS: list[tuple[str, dict[str, str | int], int]] = [
 
 
 @pytest.mark.parametrize(("path", "params", "code"), ERRORS)
-async def test_binance_errors_have_binances_own_form(path: str, params: dict[str, str | int], code: int) -> None:
+async def test_binance_errors_have_binances_documented_form(path: str, params: dict[str, str | int], code: int) -> None:
     async with (
         Simulator(rate=0, venues=("binance",)) as sim,
         aiohttp.ClientSession() as session,
@@ -106,7 +106,7 @@ async def test_binance_errors_have_binances_own_form(path: str, params: dict[str
         assert body["msg"]
 
 
-async def test_bybit_answers_have_bybits_own_form() -> None:
+async def test_bybit_answers_have_bybits_documented_form() -> None:
     async with Simulator(rate=0, venues=("bybit",)) as sim:
         await sim["bybit"].trade("BTC", ids=range(1, 101))
         recent = await get(sim, "/v5/market/recent-trade", category="spot", symbol="BTCUSDT", limit=1000)
@@ -141,7 +141,7 @@ async def test_three_thousand_markets_are_listed_at_once_and_compressed() -> Non
         assert len(listed["symbols"]) == 3000
 
 
-async def test_the_venue_trades_by_itself_at_its_rate() -> None:
+async def test_the_venue_makes_trades_at_its_rate() -> None:
     async with Simulator(rate=500, venues=("binance",)) as sim:
         venue = sim["binance"]
         await until(lambda: venue.trades_made > 200)

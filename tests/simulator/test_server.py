@@ -1,4 +1,4 @@
-"""Starting, ending, wrong arguments, faults from outside the process, the control interface."""
+"""The simulator's start and end, wrong arguments, faults from outside the process, and the control interface."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from exchanges.simulator.faults import KINDS, allowed
 from tests.simulator.client import dial, get, status_of, until
 
 
-async def test_a_port_in_use_is_one_clear_line() -> None:
+async def test_the_error_for_a_port_in_use_is_one_line() -> None:
     async with Simulator(rate=0) as sim:
         with pytest.raises(SimulatorError) as found:
             await Simulator(port=sim.port).start()
@@ -34,7 +34,7 @@ async def test_closing_frees_the_port_and_leaves_no_task_even_with_clients() -> 
         await sim.close()
         assert await client.gone() in (1001, 1006)
         assert await other.gone() in (1001, 1006)
-        await until(lambda: sum(not task.done() for task in own) <= 2)  # those of the two clients
+        await until(lambda: sum(not task.done() for task in own) <= 2)  # only the tasks of the two clients
     await sim.close()
     await until(lambda: asyncio.all_tasks() == before)
     async with Simulator(port=sim.port, rate=0) as again:
@@ -65,14 +65,14 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("arguments", "message"), WRONG)
-def test_wrong_arguments_say_what_is_allowed(arguments: dict[str, Any], message: str) -> None:
+def test_the_error_for_a_wrong_argument_says_what_is_allowed(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(SimulatorError) as found:
         Simulator(**arguments)
     assert message in str(found.value)
     assert "\n" not in str(found.value)
 
 
-async def test_the_settings_lines_point_at_it() -> None:
+async def test_the_printed_settings_lines_point_at_the_simulator() -> None:
     async with Simulator(venues=("bybit", "binance_us"), rate=0) as sim:
         assert sim.settings_yaml() == (
             "exchanges:\n"
@@ -107,7 +107,7 @@ GOOD = [
 
 
 @pytest.mark.parametrize(("spec", "fault"), GOOD)
-def test_faults_are_read_as_written(spec: str, fault: ScheduledFault) -> None:
+def test_the_text_of_a_fault_is_parsed(spec: str, fault: ScheduledFault) -> None:
     assert parse_fault(spec) == fault
 
 
@@ -119,14 +119,14 @@ def test_faults_are_read_as_written(spec: str, fault: ScheduledFault) -> None:
         "slow-rest-x@1", "Bybit:stall@1", "stall@nan",
     ],
 )  # fmt: skip
-def test_bad_faults_are_refused_in_one_line_with_what_was_found(spec: str) -> None:
+def test_the_error_for_an_invalid_fault_is_one_line_with_what_was_found(spec: str) -> None:
     with pytest.raises(SimulatorError) as found:
         parse_fault(spec)
     assert repr(spec) in str(found.value)
     assert "\n" not in str(found.value)
 
 
-def test_an_unknown_kind_is_answered_with_all_kinds() -> None:
+def test_the_error_for_an_unknown_kind_names_all_kinds() -> None:
     with pytest.raises(SimulatorError) as found:
         parse_fault("nope@1")
     assert allowed() in str(found.value)
@@ -161,7 +161,7 @@ async def test_the_control_interface_starts_faults_and_shows_the_state() -> None
 
 
 @pytest.mark.parametrize("body", ["", "{}", "[]", '{"fault": 5}', '{"fault": "nope"}', '{"fault": "okx:cut"}'])
-async def test_the_control_interface_refuses_what_it_cannot_read(body: str) -> None:
+async def test_the_control_interface_refuses_invalid_requests(body: str) -> None:
     async with (
         Simulator(rate=0) as sim,
         aiohttp.ClientSession() as session,
@@ -187,7 +187,7 @@ DEEP = "[" * 100_000
     ],
     ids=["arrays", "a fault of arrays", "objects", "a long number", "no UTF-8", "half a pair", "an escaped half"],
 )
-async def test_the_control_interface_refuses_what_is_nested_or_no_text(body: str | bytes) -> None:
+async def test_the_control_interface_refuses_values_that_are_nested_or_no_text(body: str | bytes) -> None:
     async with Simulator(rate=0) as sim, aiohttp.ClientSession() as session:
         for kind in ("application/json", "application/json; charset=nope"):
             request = session.post(f"{sim.rest_url}/simulator/faults", data=body, headers={"Content-Type": kind})
@@ -211,7 +211,7 @@ async def control(sim: Simulator, *headers: str, method: str = "POST") -> int:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_the_control_interface_is_for_no_page_of_another_origin(method: str) -> None:
+async def test_the_control_interface_refuses_pages_of_other_origins(method: str) -> None:
     async with Simulator(rate=0) as sim:
         own = f"Host: 127.0.0.1:{sim.port}"
         for headers in (
@@ -230,8 +230,8 @@ async def test_the_control_interface_is_for_no_page_of_another_origin(method: st
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_the_control_interface_answers_to_no_name_that_others_own(method: str) -> None:
-    """An attacker's name may point here; a browser would treat the answers as those of the attacker's site."""
+async def test_the_control_interface_refuses_requests_to_foreign_host_names(method: str) -> None:
+    """An attacker's host name may point to this address; a browser would treat the answers as the attacker's site."""
     async with Simulator(rate=0) as sim:
         for host in ("evil.example", f"evil.example:{sim.port}", "127.0.0.1.evil.example", "localhost@evil.example",
                      "localhost:x", "", "[::1", "localhost/x"):  # fmt: skip
@@ -257,7 +257,7 @@ UPGRADE = (
 
 
 async def test_a_client_that_gives_up_during_the_upgrade_causes_no_error(caplog: pytest.LogCaptureFixture) -> None:
-    """It sends the request and closes the connection before the answer; nothing is logged as an error."""
+    """The client sends the request and closes the connection before the answer; no error is logged."""
     async with Simulator(rate=0) as sim:
         for _ in range(20):
             with socket.create_connection(("127.0.0.1", sim.port)) as client:
@@ -268,7 +268,7 @@ async def test_a_client_that_gives_up_during_the_upgrade_causes_no_error(caplog:
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
-async def test_the_true_book_can_be_asked_for_over_http() -> None:
+async def test_the_true_book_can_be_read_over_http() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim:
         await sim["binance"].trade("BTC")
         sim["binance"].market("BTC").open_book(sim["binance"].now())

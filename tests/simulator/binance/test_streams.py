@@ -10,7 +10,7 @@ from exchanges.simulator import Simulator
 from tests.simulator.client import dial, until
 
 
-async def test_a_trade_has_the_documented_fields_in_the_venues_own_text() -> None:
+async def test_a_trades_frame_is_written_as_documented() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim) as client:
         await client.subscribe("btcusdt@trade")
         (trade,) = await sim["binance"].trade("BTC", ids=[7], price=61837.63, quantity=0.02, buyer_maker=True)
@@ -41,7 +41,7 @@ async def test_the_combined_endpoint_wraps_events() -> None:
         assert event["data"]["t"] == 5
 
 
-async def test_subscriptions_can_be_listed_and_given_up() -> None:
+async def test_subscriptions_can_be_listed_and_cancelled() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim) as client:
         await client.subscribe("btcusdt@trade", "ethusdt@trade")
         gone = await client.ask({"method": "UNSUBSCRIBE", "params": ["btcusdt@trade"], "id": 2})
@@ -60,19 +60,19 @@ async def test_subscriptions_can_be_listed_and_given_up() -> None:
         ({"method": "SUBSCRIBE", "params": ["btcusdt@kline_7m"], "id": 9}, 2),
     ],
 )
-async def test_wrong_requests_are_answered_in_the_venues_shape(request_: dict[str, object], code: int) -> None:
+async def test_wrong_requests_get_the_documented_error(request_: dict[str, object], code: int) -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim) as client:
         answer = await client.ask(request_)
         assert answer["id"] == 9
         assert answer["error"]["code"] == code
 
 
-async def test_a_market_that_is_not_listed_is_accepted_and_stays_silent() -> None:
+async def test_a_subscription_to_an_unlisted_market_is_accepted_and_gets_no_data() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim) as client:
         assert await client.subscribe("nopeusdt@trade") == {"result": None, "id": 1}
 
 
-async def test_tickers_and_candles_come_when_something_was_traded() -> None:
+async def test_tickers_and_candles_come_after_a_trade() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim) as client:
         await client.subscribe("btcusdt@ticker", "btcusdt@miniTicker", "btcusdt@kline_1m", "btcusdt@bookTicker")
         await sim["binance"].trade("BTC", price=60123.45, buyer_maker=False)
@@ -97,8 +97,8 @@ async def test_aggregates_join_the_fills_of_one_order_at_one_price() -> None:
     assert (second["f"], second["l"], second["a"] > first["a"]) == (4, 5, True)
 
 
-async def test_the_last_state_of_a_candle_is_final() -> None:
-    """There is one x:true per candle, which equals the candle's trades, and no later state of it."""
+async def test_a_candle_has_one_final_state_which_is_its_last() -> None:
+    """Each candle has one state with x:true, which equals the candle's trades, and no later state."""
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim) as client:
         await client.subscribe("btcusdt@kline_1s")
         venue = sim["binance"]
@@ -115,7 +115,7 @@ async def test_the_last_state_of_a_candle_is_final() -> None:
     assert len(finals) == len(set(finals))
 
 
-async def test_a_shutdown_is_announced_to_each_connection() -> None:
+async def test_each_connection_gets_the_notice_of_a_shutdown() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim) as one, dial(sim) as two:
         await until(lambda: len(sim["binance"].connections) == 2)
         sim["binance"].shutdown_notice()

@@ -9,7 +9,7 @@ Levels = list[tuple[float, float]]
 
 
 class Book:
-    """Both sides by price; ``sequence`` is the venue's number of the state."""
+    """A book with both sides by price; ``sequence`` is the venue's number of the state."""
 
     def __init__(self) -> None:
         self.bids: dict[float, float] = {}
@@ -29,7 +29,7 @@ class Book:
 
 
 class BinanceReader(Book):
-    """A snapshot joined by the differences that follow it; ``gaps`` counts differences that do not follow."""
+    """A snapshot to which the following differences are applied; ``gaps`` counts differences that do not follow."""
 
     def __init__(self, snapshot: dict[str, Any]) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class BinanceReader(Book):
         self.gaps = 0
 
     def apply(self, event: dict[str, Any]) -> bool:
-        """Take a difference; False for one that is older than the book or does not follow."""
+        """Apply a difference; returns False if it is older than the book or does not follow."""
         if event["u"] <= self.sequence:
             return False
         follows = event["U"] == self.sequence + 1 if self.joined else event["U"] <= self.sequence + 1

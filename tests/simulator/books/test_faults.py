@@ -1,4 +1,4 @@
-"""Faults of order books: what each does to a stream, and that it ends."""
+"""Faults of order books: the effect of each on a stream, and that the effect ends with the fault."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def differences(client: Client, after: int = 0) -> list[dict[str, Any]]:
 
 
 async def changed(venue: SimulatedVenue, times: int) -> None:
-    """Make ``count`` messages due, one after the other; the fault decides whether they come."""
+    """Cause ``count`` messages, one after the other; the fault decides whether they are sent."""
     stream = venue.book_streams[STREAM]
     for _ in range(times):
         await venue.move_book("BTC", 5)
@@ -31,7 +31,7 @@ async def changed(venue: SimulatedVenue, times: int) -> None:
         await until(lambda: stream.number == book.number)  # noqa: B023  # awaited at once
 
 
-async def test_a_lost_message_leaves_a_hole_in_the_numbers() -> None:
+async def test_a_lost_message_leaves_a_gap_in_the_numbers() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim) as client:
         venue = sim["binance"]
         await client.subscribe(STREAM)
@@ -44,7 +44,7 @@ async def test_a_lost_message_leaves_a_hole_in_the_numbers() -> None:
         assert following["U"] == after["u"] + 1
 
 
-async def test_a_doubled_message_comes_twice() -> None:
+async def test_a_doubled_message_is_sent_twice() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim) as client:
         await client.subscribe(STREAM)
         with sim["binance"].books_doubled(1.0):
@@ -54,7 +54,7 @@ async def test_a_doubled_message_comes_twice() -> None:
         assert one == other
 
 
-async def test_a_late_message_comes_behind_those_that_follow_it() -> None:
+async def test_a_late_message_is_sent_after_later_ones() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim) as client:
         venue = sim["binance"]
         await client.subscribe(STREAM)
@@ -66,7 +66,7 @@ async def test_a_late_message_comes_behind_those_that_follow_it() -> None:
         assert second["U"] == first["u"] + 1
 
 
-async def test_reordered_messages_change_places() -> None:
+async def test_reordered_messages_are_sent_in_pairs_in_the_opposite_order() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim) as client:
         venue = sim["binance"]
         await client.subscribe(STREAM)
@@ -78,7 +78,7 @@ async def test_reordered_messages_change_places() -> None:
 
 
 @pytest.mark.parametrize("side", ["bids", "asks"])
-async def test_a_frozen_side_stands_still_without_a_gap_and_is_sent_at_the_end(side: Any) -> None:
+async def test_a_frozen_side_gets_no_changes_until_the_end_and_opens_no_gap(side: Any) -> None:
     key, other = ("b", "a") if side == "bids" else ("a", "b")
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim) as client:
         venue = sim["binance"]
@@ -134,13 +134,13 @@ async def test_a_crossed_book_is_crossed_for_a_reader_whose_asks_are_frozen_too(
                 assert bids[0][0] > asks[0][0]
 
 
-async def test_a_stale_snapshot_is_a_past_book_with_its_number_of_that_time() -> None:
+async def test_a_stale_snapshot_has_a_past_book_and_that_books_number() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim) as client:
         venue = sim["binance"]
         await client.subscribe(STREAM)
         old = venue.book_at("BTC")
         assert old is not None
-        await asyncio.sleep(0.3)  # the age of the snapshot is what is tested
+        await asyncio.sleep(0.3)  # the test is about the age of the snapshot
         await changed(venue, 1)
         with venue.stale_books(0.25):
             snapshot = await get(sim, "/api/v3/depth", symbol="BTCUSDT", limit=20)
@@ -163,7 +163,7 @@ async def test_snapshots_can_be_refused_while_other_requests_are_answered(name: 
         assert await status_of(sim, path.format("BTC")) == 200
 
 
-async def test_a_fault_of_one_coin_leaves_the_others_alone() -> None:
+async def test_a_fault_of_one_coin_does_not_affect_others() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim) as client:
         venue = sim["binance"]
         await client.subscribe(STREAM, "ethusdt@depth@100ms")
@@ -174,7 +174,7 @@ async def test_a_fault_of_one_coin_leaves_the_others_alone() -> None:
         assert [event["s"] for event in differences(client)] == ["ETHUSDT"]
 
 
-async def test_bybits_books_restart_with_the_update_one() -> None:
+async def test_after_a_restart_bybits_books_begin_with_update_one() -> None:
     async with Simulator(rate=0, venues=("bybit",)) as sim, dial(sim, "/v5/public/spot") as client:
         venue, reader = sim["bybit"], BybitReader(50)
         await client.subscribe("orderbook.50.BTCUSDT")
@@ -216,12 +216,12 @@ async def test_binance_has_no_restart_of_books() -> None:
     ("spec", "text"),
     [("book-frozen-middle", "bids or asks"), ("book-lost-2", "share"), ("book-crossed-1", "takes no argument")],
 )
-def test_a_wrong_argument_is_answered_with_what_is_allowed(spec: str, text: str) -> None:
+def test_the_error_for_a_wrong_argument_says_what_is_allowed(spec: str, text: str) -> None:
     with pytest.raises(SimulatorError, match=text):
         parse_fault(spec)
 
 
-async def test_bad_messages_come_between_the_good_ones_and_replace_none() -> None:
+async def test_bad_messages_are_sent_in_addition_to_the_good_ones() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim) as client:
         venue = sim["binance"]
         await client.subscribe(STREAM)

@@ -1,4 +1,4 @@
-"""Order book streams of the simulated venues: a reader that follows the documentation has the true book."""
+"""Order book streams of the simulated venues: a reader that follows the documentation gets the true book."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ async def joined(sim: Simulator, first: Any) -> BinanceReader:
     """A reader whose snapshot is not older than the first received difference."""
     async with asyncio.timeout(10):
         while True:
-            snapshot = await get(sim, "/api/v3/depth", symbol="BTCUSDT", limit=5000)  # the price leaves fewer
+            snapshot = await get(
+                sim, "/api/v3/depth", symbol="BTCUSDT", limit=5000
+            )  # the price can leave a smaller range
             if snapshot["lastUpdateId"] + 1 >= first["U"]:
                 return BinanceReader(snapshot)
 
@@ -50,7 +52,7 @@ async def joined(sim: Simulator, first: Any) -> BinanceReader:
 # -- Binance ----------------------------------------------------------------------------------------------------
 
 
-async def test_a_difference_has_the_documented_fields_in_the_venues_own_text() -> None:
+async def test_a_differences_frame_is_written_as_documented() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim) as client:
         await client.subscribe("btcusdt@depth@100ms")
         before = sim["binance"].market("BTC").update_id
@@ -62,7 +64,7 @@ async def test_a_difference_has_the_documented_fields_in_the_venues_own_text() -
     assert next(level for level in event["a"] if level[0] == "60000.00000000")[1] == "0.00000000"
 
 
-async def test_a_snapshot_and_the_differences_after_it_are_the_true_book() -> None:
+async def test_a_snapshot_with_the_later_differences_gives_the_true_book() -> None:
     async with Simulator(rate=200, venues=("binance",), coins=["BTC", "ETH"]) as sim, dial(sim) as client:
         venue = sim["binance"]
         await client.subscribe("btcusdt@depth@100ms", "btcusdt@trade")
@@ -81,7 +83,7 @@ async def test_a_snapshot_and_the_differences_after_it_are_the_true_book() -> No
         assert any(event.get("e") == "trade" for event in client.events)
 
 
-async def test_a_book_ticker_is_the_top_of_the_book_of_its_number() -> None:
+async def test_a_book_ticker_has_the_best_levels_of_the_book_with_its_number() -> None:
     async with Simulator(rate=200, venues=("binance",), coins=["BTC"]) as sim, dial(sim) as client:
         venue = sim["binance"]
         await client.subscribe("btcusdt@depth", "btcusdt@bookTicker")
@@ -104,7 +106,7 @@ async def test_a_partial_book_has_all_of_its_levels(levels: int) -> None:
         assert (len(shown[0]), len(shown[1])) == (levels, levels)
 
 
-async def test_nothing_is_sent_while_nothing_changes_and_one_stream_is_ten_times_as_fast() -> None:
+async def test_only_changes_are_sent_and_the_100_ms_stream_sends_ten_times_as_often() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim) as client:
         venue = sim["binance"]
         await client.subscribe("btcusdt@depth@100ms", "ethusdt@depth", "ethusdt@depth@100ms")
@@ -116,7 +118,7 @@ async def test_nothing_is_sent_while_nothing_changes_and_one_stream_is_ten_times
         await until(lambda: len(client.frames) == 5)
         events = [event for event in client.events if is_depth(event)]
         assert {event["s"] for event in events} == {"ETHUSDT"}
-        assert events[-1]["U"] == events[0]["U"]  # the slow stream tells all of it at once
+        assert events[-1]["U"] == events[0]["U"]  # the slow stream sends all changes in one message
         assert events[-1]["u"] == events[-2]["u"]
 
 
@@ -127,7 +129,7 @@ async def test_a_depth_stream_that_does_not_exist_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(("limit", "weight"), [(5, 5), (100, 5), (101, 25), (500, 25), (1000, 50), (5000, 250)])
-async def test_a_snapshot_weighs_what_is_documented(limit: int, weight: int) -> None:
+async def test_a_snapshot_request_has_the_documented_weight(limit: int, weight: int) -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim:
         path = f"{sim.rest_url}/api/v3/depth?symbol=BTCUSDT&limit={limit}"
         async with aiohttp.ClientSession() as session, session.get(path) as response:
@@ -136,7 +138,7 @@ async def test_a_snapshot_weighs_what_is_documented(limit: int, weight: int) -> 
         assert (len(snapshot["bids"]), len(snapshot["asks"])) == (limit, limit)
 
 
-async def test_snapshots_beyond_the_weight_of_a_minute_are_refused_and_then_the_address_is_banned() -> None:
+async def test_snapshot_requests_beyond_the_minutes_weight_are_refused_and_then_banned() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim:
         path = "/api/v3/depth?symbol=BTCUSDT&limit=5000"
         statuses = [await status_of(sim, path) for _ in range(40)]
@@ -160,7 +162,7 @@ async def test_a_snapshot_may_be_older_than_the_stream() -> None:
 
 
 async def test_a_swaps_difference_names_the_one_before_it() -> None:
-    """The numbers have holes, so only pu shows that nothing is missing."""
+    """The numbers have gaps, so only ``pu`` shows that no difference is missing."""
     async with Simulator(rate=0, venues=("binance_swap",)) as sim, dial(sim, "/public/ws") as client:
         venue = sim["binance_swap"]
         await client.subscribe("btcusdt@depth@100ms")
@@ -177,7 +179,7 @@ async def test_a_swaps_difference_names_the_one_before_it() -> None:
         assert (await moved(venue, client))["pu"] > number
 
 
-async def test_a_swaps_snapshot_is_joined_by_the_event_that_holds_its_number() -> None:
+async def test_a_swaps_snapshot_is_joined_at_the_event_whose_range_has_its_number() -> None:
     async with Simulator(rate=200, venues=("binance_swap",), coins=["BTC"]) as sim, dial(sim, "/public/ws") as client:
         venue = sim["binance_swap"]
         await client.subscribe("btcusdt@depth@100ms")
@@ -204,7 +206,7 @@ async def test_a_swaps_snapshot_has_the_documented_limits(limit: int, code: int)
 
 
 @pytest.mark.parametrize(("limit", "weight"), [(50, 2), (100, 5), (500, 10), (1000, 20)])
-async def test_a_swaps_snapshot_weighs_what_is_documented(limit: int, weight: int) -> None:
+async def test_a_swaps_snapshot_request_has_the_documented_weight(limit: int, weight: int) -> None:
     async with Simulator(rate=0, venues=("binance_swap",)) as sim:
         path = f"{sim.rest_url}/fapi/v1/depth?symbol=BTCUSDT&limit={limit}"
         async with aiohttp.ClientSession() as session, session.get(path) as response:
@@ -229,7 +231,7 @@ async def test_bybits_messages_have_the_documented_fields() -> None:
 
 
 @pytest.mark.parametrize("depth", [1, 50, 200, 1000])
-async def test_a_reader_of_bybits_stream_has_the_true_book(depth: int) -> None:
+async def test_a_reader_of_bybits_stream_gets_the_true_book(depth: int) -> None:
     async with Simulator(rate=100, venues=("bybit",), coins=["BTC"]) as sim, dial(sim, "/v5/public/spot") as client:
         venue, reader = sim["bybit"], BybitReader(depth)
         await client.subscribe(f"orderbook.{depth}.BTCUSDT")
@@ -247,7 +249,7 @@ async def test_a_reader_of_bybits_stream_has_the_true_book(depth: int) -> None:
         assert reader.gaps == 0
 
 
-async def test_a_later_subscriber_gets_a_snapshot_that_the_next_message_follows() -> None:
+async def test_a_later_subscriber_gets_a_snapshot_and_the_message_that_follows_it() -> None:
     bybit = Simulator(rate=300, venues=("bybit",), coins=["BTC"])
     async with bybit as sim, dial(sim, "/v5/public/spot") as first, dial(sim, "/v5/public/spot") as second:
         await first.subscribe("orderbook.50.BTCUSDT")
@@ -273,7 +275,7 @@ async def test_a_subscriber_to_a_late_stream_gets_a_past_snapshot() -> None:
             assert reader.best(50) == true(sim["bybit"], reader.sequence, 50)
 
 
-async def test_a_level_outside_of_the_window_is_sent_again_when_it_is_back() -> None:
+async def test_a_level_that_left_the_window_is_sent_again_when_it_returns() -> None:
     async with Simulator(rate=0, venues=("bybit",)) as sim, dial(sim, "/v5/public/spot") as client:
         venue = sim["bybit"]
         await client.subscribe("orderbook.50.BTCUSDT")
@@ -289,7 +291,7 @@ async def test_a_level_outside_of_the_window_is_sent_again_when_it_is_back() -> 
         assert last in [float(price) for price, size in down["b"] if float(size)]
 
 
-async def test_one_level_is_sent_again_after_three_seconds_with_the_same_update() -> None:
+async def test_an_unchanged_one_level_book_is_sent_again_after_three_seconds() -> None:
     async with Simulator(rate=0, venues=("bybit",)) as sim, dial(sim, "/v5/public/spot") as client:
         await client.subscribe("orderbook.1.BTCUSDT")
         first = await moved(sim["bybit"], client)
@@ -305,7 +307,7 @@ async def test_a_depth_that_bybit_does_not_have_is_refused(topic: str) -> None:
         assert (await client.subscribe(topic))["success"] is False
 
 
-async def test_bybits_rest_has_the_book_of_its_number() -> None:
+async def test_bybits_rest_answers_with_the_book_of_the_number_in_the_answer() -> None:
     async with Simulator(rate=100, venues=("bybit",), coins=["BTC"]) as sim, dial(sim, "/v5/public/spot") as client:
         await client.subscribe("orderbook.200.BTCUSDT")
         await client.first(is_book, 3)

@@ -8,7 +8,7 @@ from tests.simulator.client import dial, status_of
 SPOT = "/v5/public/spot"
 
 
-async def test_trades_come_several_in_a_frame_with_the_documented_fields() -> None:
+async def test_a_frame_has_several_trades_with_the_documented_fields() -> None:
     async with Simulator(rate=0, venues=("bybit",)) as sim, dial(sim, SPOT) as client:
         await client.subscribe("publicTrade.BTCUSDT")
         await sim["bybit"].trade("BTC", ids=range(11, 14), price=60000.5, quantity=0.02, buyer_maker=True)
@@ -21,7 +21,7 @@ async def test_trades_come_several_in_a_frame_with_the_documented_fields() -> No
     assert isinstance(row["seq"], int)
 
 
-async def test_requests_are_acknowledged_in_the_venues_shape() -> None:
+async def test_requests_are_acknowledged_as_documented() -> None:
     async with Simulator(rate=0, venues=("bybit",)) as sim, dial(sim, SPOT) as client:
         answer = await client.subscribe("publicTrade.BTCUSDT")
         assert answer.pop("conn_id")
@@ -33,7 +33,7 @@ async def test_requests_are_acknowledged_in_the_venues_shape() -> None:
         assert not sim["bybit"].connections[0].subscriptions
 
 
-async def test_one_wrong_topic_refuses_the_whole_request() -> None:
+async def test_a_request_with_one_wrong_topic_is_refused_as_a_whole() -> None:
     async with Simulator(rate=0, venues=("bybit",)) as sim, dial(sim, SPOT) as client:
         unknown = await client.subscribe("publicTrade.BTCUSDT", "publicTrade.NOPEUSDT")
         assert (unknown["success"], unknown["ret_msg"]) == (False, "Invalid symbol :[publicTrade.NOPEUSDT]")
@@ -47,7 +47,7 @@ async def test_one_wrong_topic_refuses_the_whole_request() -> None:
         assert sim["bybit"].violations == []
 
 
-async def test_a_ticker_and_a_candle_come_at_once_and_again_when_something_was_traded() -> None:
+async def test_a_ticker_and_a_candle_come_at_once_and_again_after_a_trade() -> None:
     async with Simulator(rate=0, venues=("bybit",)) as sim, dial(sim, SPOT) as client:
         await client.subscribe("tickers.BTCUSDT", "kline.1.BTCUSDT")
         first = await client.first(lambda e: e.get("topic") == "tickers.BTCUSDT")

@@ -1,4 +1,5 @@
-"""Captures are played exactly: each recorded frame once, in order and unchanged; all else follows from the trades."""
+"""Captures are played exactly: each recorded frame once, in order and unchanged; other data is derived from the
+trades."""
 
 from __future__ import annotations
 
@@ -35,7 +36,8 @@ def quote(symbol: str, number: int) -> str:
 
 @pytest.fixture
 def captures(tmp_path: Path) -> list[Path]:
-    """Two files whose stamps interleave, one of them compressed, with a snapshot line and a candle's end in between."""
+    """Two capture files whose time stamps interleave; one is compressed. They contain a snapshot line and a candle's
+    end."""
     btc = [(2 * i, trade("BTCUSDT", 100 + i, T0 + 2000 * i, f"{61837 + i}.63000000")) for i in range(10)]
     btc.append((0, '{"lastUpdateId":5,"bids":[],"asks":[]}'))
     eth = [(2 * i + 1, trade("ETHUSDT", 500 + i, T0 + 2000 * i, "2683.80000000")) for i in range(10)]
@@ -65,14 +67,14 @@ async def play(sim: Simulator, client: Client, count: int) -> None:
 COMBINED = "/stream?streams=btcusdt@trade/ethusdt@trade/ethusdt@bookTicker"
 
 
-async def test_the_combined_stream_gives_the_frames_verbatim_and_in_order(captures: list[Path]) -> None:
+async def test_the_combined_stream_sends_the_frames_unchanged_and_in_order(captures: list[Path]) -> None:
     async with Simulator(replay=captures, speed=0) as sim, dial(sim, COMBINED) as client:
         await play(sim, client, 30)
         assert client.frames == recorded(captures)
         assert list(sim["binance"].markets) == ["BTCUSDT", "ETHUSDT"]
 
 
-async def test_the_raw_stream_gives_the_data_verbatim(captures: list[Path]) -> None:
+async def test_the_raw_stream_sends_the_data_unchanged(captures: list[Path]) -> None:
     async with Simulator(replay=captures, speed=0) as sim, dial(sim, "/ws/btcusdt@trade") as client:
         await play(sim, client, 10)
         assert client.frames == [
@@ -80,7 +82,7 @@ async def test_the_raw_stream_gives_the_data_verbatim(captures: list[Path]) -> N
         ]
 
 
-async def test_it_waits_for_a_client_that_subscribes_coin_by_coin(captures: list[Path]) -> None:
+async def test_a_replay_waits_until_a_client_has_subscribed_coin_by_coin(captures: list[Path]) -> None:
     async with Simulator(replay=captures, speed=0) as sim, dial(sim, "/stream") as client:
         for stream in ("ethusdt@bookTicker", "btcusdt@trade", "ethusdt@trade"):
             await client.subscribe(stream)
@@ -108,10 +110,10 @@ async def test_rest_tickers_and_candles_follow_the_replayed_trades(captures: lis
     assert [bar["n"] for bar in finals] == [1, 0] * 9
 
 
-async def test_the_pace_is_that_of_the_recording_or_of_the_rate(captures: list[Path]) -> None:
+async def test_the_pace_is_that_of_the_recording_or_that_of_the_given_rate(captures: list[Path]) -> None:
     for arguments, least in (({"speed": 0.05}, 0.35), ({"rate": 50.0}, 0.3)):
         async with Simulator(replay=captures, **arguments) as sim, dial(sim, COMBINED) as client:  # type: ignore[arg-type]  # floats
-            await until(lambda: client.frames)  # awaited within the turn
+            await until(lambda: client.frames)  # used within this turn
             started = time.monotonic()
             await play(sim, client, 30)
             assert time.monotonic() - started >= least
@@ -129,7 +131,7 @@ BAD: list[tuple[str, str]] = [
 
 
 @pytest.mark.parametrize(("line", "message"), BAD)
-def test_a_line_that_cannot_be_read_is_named_before_serving(tmp_path: Path, line: str, message: str) -> None:
+def test_the_error_names_an_unreadable_line_before_the_server_starts(tmp_path: Path, line: str, message: str) -> None:
     path = tmp_path / "broken.raw"
     path.write_text(f"1 {trade('BTCUSDT', 1, T0)}\n{line}\n")
     with pytest.raises(SimulatorError) as found:
@@ -138,7 +140,7 @@ def test_a_line_that_cannot_be_read_is_named_before_serving(tmp_path: Path, line
     assert "\n" not in str(found.value)
 
 
-def test_a_missing_broken_or_empty_file_is_named(tmp_path: Path) -> None:
+def test_the_error_names_a_missing_broken_or_empty_file(tmp_path: Path) -> None:
     with pytest.raises(SimulatorError, match=r"nothing\.raw does not exist"):
         Simulator(replay=[tmp_path / "nothing.raw"])
     broken = tmp_path / "broken.gz"
@@ -156,7 +158,7 @@ def test_only_binance_can_play_captures(captures: list[Path]) -> None:
         Simulator(replay=captures, venues=("bybit",))
 
 
-async def test_the_real_captures_come_through_exactly() -> None:
+async def test_the_real_captures_are_played_exactly() -> None:
     """All frames of both captures are compared, with 9,757 BTC and 6,106 ETH trades."""
     paths = sorted(CAPTURES.glob("*.raw.gz"))
     if not paths:
@@ -177,8 +179,8 @@ def difference(first: int, last: int, bids: str = "", asks: str = "") -> str:
     return f'{{"stream":"btcusdt@depth@100ms","data":{event}}}'
 
 
-async def test_rest_shows_the_captured_book_as_far_as_it_has_been_played(tmp_path: Path) -> None:
-    """It is the file's snapshot, joined with the differences before and after it."""
+async def test_rest_has_the_captured_book_of_the_present_moment_of_the_replay(tmp_path: Path) -> None:
+    """The book is the file's snapshot, joined with the differences before and after it."""
     snapshot = '{"lastUpdateId":12,"bids":[["99.00","1.0"],["98.00","2.0"]],"asks":[["101.00","1.0"]]}'
     frames = [
         trade("BTCUSDT", 1, T0, "100.00000000"),
@@ -200,8 +202,8 @@ async def test_rest_shows_the_captured_book_as_far_as_it_has_been_played(tmp_pat
     }
 
 
-async def test_a_feed_has_proven_books_of_a_replay() -> None:
-    """The best prices of the books that it delivers are those of the captured book tickers."""
+async def test_a_feed_gets_proven_books_from_a_replay() -> None:
+    """The best prices of the delivered books equal those of the captured book tickers."""
     paths = sorted(CAPTURES.glob("*btcusdt*.raw.gz"))
     if not paths:
         pytest.skip("the captures are not part of the repository: ../shared/captures is not there")
@@ -222,7 +224,7 @@ async def test_a_feed_has_proven_books_of_a_replay() -> None:
 
 
 @pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
-def test_what_is_no_plain_file_is_named_and_not_read(tmp_path: Path, kind: str) -> None:
+def test_the_error_names_a_path_that_is_no_plain_file_without_reading_it(tmp_path: Path, kind: str) -> None:
     path = {"pipe": tmp_path / "pipe.raw", "device": Path("/dev/zero"), "folder": tmp_path}[kind]
     if kind == "pipe":
         os.mkfifo(path)

@@ -44,7 +44,7 @@ async def rest_ids(sim: Simulator, name: str) -> list[int]:
 
 
 @BOTH
-async def test_skipped_ids_exist_nowhere(name: str) -> None:
+async def test_skipped_ids_are_neither_in_the_stream_nor_in_rest(name: str) -> None:
     async with Simulator(rate=0, venues=(name,)) as sim, dial(sim, path_of(name)) as client:
         await subscribe(client, name)
         with sim[name].skipping(4):
@@ -60,7 +60,7 @@ async def test_skipped_ids_exist_nowhere(name: str) -> None:
 
 
 @BOTH
-async def test_one_id_leaps_on_the_stream_and_the_next_goes_on_as_before(name: str) -> None:
+async def test_one_id_in_the_stream_is_too_high_and_the_next_one_is_right(name: str) -> None:
     async with Simulator(rate=0, venues=(name,)) as sim, dial(sim, path_of(name)) as client:
         venue = sim[name]
         await subscribe(client, name)
@@ -74,7 +74,7 @@ async def test_one_id_leaps_on_the_stream_and_the_next_goes_on_as_before(name: s
 
 
 @BOTH
-async def test_one_stamp_is_far_ahead_on_the_stream(name: str) -> None:
+async def test_one_stamp_in_the_stream_is_far_ahead(name: str) -> None:
     async with Simulator(rate=0, venues=(name,)) as sim, dial(sim, path_of(name)) as client:
         venue = sim[name]
         await subscribe(client, name)
@@ -88,7 +88,7 @@ async def test_one_stamp_is_far_ahead_on_the_stream(name: str) -> None:
 
 
 @BOTH
-async def test_a_repeated_trade_comes_again_many_trades_later(name: str) -> None:
+async def test_a_repeated_trade_is_sent_again_many_trades_later(name: str) -> None:
     async with Simulator(rate=0, venues=(name,)) as sim, dial(sim, path_of(name)) as client:
         venue = sim[name]
         await subscribe(client, name)
@@ -118,7 +118,7 @@ async def test_block_trades_are_marked_and_do_not_change_price_and_candles() -> 
         assert float(candle["data"][0]["volume"]) < 100
 
 
-async def test_a_share_of_block_trades_comes_in_addition() -> None:
+async def test_block_trades_come_in_addition_to_other_trades() -> None:
     async with Simulator(rate=0, venues=("bybit",)) as sim, dial(sim, SPOT) as client:
         await subscribe(client, "bybit")
         with sim["bybit"].block_trades(0.5):
@@ -158,7 +158,7 @@ async def test_the_final_state_of_a_candle_can_be_lost_or_late(name: str, fault:
     async with Simulator(rate=0, coins=["BTC"], venues=(name,)) as sim, dial(sim, path_of(name)) as client:
         venue = sim[name]
         await client.subscribe("btcusdt@kline_1m" if name == "binance" else "kline.1.BTCUSDT")
-        venue.skip(60 - venue.now() / 1000 % 60)  # to the start of a minute, so that its end is far
+        venue.skip(60 - venue.now() / 1000 % 60)  # to the start of a minute, so that no minute ends soon
         await venue.trade("BTC", ids=[1])
         minute = venue.now() - venue.now() % 60_000
         with venue.lost_close() if fault == "lost-close" else venue.late_close(0.3):

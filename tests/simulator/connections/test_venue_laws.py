@@ -33,7 +33,7 @@ async def test_a_sixth_message_within_a_second_closes_with_1008() -> None:
 
 
 def upgraded(sim: Simulator) -> socket.socket:
-    """A WebSocket that can be written to from any thread, while the loop stands still."""
+    """A WebSocket that any thread can write to, even while the loop is blocked."""
     raw = socket.create_connection((sim.host, sim.port))
     raw.sendall(
         b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -48,10 +48,10 @@ PING = bytes([0x89, 0x80, 0, 0, 0, 0])
 @pytest.mark.parametrize(
     ("counts", "violations"), [((4, 5), []), ((4, 0), []), ((9, 1), []), ((20, 0), ["6 messages within 1 s"])]
 )
-async def test_messages_that_are_read_late_are_judged_by_when_they_can_have_come(
+async def test_late_read_messages_count_at_the_earliest_time_they_may_have_come(
     counts: tuple[int, int], violations: list[str]
 ) -> None:
-    """A client that keeps to the limit must not be closed because the simulator stood still meanwhile."""
+    """A client that keeps to the limit must not be closed because the simulator's loop was blocked meanwhile."""
     async with Simulator(rate=0, venues=("binance",)) as sim:
         raw, venue = upgraded(sim), sim["binance"]
 
@@ -73,15 +73,17 @@ async def test_messages_that_are_read_late_are_judged_by_when_they_can_have_come
         await until(lambda: answered() == 1)
         sender = threading.Thread(target=send)
         sender.start()
-        sender.join()  # the loop stands still
+        sender.join()  # blocks the loop
         await until(lambda: venue.violations if violations else answered() == 1 + sum(counts))
         assert [each.partition(" on ")[0] for each in venue.violations] == violations
         raw.close()
 
 
 @given(st.lists(st.floats(0, 3), max_size=40), st.lists(st.tuples(st.floats(0, 30), st.floats(0, 3)), max_size=3))
-def test_whoever_keeps_to_the_limit_is_never_blamed(pauses: list[float], stalls: list[tuple[float, float]]) -> None:
-    """Five messages a second at most, read at the ends of any pauses of the loop."""
+def test_a_client_that_keeps_to_the_limit_has_no_violation(
+    pauses: list[float], stalls: list[tuple[float, float]]
+) -> None:
+    """The client sends at most five messages a second; they may be read late, after pauses of the loop."""
     sent: list[float] = []
     for pause in pauses:
         at = (sent[-1] if sent else 0.0) + pause
@@ -119,7 +121,7 @@ async def test_too_many_dials_are_refused(name: str, path: str, status: int) -> 
         assert len(sim[name].dials) == 4
 
 
-def test_the_limits_are_those_of_the_venues() -> None:
+def test_the_simulated_limits_equal_the_documented_ones() -> None:
     assert (BINANCE_LAWS.messages_per_second, BINANCE_LAWS.streams, BINANCE_LAWS.session_limit) == (5, 1024, 86_400)
     assert (BINANCE_LAWS.dials, BINANCE_LAWS.ping_every, BINANCE_LAWS.pong_within) == (300, 20, 60)
     assert (BYBIT_LAWS.args_per_request, BYBIT_LAWS.args_characters) == (10, 21_000)
@@ -144,11 +146,11 @@ async def test_the_venue_pings_and_cuts_clients_that_do_not_answer() -> None:
         assert sim["binance"].violations == ["no pong within 0.3 s on connection 1"]
 
 
-async def test_a_client_that_answers_pings_stays() -> None:
+async def test_a_client_that_answers_pings_stays_connected() -> None:
     laws = {"binance": VenueLaws(ping_every=0.05, pong_within=0.3)}
     async with Simulator(rate=0, venues=("binance",), laws=laws) as sim, dial(sim) as client:
         answered = 0
-        while answered < 10:  # half a second of pings
+        while answered < 10:  # ten pings in half a second
             await until(lambda: len(client.pings) > answered)  # noqa: B023  # awaited within the turn
             await client.ws.pong(client.pings[answered])
             answered += 1
@@ -205,7 +207,7 @@ async def test_the_weight_of_requests_is_limited_with_429_and_then_418() -> None
     assert sim["binance"].violations
 
 
-async def test_a_reader_that_does_not_read_is_dropped() -> None:
+async def test_a_client_that_does_not_read_is_dropped() -> None:
     async with Simulator(rate=0, venues=("binance",), laws={"binance": VenueLaws(patience=1_000_000)}) as sim:
         venue = sim["binance"]
         async with aiohttp.ClientSession() as session, session.ws_connect(sim.ws_url + "/ws/btcusdt@trade") as ws:

@@ -1,4 +1,5 @@
-"""The simulated order book: numbered changes, earlier states, and differences that a reader can rely on."""
+"""The simulated order book: numbered changes, earlier states, and differences from which a reader gets the true
+book."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ def live(made: Market) -> SimulatedBook:
 
 
 def busy(made: Market, book: SimulatedBook, dice: Random, ms: int) -> None:
-    """Make something happen: trades, orders, or a leap of the price."""
+    """Cause trades, orders or a jump of the price, at random."""
     kind = dice.random()
     if kind < 0.5:
         made.make(dice.randint(1, 5), ms)
@@ -37,7 +38,7 @@ def busy(made: Market, book: SimulatedBook, dice: Random, ms: int) -> None:
         made.record([(made.next_id, ticks, 7, dice.random() < 0.5)], ms)
 
 
-def test_an_order_book_begins_with_the_best_prices_that_were_shown_before() -> None:
+def test_an_order_book_begins_with_the_best_prices_that_the_market_had_before() -> None:
     made = market()
     made.make(20, NOW)
     shown, number = levels(made.book_state()), made.update_id
@@ -47,7 +48,7 @@ def test_an_order_book_begins_with_the_best_prices_that_were_shown_before() -> N
     assert (book.top.bid_lots, book.top.ask_lots) == made.sizes()
 
 
-def test_the_same_seed_is_the_same_book() -> None:
+def test_the_same_seed_gives_the_same_book() -> None:
     one, other, third = (market(seed=seed) for seed in ("1", "1", "2"))
     found = []
     for made in (one, other, third):
@@ -60,8 +61,9 @@ def test_the_same_seed_is_the_same_book() -> None:
     assert found[0] != found[2]
 
 
-def test_a_trade_takes_from_the_top() -> None:
-    """Before it, the best price is the trade's and has enough lots; after it, it has that many lots less."""
+def test_a_trade_takes_its_quantity_from_the_best_level() -> None:
+    """Before the trade, the best price is the trade's and has enough lots; after it, the level has that many lots
+    less."""
     made = market()
     book = live(made)
     for step in range(200):
@@ -82,7 +84,7 @@ def test_a_trade_takes_from_the_top() -> None:
 @pytest.mark.parametrize(("coin", "price"), [("BTC", 60_000.0), ("DOGE", 0.105)])
 @pytest.mark.parametrize("seed", range(4))
 def test_differences_lead_from_any_earlier_state_to_the_present_one(coin: str, price: float, seed: int) -> None:
-    """A reader with a snapshot, older or newer than the message's first change, ends with the true book."""
+    """A reader's snapshot may be older or newer than the first change of a message; it ends with the true book."""
     made, dice = market(coin, price, str(seed)), Random(seed)
     book = live(made)
     told, sides, ranges = book.number, levels(book.now(), 400), (0, 0)
@@ -111,7 +113,7 @@ def test_differences_lead_from_any_earlier_state_to_the_present_one(coin: str, p
         assert known_asks == {tick: lots for tick, lots in asks if tick <= ranges[1]}
 
 
-def test_every_kept_number_gives_its_past_state() -> None:
+def test_the_book_of_every_kept_number_can_be_read() -> None:
     made, dice = market(), Random(5)
     book = live(made)
     seen = {}
@@ -169,7 +171,7 @@ def test_a_past_state_of_a_market_has_the_book_of_that_time() -> None:
     assert then.sizes() == (state.top.bid_lots, state.top.ask_lots)
 
 
-def test_the_numbers_go_on_without_a_reader() -> None:
+def test_the_numbers_count_up_even_without_a_reader() -> None:
     made = market()
     book = live(made)
     book.stir(40, NOW)

@@ -1,4 +1,4 @@
-"""Prices, statistics and candles are seeded, plausible, and agree with the trades."""
+"""Prices, 24 h statistics and candles are seeded and plausible, and agree with the trades."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from exchanges.simulator.markets.history import MINUTES
 from exchanges.simulator.markets.market import Market, Trade
 from exchanges.simulator.markets.price_model import Flow, PriceModel
 
-START = 1_723_161_600_000  # a whole minute
+START = 1_723_161_600_000  # Unix ms, the start of a minute
 
 
 def a_market(coin: str = "BTC", seed: str = "1", now: int = START) -> Market:
@@ -69,7 +69,7 @@ def test_prices_stay_plausible_and_volatility_clusters() -> None:
     assert sum(after_hot) / len(after_hot) > calm
 
 
-def test_the_flow_keeps_its_rate_and_its_weights() -> None:
+def test_trades_come_at_the_given_rate_and_by_the_coins_weights() -> None:
     flow = Flow("x", [9.0, 1.0])
     orders = [order for _ in range(1000) for order in flow.orders(10.0)]
     made = [sum(count for market, count in orders if market == i) for i in (0, 1)]
@@ -116,7 +116,7 @@ def test_candles_follow_each_other_without_a_hole() -> None:
 
 
 @pytest.mark.parametrize("passed", [0, 30_000, 5 * MINUTE, DAY // 2, DAY + 5 * MINUTE])
-def test_the_day_equals_its_minutes(passed: int) -> None:
+def test_the_24_h_statistics_equal_those_of_the_days_minutes(passed: int) -> None:
     market = a_market("DOGE")
     for ms in range(0, passed + 1, max(1, passed // 50)):
         market.make(2, START + ms)
@@ -132,7 +132,7 @@ def test_the_day_equals_its_minutes(passed: int) -> None:
     assert day.turnover == pytest.approx(sum(bar.turnover for bar in bars), rel=1e-3)
 
 
-def test_the_day_moves_on_with_every_trade() -> None:
+def test_the_24_h_statistics_change_with_every_trade() -> None:
     market = a_market()
     before = market.day(START)
     trades = market.make(10, START + 1)
@@ -151,7 +151,7 @@ def test_every_time_lies_in_exactly_one_candle(interval: int, ms: int) -> None:
 
 
 @given(st.integers(-(10**15), 10**15), st.integers(0, 8))
-def test_decimals_are_exact(amount: int, digits: int) -> None:
+def test_numbers_are_written_with_exact_decimals(amount: int, digits: int) -> None:
     assert Decimal(fixed(amount, digits)) == Decimal(amount).scaleb(-digits)
     assert Decimal(fixed(amount, digits, 8)) == Decimal(amount).scaleb(-digits)
 
@@ -173,7 +173,7 @@ async def test_ids_must_go_on_increasing_and_continue_by_themselves() -> None:
     assert [trade.id for trade in venue.trades["BTC"]] == [1, 2, 3, 4, 5]
 
 
-async def test_an_unlisted_coin_is_named_with_what_is_listed() -> None:
+async def test_the_error_for_an_unlisted_coin_names_the_listed_ones() -> None:
     venue = Simulator(rate=0, venues=("binance",), coins=["BTC", "ETH"])["binance"]
     with pytest.raises(SimulatorError, match="binance does not list 'NOPE'; listed are BTC, ETH"):
         await venue.trade("NOPE")
