@@ -1,4 +1,4 @@
-"""Estimates the time at a venue, because the clock of this machine may be wrong by days.
+"""Estimates the time at a venue, because the local clock may be wrong by days; decides which stamps are plausible.
 
 A stamp far ahead of the local clock is not believed, unless the venue's own clock confirms it. The venue's clock is
 known from its answer to a request for its time, or from its stamps: stamps that keep the same distance from a clock

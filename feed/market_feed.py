@@ -1,4 +1,4 @@
-"""MarketFeed, the class that programs use: one feed of prices, trades and candles over the venues of the settings."""
+"""MarketFeed, the class that programs use: its methods, their arguments and defaults; other modules do the work."""
 
 from __future__ import annotations
 

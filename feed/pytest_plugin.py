@@ -1,4 +1,4 @@
-"""Fixtures for the tests of a bot: simulated exchanges on loopback that fail on demand, and a feed on them.
+"""Fixtures for the tests of a bot: simulated exchanges that fail on demand, and a feed on them with short times.
 
 pytest finds them by itself where market-feed is installed. They work in plain tests and in coroutine tests of any
 plugin, because the exchanges run in a thread of their own. Nothing is imported before a test asks for it.

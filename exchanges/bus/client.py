@@ -1,4 +1,4 @@
-"""One connection to a NATS server with JetStream: requests, answers and errors."""
+"""One connection to a NATS server with JetStream: its dial, requests and errors, and how long an answer may take."""
 
 from __future__ import annotations
 

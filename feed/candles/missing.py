@@ -1,4 +1,4 @@
-"""Finds the candles that were missed and fills them with the venue's answers over REST; none is guessed.
+"""Lists the candles that were missed, and decides which rows from REST fill them; none is guessed.
 
 A venue's record is what it answers over REST. It may be behind the venue's stream, or stand still. A row of the record
 is final if a later row follows it. A volume as large as the stream's proves nothing: more trades may have followed.

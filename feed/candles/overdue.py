@@ -1,4 +1,4 @@
-"""Closes candles by the venue's time: on a quiet market no trade comes that would end them.
+"""Closes candles by the venue's time, if no trade ends them on a quiet market; decides how long after their end.
 
 A candle that a venue streams is closed with the venue's record (REST). A candle that is built from trades is closed
 with those trades. If the record does not answer in time, the candle is closed in the state seen last, but only while

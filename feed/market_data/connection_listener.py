@@ -1,4 +1,4 @@
-"""Receives one connection's events: decides which of them end a coin's silence, and passes them on."""
+"""Receives one connection's events and passes them on; decides which end a coin's silence, and what a trial keeps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The price cache: each coin's latest tick, made of trades and tickers of one venue at a time."""
+"""The price cache: each coin's latest tick; decides which trades and tickers make it, of one venue at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loads the next venues' markets early, for a failover, and renews lists that the venue calls aged."""
+"""Loads the next venues' markets early, for a failover; decides how early. Renews lists that the venue calls aged."""
 
 from __future__ import annotations
 

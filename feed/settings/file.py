@@ -1,4 +1,4 @@
-"""Finds and reads settings.yaml; the schema decides what its scalars mean."""
+"""Decides which settings file is read, and reads it within limits; the schema decides what its scalars mean."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics of a feed for Prometheus: events are counted in batches of some hundreds, and shown on request.
+"""Metrics of a feed for Prometheus, with their buckets: events are counted in batches, and shown on request.
 
 prometheus_client's own counters take a lock for each event; here the families are made when Prometheus asks.
 """

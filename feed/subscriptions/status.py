@@ -1,4 +1,4 @@
-"""Reports every status event once: to the log, to the counts, to the subscribers, and to the state of the feed."""
+"""Reports every status event once, to log, counts and subscribers; decides the feed's state, by one table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One consumer's callback or iterator: runs it from its queue, and decides when it is reported as behind."""
+"""One consumer's callback or iterator: runs it from its queue; decides when and how often it is reported as behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fetches missing trades over REST, page by page and again, for as long as ``sequence.py`` lets the gap wait."""
+"""Fetches missing trades over REST, again and again while ``sequence.py`` lets the gap wait; decides how often."""
 
 from __future__ import annotations
 

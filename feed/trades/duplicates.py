@@ -1,4 +1,4 @@
-"""Remembers the ids of a coin's last trades, to find repeated trades on venues whose ids are not consecutive."""
+"""Remembers a coin's trade ids of the last ten minutes, to find repeated trades where ids are not consecutive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds coins whose trades have stopped while their tickers continue: the venue has dropped the subscription silently.
+"""Decides when a coin's trade subscription is lost although its tickers continue: the venue dropped it silently.
 
 A ticker is a sign of a trade if its price has changed and its turnover, if it has one, has grown: a changed price alone
 may come from quotes. Signs are counted until a trade of the coin is accepted, on any connection. Pure.

@@ -1,4 +1,4 @@
-"""Detects wrong time stamps: one wrong stamp of a venue must not affect all trades after it."""
+"""Decides which time stamps are wrong, so that one wrong stamp of a venue does not affect all trades after it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The order books of one connection: chooses between our own and ccxt's, and keeps ccxt from building ours."""
+"""The order books of one connection: our own or ccxt's; decides when one of ccxt's is subscribed to again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Delivers the books that ccxt builds while the venue's proof and the plausibility checks say that they are right.
+"""Decides whether a book that ccxt builds is right, by the venue's proof and plausibility; delivers it while it is.
 
 ccxt's sides grow without a bound if nobody calls their ``limit()``, and levels that left the range of ccxt's snapshot
 would stay although they are gone. So only levels inside the range that the book had when it was joined are used, and

@@ -200,7 +200,7 @@ class RowHandler:
         return info.get(profile.trade_market) == market_id and all(type(text) is str and text for text in texts)
 
     def on_book(self, book: Any) -> bool:
-        """Take an order book that ccxt has updated; True if it is of a wanted market, so that no future must wake."""
+        """Take an order book that ccxt has updated; True if it is of a wanted market: then no future must resolve."""
         if book["symbol"] not in self._coins:
             return False
         self._reading.delivered += 1

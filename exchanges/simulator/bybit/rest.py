@@ -1,4 +1,7 @@
-"""Bybit v5's public market REST API for spot, as documented at https://bybit-exchange.github.io/docs/v5/market/time"""
+"""Bybit v5's public market REST API for spot; enforces its limit of requests (403).
+
+As documented at https://bybit-exchange.github.io/docs/v5/market/time
+"""
 
 from __future__ import annotations
 

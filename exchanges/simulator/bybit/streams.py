@@ -1,4 +1,7 @@
-"""Bybit v5's public spot stream, as documented at https://bybit-exchange.github.io/docs/v5/ws/connect"""
+"""Bybit v5's public spot stream: its requests and messages, and how often tickers come.
+
+As documented at https://bybit-exchange.github.io/docs/v5/ws/connect
+"""
 
 from __future__ import annotations
 

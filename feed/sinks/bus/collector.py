@@ -1,4 +1,4 @@
-"""Collects one exchange for the bus: runs a feed on it alone, keeps a connection to the bus, sends heartbeats."""
+"""Collects one exchange for the bus: a feed on it alone, a connection to the bus, heartbeats, limits shared per IP."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Publishes to the bus in order, each message once, for as long as nobody else has begun to publish the same shard.
+"""Sends messages to the bus in order, each once, until another collector publishes the shard; bounds what waits.
 
 Every message names the message that it expects to be the last one of the shard's ``publisher`` subject. A collector
 that takes over writes a new message to that subject first. From then on, the bus refuses everything that the collector

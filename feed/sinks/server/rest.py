@@ -1,4 +1,4 @@
-"""The REST paths: latest state, freshness, candles, health, metrics."""
+"""The REST paths: latest state, freshness, candles (and how many requests for them at once), health, metrics."""
 
 from __future__ import annotations
 
