@@ -72,7 +72,7 @@ class DeliveredCandles:
         return {key: max(bars.closed) for key, bars in self._bars.items() if bars.closed}
 
     def note_unclosed(self, unclosed: Mapping[tuple[str, str], Iterable[int]]) -> None:
-        """Remember the candles (open times by coin and timeframe) that were open on the venue that the feed leaves."""
+        """Remember candles (open times by coin and timeframe) that the feed leaves unclosed on the venue before."""
         for key, opened in unclosed.items():
             if key in self._bars:
                 self._bars[key].note_unclosed(opened)

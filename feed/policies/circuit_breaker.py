@@ -1,4 +1,4 @@
-"""The circuit breaker: decides how many failures stop a bot from trading, for how long, and when it may go on.
+"""The circuit breaker: decides when a bot must not trade, by the settings' failures, window and cooldown.
 
 Data continues while the breaker is open; only ``tradable`` changes. It is open for exactly ``cooldown`` seconds, and
 ``tradable`` is False for that time and no longer, as the contract says ("False while the breaker is open"). Half-open

@@ -55,7 +55,7 @@ class DayStats:
             await self.fetch(missing, within)
 
     async def fetch(self, markets: Mapping[str, str], within: float) -> None:
-        """Fetch the day stats of all coins, if the venue answers in ``within`` seconds."""
+        """Fetch the day stats of these coins (coin -> symbol), if the venue answers in ``within`` seconds."""
         try:
             async with asyncio.timeout(within):
                 tickers = await self._venue.fetch_tickers(markets)

@@ -160,7 +160,7 @@ class CoinConnection:
         self.opened: OpenConnection | None = None
         self.successor: OpenConnection | None = None  # the connection that is to replace the open one
         self.broke = False  # reported as broken, and not yet as connected again
-        self.flowing = asyncio.Event()  # set when its first connection has delivered data, or may have no data soon
+        self.flowing = asyncio.Event()  # set when its first connection has delivered data, or may be quiet
         self._backoff = backoff_of(self.settings.connection)
         self._connect_timeout = self.settings.connection.connect_timeout
         self._silence = silence
@@ -303,7 +303,7 @@ class CoinConnection:
 
     @asynccontextmanager
     async def _successor_of(self, old: OpenConnection) -> AsyncIterator[OpenConnection]:
-        """A connection beside ``old`` that has data, or may not have any soon; an error closes it."""
+        """Open a connection beside ``old``; yields it when it has data or may be quiet. An error closes it."""
         await self.host.may_dial(old)
         new = self.successor = self.host.dial(self)
         try:
