@@ -201,7 +201,7 @@ class Venue(Protocol):
         """A new connection, not dialled yet. ``on_going_down`` is called when the venue says that it will cut it."""
 
     async def fetch_time(self) -> int | None:
-        """The venue's clock, Unix ms; None where it cannot be asked."""
+        """The venue's clock, Unix ms; None where it has no such request."""
 
     async def fetch_tickers(self, markets: Mapping[str, str]) -> list[Ticker]:
         """The 24 h summary of each coin in ``markets`` (coin -> symbol)."""

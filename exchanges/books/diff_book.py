@@ -113,7 +113,7 @@ class DiffBook:
         return FOLLOWS if self.proven else WAITING
 
     def _join(self, snapshot: BookSnapshot) -> Verdict | None:
-        """None if the snapshot does not join now."""
+        """The verdict after a snapshot; None if it does not join now."""
         self._snapshot = None
         number = snapshot.number
         after = [diff for diff in self._diffs if not _is_before(diff, number)]
@@ -134,7 +134,7 @@ class DiffBook:
         newest = self._diffs[-1]
         self._checked_at = newest.timestamp
         if self.proven and limit < self._limit:
-            return None  # it was requested for a comparison only
+            return None  # the snapshot was requested only for a comparison
         if limit >= self._wide:
             self._first = self._small
         self.levels = book

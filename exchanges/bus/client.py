@@ -33,7 +33,7 @@ ANSWER_TIMEOUT = 2.0  # seconds that an answer may take
 CLOSE = 0.5  # seconds for closing a connection
 AT_ONCE = 500  # subjects whose last messages are fetched with one request
 OLDEST_SERVER = (2, 11)
-NOT_FOUND = {10037, 10059, 10014}  # message, stream, consumer
+NOT_FOUND = {10037, 10059, 10014}  # of a message, a stream, a consumer
 WRONG_SEQUENCE = {10071, 10164}  # another message is the last one of the subject
 PENDING = 256 * 1024 * 1024  # bytes that may wait for a consumer before messages are dropped, and read again
 
@@ -315,7 +315,7 @@ class BusClient:
             if status is None:
                 at = unix_ns(headers["Nats-Time-Stamp"])
                 found.append(Stored(headers["Nats-Subject"], message.data, int(headers["Nats-Sequence"]), at))
-            elif status in ("204", "404", "503"):  # the end; nothing; no such stream
+            elif status in ("204", "404", "503"):  # the end (204), nothing (404), no such stream (503)
                 done.set()
             else:
                 failure.append(str(headers.get("Description", status)))

@@ -41,7 +41,7 @@ class Position:
 
 
 class ConnectionVenue(Protocol):
-    """What the connections need to know of their venue."""
+    """What the connections need to know about their venue."""
 
     name: str
     clean: Cleaner

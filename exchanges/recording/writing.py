@@ -63,7 +63,7 @@ def write_small(folder: Path, place: str, first: int, last: int, rows: pa.Table)
 
 @cache
 def _small_options(schema: pa.Schema) -> dict[str, Any]:
-    """How a file of few rows is written: what costs most and helps least is left to the merged files.
+    """How a file of few rows is written: without the parts that take long and save little, which merged files have.
 
     Only columns whose encoding leaves something to compress are compressed, and only those by which rows are chosen
     have statistics. zstd would make these files no smaller, but each column of each file needs a state that takes zstd

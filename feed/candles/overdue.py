@@ -24,7 +24,7 @@ from feed.candles.tracker import CandleTracker
 
 GRACE = 3.0  # seconds after a candle's end in which the venue may close it itself, and update its record
 RECORD_TIMEOUT = 6.0  # seconds after a candle's end; then it is closed as seen last, if the record gave no answer
-LOOK_EVERY = 1.0  # seconds
+LOOK_EVERY = 1.0  # seconds between two checks
 AT_A_LOOK = 5  # requests begun per check
 ATTEMPTS = 2  # requests to the record; after that the candle is closed in the state seen last
 AGAIN = (2.0, 5.0, 10.0, 15.0, 30.0, 60.0)  # seconds until a candle that the record lacked is requested again
@@ -34,7 +34,7 @@ Key = tuple[str, str]
 
 
 class Timing(Protocol):
-    """What this module needs to know of the venue."""
+    """What this module needs to know about the venue."""
 
     @property
     def delivering(self) -> bool:

@@ -19,7 +19,7 @@ from feed.settings.timeframes import between, is_on_grid, last_over, next_open, 
 SETTLED = 15_000  # ms of data after a candle's end; then the record's newest row is taken, complete or not
 OVER = 3_000  # ms after a candle's end; a candle whose first row comes later than that is a past candle
 BELIEVED = 3  # if this many rows in succession contradict the newest candle, it was wrong
-REMEMBERED = 8  # candles: as many of the last closed ones are remembered
+REMEMBERED = 8  # how many of the last closed candles are remembered
 
 
 class CandleTracker(MissingCandles):

@@ -1,4 +1,4 @@
-"""``market-feed record``: a feed kept in a folder of Parquet files."""
+"""``market-feed record``: writes what a feed delivers into a folder of Parquet files."""
 
 from __future__ import annotations
 

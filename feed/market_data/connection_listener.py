@@ -62,7 +62,7 @@ class ConnectionListener(ListenerBase):
         self._watched_from = 0.0  # the newest stamp within WATCHED seconds after that, Unix ms
 
     def deliver(self) -> None:
-        """The trial is over: deliver. Only the 24 h statistics of its tickers are used: their prices may be old."""
+        """End the trial: deliver now. Only the 24 h statistics of its tickers are used: their prices may be old."""
         super().deliver()
         for ticker in self._learned.values():
             if self._admits(ticker.coin, ticker.market, ticker.last):

@@ -68,7 +68,7 @@ class ListenerBase:
             hub.markets.begin(self)
 
     def deliver(self) -> None:
-        """The trial is over: deliver."""
+        """End the trial: deliver from now on."""
         self.delivering = True
         self._hub.markets.begin(self)
 

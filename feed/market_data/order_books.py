@@ -15,7 +15,7 @@ from feed.subscriptions.routes import Route
 
 
 class BookConnection(Protocol):
-    """What this cache needs to know of a connection that delivers books."""
+    """What this cache needs to know about a connection that delivers books."""
 
     turn: int  # a connection with a higher number began to deliver later
     last_data: float | None  # monotonic seconds

@@ -8,7 +8,7 @@ from weakref import WeakSet
 
 
 class Feed(Protocol):
-    """What this module needs to know of a feed."""
+    """What this module needs to know about a feed."""
 
     def leave_behind(self) -> object:
         """Become a feed that is not connected; returns the objects that belong to the parent's connection."""

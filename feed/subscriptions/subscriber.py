@@ -19,7 +19,7 @@ _Sink = Callable[[Hashable, Any, float], bool]  # takes coin, event and time; Tr
 
 
 class EventPublisher(Protocol):
-    """What the subscribers and routes need to know of the dispatcher."""
+    """What the subscribers and routes need to know about the dispatcher."""
 
     clock: Callable[[], float]  # monotonic seconds
     closed: bool  # nothing is queued any more

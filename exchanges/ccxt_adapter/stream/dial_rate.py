@@ -18,7 +18,7 @@ class DialRate:
         self._asking = asyncio.Lock()
 
     async def turn(self) -> None:
-        """Wait until one more may begin."""
+        """Wait until one more dial may begin."""
         async with self._asking:
             if len(self._begun) == self._begun.maxlen:
                 await asyncio.sleep(max(0.0, self._begun[0] + self._span - monotonic()))

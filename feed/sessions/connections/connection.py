@@ -89,7 +89,7 @@ class OpenConnection:
 
 
 class Host(Protocol):
-    """What the connections need to know of their session."""
+    """What the connections need to know about their session."""
 
     @property
     def name(self) -> str: ...

@@ -25,7 +25,7 @@ NAMED = 5  # coins that are named in an error
 
 
 class PoolOwner(Protocol):
-    """What the connections need to know of their session."""
+    """What the connections need to know about their session."""
 
     connected: bool
     delivering: bool

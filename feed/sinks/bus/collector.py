@@ -168,7 +168,7 @@ class Collector:
         except* BusError as errors:
             raise errors.exceptions[0] from None
 
-    # Its report about itself
+    # This collector's report about itself
 
     def details(self) -> dict[str, Any]:
         """This collector's report about itself on the bus: times in seconds, except ``time``, the exchange's clock in

@@ -80,7 +80,7 @@ class LeaseState:
         self.revision = 0
 
     def read(self) -> None:
-        """Note that everything that the bus has of the lease has been read since ``begin``."""
+        """Note that all messages about the lease that the bus has were read since ``begin``."""
         if not self.revision:
             self.holder, self.says = "", {}
 

@@ -52,8 +52,8 @@ class PendingRows:
         self.parts: dict[tuple[str, int], Columns] = {}
         self._books = BookEncoder()
         self._day: dict[str, tuple[str, float, float]] = {}  # coin -> exchange, volume_24h, change_24h of its ticks
-        self._trade: TradeEvent | None = None  # the last event if a trade
-        self._priced: list[bool] = []  # its flag is the last of these
+        self._trade: TradeEvent | None = None  # the last event, if it was a trade
+        self._priced: list[bool] = []  # the last trade's flag is the last of these
         self._tick: PriceTick | None = None  # the last tick, whose ticker may come next
 
     def __len__(self) -> int:
