@@ -1,4 +1,4 @@
-"""The faults of a soak, drawn from its seed alone: the same seed is the same faults at the same seconds."""
+"""The faults of a soak, drawn from its seed alone: the same seed gives the same faults at the same times."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ from random import Random
 from exchanges.simulator import ScheduledFault, parse_fault
 
 MEAN_PAUSE = 7.0  # seconds between two draws
-QUIET_START = 5.0  # seconds until the first
-BLOCK_PAUSE = 650.0  # seconds between two blocks: the feed shuns a venue for 600 s after one, and two must be left
-LONG_ENOUGH = 7.0  # seconds of silence that are reported: without consecutive ids, only a silence shows missing trades
+QUIET_START = 5.0  # seconds until the first fault
+BLOCK_PAUSE = (
+    650.0  # seconds between two blocks: after one the feed does not use the venue for 600 s, and two venues must remain
+)
+LONG_ENOUGH = (
+    7.0  # seconds of silence that the feed reports: without consecutive ids, only silence shows missing trades
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,19 +30,19 @@ class Kind:
     specs: tuple[str, ...]
     lasts: tuple[float, float] = (0.0, 0.0)
     counted: bool = False
-    choices: tuple[object, ...] = ()  # the values of {}, the same in all of the specs
+    choices: tuple[object, ...] = ()  # values for {}, the same in all specs of a draw
     everywhere: bool = False
-    first: bool = False  # strikes the venue of first choice
-    only: str = ""  # the one venue that can have it
-    repeat: int = 1  # up to so many times, within seconds
+    first: bool = False  # only for the first venue
+    only: str = ""  # the only venue that has this fault
+    repeat: int = 1  # the fault is repeated up to so many times within a few seconds
 
 
-SKIPS = "binance_us"  # this venue skips ids: from then on, a missing trade there cannot be noticed
+SKIPS = "binance_us"  # this venue skips ids at some time; after that, a missing trade of it cannot be noticed
 COINS = ("BTC", "ETH", "DOGE", "INJ", "LTC")
 
 KINDS: tuple[Kind, ...] = (
     Kind(7, ("cut",)),
-    Kind(5, ("cut",), repeat=8),  # during connect, subscribe, backoff, failover
+    Kind(5, ("cut",), repeat=8),  # also while connecting, subscribing, waiting and failing over
     Kind(8, ("close-{}",), choices=(1000, 1001, 1006, 1008, 1011, 1012)),
     Kind(4, ("shutdown-notice",), only="binance"),
     Kind(3, ("shutdown-notice", "cut@{}"), only="binance", choices=(0.05, 0.3, 1.0, 2.5)),
@@ -57,10 +61,12 @@ KINDS: tuple[Kind, ...] = (
     Kind(5, ("missing-{}+",), (2.0, 30.0), counted=True, choices=(0.02, 0.2, 0.6)),
     Kind(3, ("missing-{}+", "late-{}+", "doubled-{}+", "cut@1"), (3.0, 15.0), counted=True, choices=(0.05, 0.3)),
     Kind(4, ("silent-{}+",), (3.0, 100.0), counted=True, choices=COINS),
-    Kind(20, ("refuse-503+", "cut"), (1.0, 3.0), first=True),  # failover, and failback as soon as it does well again
+    Kind(
+        20, ("refuse-503+", "cut"), (1.0, 3.0), first=True
+    ),  # a failover, and a failback as soon as the venue works again
     Kind(6, ("falling-behind-{}+",), (8.0, 40.0), choices=(8, 20, 60)),
     Kind(4, ("behind-{}+",), (3.0, 30.0), choices=(0.5, 3, 8, 15)),
-    Kind(3, ("behind-{}+", "cut@{}"), (8.0, 30.0), choices=(3, 8)),  # a fresh connection to a late stream
+    Kind(3, ("behind-{}+", "cut@{}"), (8.0, 30.0), choices=(3, 8)),  # a new connection to a late stream
     Kind(3, ("split-{}+",), (5.0, 40.0), choices=(3, 10, 30)),
     Kind(3, ("split-{}+", "cut@1"), (5.0, 40.0), choices=(3, 10, 30)),
     Kind(4, ("rest-behind-{}+",), (5.0, 60.0), choices=(0.3, 0.7, 1.2, 2)),
@@ -88,7 +94,7 @@ KINDS: tuple[Kind, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Strike:
-    """``fault`` begins ``at`` seconds after the soak's start."""
+    """A fault of a venue that begins ``at`` seconds after the soak's start."""
 
     at: float
     venue: str
@@ -101,21 +107,22 @@ class Strike:
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """How the venues differ from the start: faults by venue, and the units of a coin's market there, as 1000DOGE."""
+    """Differences between the venues from the start: faults of each venue, and units of its markets, such as
+    1000DOGE."""
 
     specs: Mapping[str, tuple[str, ...]]
     units: Mapping[str, Mapping[str, int]]
 
     @property
     def others(self) -> set[str]:
-        """The coins that are another coin on some venue."""
+        """The coins whose ticker is another coin on some venue."""
         start = "other-coin-"
         every = (spec for specs in self.specs.values() for spec in specs)
         return {spec.removeprefix(start) for spec in every if spec.startswith(start)}
 
 
 def begin(seed: int, venues: Mapping[str, bool]) -> Beginning:
-    """Draw whether a venue has another coin under a ticker, a coin by the thousand, or is not open yet.
+    """Draw whether a venue has another coin under a ticker, a market of a thousand units, or is in maintenance.
 
     Another coin is never on the first venue: only a second venue could show which of the two coins is meant.
     """
@@ -137,7 +144,8 @@ def begin(seed: int, venues: Mapping[str, bool]) -> Beginning:
 
 
 def draw(seed: int, venues: Mapping[str, bool], mean_pause: float = MEAN_PAUSE) -> Iterator[Strike]:
-    """Endless strikes on ``venues`` (name -> whether it counts its trades), in the order of their time."""
+    """An endless sequence of faults of ``venues`` (name -> whether its trade ids are consecutive), in the order of
+    their times."""
     dice = Random(seed)
     names = list(venues)
     weights = [kind.weight for kind in KINDS]

@@ -1,4 +1,4 @@
-"""Judges every price that the feed delivers, and every price that ``require_fresh`` lets pass."""
+"""Checks every price that the feed delivers, and every price that ``require_fresh`` returns."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from tests.soak.tally import FAR_AHEAD, Tally
 from tests.soak.truth import Truth
 
 LATE_BY = 0.25  # seconds by which a fresh price may be older than its max_age: rounding, busy machines
-WITHHELD = 900.0  # seconds for which another venue may bring a coin whose price was withheld
-NEAR = 2.0  # percentage points by which a day's change may differ from those of the last seconds
+WITHHELD = 900.0  # seconds for which another venue may deliver a coin whose price was withheld
+NEAR = 2.0  # percentage points by which a 24 h change may differ from those of the last seconds
 
 
 class Prices:
-    """Checks that each price was its venue's, that this venue may bring the coin, and that fresh prices are fresh."""
+    """Checks that each price was its venue's, that this venue may deliver the coin, and that fresh prices are
+    recent."""
 
     def __init__(
         self, truths: Mapping[str, Truth], tallies: Mapping[str, Tally], unix: float,

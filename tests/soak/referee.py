@@ -1,4 +1,4 @@
-"""Compares the feed's events with the venues', one by one; its memory does not grow with time.
+"""Compares the feed's events with the venues' true events, one by one; its memory does not grow with time.
 
 A trade is *lost* if it was not delivered although its coin's trades before and after it were, and the feed did not
 report that a gap there stayed incomplete. If the feed reported that, the trade is *told*. A venue's trades are compared
@@ -18,15 +18,16 @@ from tests.soak.silence import Silences
 from tests.soak.tally import FAR_AHEAD, Tally
 from tests.soak.truth import MINUTE, Truth
 
-BREACHES_KEPT = 12  # of each kind
-STALE_FROM, STALE_TO = 5.0, 5.5  # seconds of silence within which feed_stale is due
-UP_TO_DATE = 5.0  # seconds that data may be old at the venue and still be data: the settings' max_lag
+BREACHES_KEPT = 12  # breaches of each kind whose text is kept
+STALE_FROM, STALE_TO = 5.0, 5.5  # seconds of silence between which feed_stale must be reported
+UP_TO_DATE = 5.0  # seconds: older data does not count as data; this is the settings' max_lag
 SIGN_OF_LIFE = 0.9  # seconds; a trade that came later than this does not show whether the stream works
 
 
 @dataclass(slots=True)
 class Gap:
-    """A gap as the feed reported it; ``complete`` is None until its end was reported, False if it is not fetched."""
+    """A gap as the feed reported it; ``complete`` is None until its end was reported, and False if it is not
+    fetched."""
 
     details: Mapping[str, Any]
     complete: bool | None = None
@@ -39,7 +40,7 @@ class Gap:
 
 @dataclass(slots=True)
 class Hole:
-    """Trades that were left out, from ``first`` to ``last``, before the feed has reported whether it knows."""
+    """Trades from ``first`` to ``last`` that were left out, in a gap whose end the feed has not reported yet."""
 
     first: int
     last: int
@@ -48,13 +49,15 @@ class Hole:
 
 @dataclass(slots=True)
 class Book:
-    """One coin's trades on one venue."""
+    """The delivered trades of one coin on one venue."""
 
-    first: int | None = None  # the lowest and the highest id delivered, in this period
+    first: int | None = None  # ``first`` and ``last``: lowest and highest delivered id of this period
     last: int | None = None
     highest: int = -1  # over all periods
     holes: list[Hole] = field(default_factory=list)
-    passed: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=200))  # told or lost: may come late
+    passed: deque[tuple[int, int]] = field(
+        default_factory=lambda: deque(maxlen=200)
+    )  # reported or lost trades, which may come late
 
 
 def _same(told: Sequence[float], true: Sequence[float]) -> bool:
@@ -62,7 +65,7 @@ def _same(told: Sequence[float], true: Sequence[float]) -> bool:
 
 
 class Referee:
-    """``take`` every line of the subject; ``look`` from time to time; then ask for the figures."""
+    """Call ``take`` for every line of the subject and ``look`` at intervals; then read the results."""
 
     def __init__(self, truths: Mapping[str, Truth], began: float) -> None:
         self.tallies = {name: Tally() for name in truths}
@@ -71,22 +74,24 @@ class Referee:
         self.events: Counter[str] = Counter()
         self.stale_delays: list[float] = []
         self.silences = Silences(truths, began, self.breach)
-        self.refused = 0  # answers of require_fresh
+        self.refused = 0  # calls of require_fresh that raised
         self.close_delays: list[float] = []  # seconds from a candle's end until it was delivered as closed
-        self.switch_times: list[float] = []  # from the failover to the first tick of a venue that was well
+        self.switch_times: list[
+            float
+        ] = []  # seconds from a failover to the first tick of the new venue, if that venue worked
         self.unclosed_bars: list[str] = []
         self.defects: list[str] = []
         self.active = ""
-        self.priced: set[str] = set()  # coins
+        self.priced: set[str] = set()  # coins that had a price
         self._truths = truths
         self._began = began
         self._unix = time.time() - time.monotonic()  # Unix seconds minus monotonic seconds
         self.prices = Prices(truths, self.tallies, self._unix, self.breach)
         self._books: dict[tuple[str, str, str], Book] = {}
-        self._gaps: dict[tuple[str, str], deque[Gap]] = {}  # by venue and coin: open gaps, and the last ended ones
+        self._gaps: dict[tuple[str, str], deque[Gap]] = {}  # venue and coin -> open gaps, and the last ended ones
         self._carrier: dict[str, tuple[str, str, int]] = {}  # coin -> venue, market and time of its last trade
         self._heard = began  # when the last data came, old or not
-        self._read_at = began  # when the newest trade was read from the wire: it may have waited behind a gap since
+        self._read_at = began  # when the newest trade was received; it may have waited behind a gap since then
         self._stale_told = False
         self._switched: tuple[float, str, bool] | None = None
         self._closed: dict[str, deque[int]] = {}
@@ -135,7 +140,7 @@ class Referee:
         altered = None if filled else truth.sent_as(coin, number)
         if altered is not None and (true is None or timestamp == altered.timestamp):
             if altered.id != number or true is None:
-                return  # its id leapt: the trade is good, but its place in the order is unknown
+                return  # its id was wrong in the stream: the trade is good, but its place in the order is unknown
             true = altered
         if true is None:
             what = truth.mistaken(coin, number)
@@ -182,7 +187,8 @@ class Referee:
         self.breach("out of order", at, f"{coin} {number} on {venue}, the last was {book.last}")
 
     def _taken_over(self, at: float, venue: str, coin: str, book: Book, since: int) -> None:
-        """Check that trades of this venue since the last venue's last trade were delivered or reported as missing."""
+        """Check that this venue's trades since the previous venue's last trade were delivered or reported as
+        missing."""
         missing = self._before_first(venue, coin, book, since)
         gaps = self._gaps_of(venue, coin)
         told = bool(gaps) and gaps[-1].details.get("fetched") is False and "from_ts" in gaps[-1].details
@@ -201,11 +207,11 @@ class Referee:
         return self._truths[venue].before(coin, book.first, since)
 
     def _passed_over(self, at: float, venue: str, coin: str, book: Book, first: int, last: int) -> None:
-        """Trades from ``first`` to ``last`` were left out: the feed has reported a gap there, or they are lost."""
+        """Handle trades from ``first`` to ``last`` that were left out: in a reported gap, or lost."""
         hole = Hole(first, last, at)
         timestamps = [trade.timestamp for trade in self._truths[venue].between(coin, first, last)]
         if not timestamps:
-            return  # ids that no trade has
+            return  # no trade has these ids
         stamps = (timestamps[0], timestamps[-1])
         reported = [
             gap for gap in self._gaps_of(venue, coin)
@@ -227,7 +233,7 @@ class Referee:
         self.breach("lost", at, f"{count} of {coin} on {venue}, {hole.first} to {hole.last}: {why}")
 
     def _book(self, venue: str, coin: str) -> Book:
-        """The coin's trades there; of several markets, those of the market with the newest trades."""
+        """The coin's trades on the venue; of several markets, those of the market with the newest trades."""
         carrier = self._carrier.get(coin)
         if carrier is not None and carrier[0] == venue:
             return self._books[venue, coin, carrier[1]]
@@ -313,18 +319,18 @@ class Referee:
         return (at + self._unix) * 1000
 
     def _is_the_feeds(self, venue: str) -> bool:
-        """Whether data of this venue shows that the feed lives; fallback coins of other venues do not."""
+        """Whether data of this venue counts as data of the feed; that of fallback coins from other venues does not."""
         return self.active in (venue, "")
 
     def _data(self, at: float, timestamp: int) -> None:
-        """Take data with the venue's ``timestamp`` (Unix ms): it ends a silence if it is up to date."""
+        """Take data with the venue's ``timestamp`` (Unix ms); it ends a silence if it is up to date."""
         self._heard = at
         self._stale_told = False
         if self._now_ms(at) - timestamp <= UP_TO_DATE * 1000:
             self.silences.data(at)
 
     def look(self, now: float) -> None:
-        """Settle what is overdue; ``now`` in monotonic seconds."""
+        """Decide about everything that is overdue; ``now`` in monotonic seconds."""
         for (venue, coin, _), book in self._books.items():
             if book.holes:
                 self._settle(now, venue, coin, book, leaving=False)
@@ -361,7 +367,7 @@ class Referee:
             self._stale_told = True
 
     def unclosed(self, began_ms: int, ended_ms: int) -> list[str]:
-        """The candles that lie between the two times (Unix ms) and were never closed, as far back as is remembered."""
+        """The candles between the two times (Unix ms) that were never closed, as far back as candles are remembered."""
         missing = []
         for coin, closed in self._closed.items():
             known = set(closed)

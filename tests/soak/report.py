@@ -1,4 +1,4 @@
-"""The result of a soak: the broken promises, and a table for people."""
+"""The result of a soak: the broken promises, and a table of the results."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ LEFT_NOTHING = (
     "ConnectionListener",
     "ClientSession",
     "ccxt exchanges",
-)  # none may live after disconnect()
+)  # no object of these classes may exist after disconnect()
 
 
 @dataclass(slots=True)
 class Sample:
-    """The subject at one moment: ``at`` seconds after the start."""
+    """Counts of objects in the subject's process ``at`` seconds after the start."""
 
     at: float
     census: dict[str, Any]
@@ -40,7 +40,7 @@ class Result:
     seconds: float
     referee: Referee
     samples: list[Sample] = field(default_factory=list)
-    memory: list[tuple[float, int]] = field(default_factory=list)  # seconds after the start, bytes
+    memory: list[tuple[float, int]] = field(default_factory=list)  # pairs of seconds after the start and bytes
     strikes: int = 0
     dials: dict[str, int] = field(default_factory=dict)
     violations: list[str] = field(default_factory=list)
@@ -49,9 +49,9 @@ class Result:
 
     @property
     def growth(self) -> float | None:
-        """Bytes per hour by which the heap in use grew after SETTLED, without the ids of trades.
+        """Bytes per hour by which the heap in use grew after SETTLED, without remembered trade ids.
 
-        Their number is bounded: they are remembered for ten minutes of each venue's own trades.
+        The number of remembered ids is bounded: they are those of the last ten minutes of each venue.
         """
         settled = [sample for sample in self.samples if sample.at >= SETTLED and sample.census["tasks"] > 1]
         if len(settled) < 3:
@@ -62,7 +62,7 @@ class Result:
 
     @property
     def broken(self) -> list[str]:
-        """The promises that were not kept."""
+        """The broken promises."""
         broken = [f"{kind}: {count}" for kind, count in self.referee.breach_counts.items()]
         broken += [
             f"{name}: {count} dials within 5 minutes" for name, count in self.dials.items() if count > DIALS[name]
@@ -91,7 +91,7 @@ def left_behind(census: Mapping[str, Any]) -> list[str]:
 
 
 def table(result: Result) -> str:
-    """The figures, for people."""
+    """The results as lines of text."""
     referee = result.referee
     lines = [f"seed {result.seed}, {result.seconds / 60:g} minutes, {result.strikes} faults"]
     lines.append("")

@@ -1,4 +1,4 @@
-"""The venues, the faults, the subject and the referee together."""
+"""Runs the venues, the faults, the subject and the referee together."""
 
 from __future__ import annotations
 
@@ -23,14 +23,18 @@ from tests.soak.referee import Referee
 from tests.soak.report import SETTLED, Result, Sample
 from tests.soak.truth import Truth
 
-VENUES: Mapping[str, bool] = {"bybit": False, "binance": True, "binance_us": True}  # whether its trade ids count up
+VENUES: Mapping[str, bool] = {
+    "bybit": False,
+    "binance": True,
+    "binance_us": True,
+}  # venue -> whether its trade ids are consecutive
 RATE = 200.0  # trades per second of each venue
 COINS = 20
 DIAL_WINDOW = 300.0
-CALM = 20.0  # seconds without new faults at the end, so that running ones end; a quarter of a short soak
+CALM = 20.0  # seconds without new faults at the end, so that present faults end; a quarter of a short soak
 EVERY_LOOK = 0.25
 CONNECTED_WITHIN = 60.0  # seconds from the start of the process
-SLACK_MS = 60_000  # for the repair of the last candles; later ones do not count as unclosed
+SLACK_MS = 60_000  # ms for repairs: later candles do not count as unclosed
 ROOT = Path(__file__).parents[2]
 LINE_LIMIT = 1 << 22
 
@@ -58,7 +62,7 @@ class Subject:
         self.process.stdin.write(f"{word}\n".encode())
 
     def rss(self) -> int:
-        """Resident memory in bytes, read from outside."""
+        """Resident memory of the feed's process in bytes, read from this process."""
         with open(f"/proc/{self.process.pid}/statm", encoding="ascii") as statm:
             return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
@@ -69,7 +73,8 @@ class Subject:
 
 
 def settings_for(simulators: Mapping[str, Simulator], beginning: Beginning) -> Settings:
-    """Quick to dial, to fail over and to return, so that all three happen often; the limits of silence are defaults."""
+    """Settings with which the feed dials, fails over and returns quickly and often; the limits of silence are the
+    defaults."""
     settings = Settings()
     settings.coins = settings.coins[:COINS]
     for coin in settings.coins:
@@ -88,7 +93,7 @@ def settings_for(simulators: Mapping[str, Simulator], beginning: Beginning) -> S
 
 
 async def soak(minutes: float, seed: int, say: Say = lambda line: None, *, mean_pause: float = 7.0) -> Result:
-    """Run for so many minutes and return the result."""
+    """Run for the given minutes and return the result."""
     async with AsyncExitStack() as stack:
         simulators: dict[str, Simulator] = {}
         for place, name in enumerate(VENUES):
@@ -151,9 +156,10 @@ async def _read(subject: Subject, referee: Referee, result: Result, began: float
 
 
 async def _connected(referee: Referee, reading: asyncio.Task[None], others: set[str]) -> float:
-    """Wait for the first venue's data, which shows what the coins ``others`` cost; returns the time, monotonic seconds.
+    """Wait for the first venue's data, with the right prices of the coins ``others``; returns the time, monotonic
+    seconds.
 
-    A feed whose first data of a coin came from a venue where another coin has its name could not know it.
+    If the first data of a coin came from a venue that has another coin under the name, the feed could not know it.
     """
     async with asyncio.timeout(CONNECTED_WITHIN):
         while not (referee.events["connected"] and others <= referee.priced) and not reading.done():  # noqa: ASYNC110 - the referee is no task
@@ -164,7 +170,7 @@ async def _connected(referee: Referee, reading: asyncio.Task[None], others: set[
 async def _strike(
     strikes: Any, truths: Mapping[str, Truth], referee: Referee, result: Result, began: float, late: float, say: Say
 ) -> None:
-    """Have the faults happen when they are due, ``late`` seconds later than planned."""
+    """Cause the faults when they are due, ``late`` seconds later than planned."""
     strike: Strike
     for strike in strikes:
         if strike.at > result.seconds - min(CALM, result.seconds / 4):
@@ -181,12 +187,14 @@ async def _watch(
     subject: Subject, truths: Mapping[str, Truth], referee: Referee, result: Result, began: float, late: float,
     say: Say, reading: asyncio.Task[None],
 ) -> None:  # fmt: skip
-    """Look at the venues and at the subject's memory until the time is over."""
+    """Check the venues and the subject's memory at intervals until the end."""
     end = began + late + result.seconds
     census_at, sampled_at, pruned_at = began + min(SETTLED, result.seconds / 4), began, began
     looked = began
     while (now := time.monotonic()) < end and not reading.done():
-        referee.silences.stall(looked + EVERY_LOOK, now)  # the venues are in this process: nothing was sent meanwhile
+        referee.silences.stall(
+            looked + EVERY_LOOK, now
+        )  # this process, which has the venues, was not run: nothing was sent meanwhile
         for name, truth in truths.items():
             truth.look(now)
             recent = sum(now - dialled < DIAL_WINDOW for dialled in truth.venue.dials)

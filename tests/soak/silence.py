@@ -1,7 +1,7 @@
-"""How long no up-to-date data came although a venue was well, and how long a failback broke the data.
+"""Measures how long no up-to-date data came although a venue worked, and how long data was interrupted by a failback.
 
-Stalls of the event loops are subtracted from both, because a machine that stands still is not the feed's fault. A stall
-is often reported after the data that ended it, so a silence is judged some moments later.
+Stalls of the event loops are subtracted from both times, because a busy machine is not the feed's fault. A stall is
+often reported after the data that ended it, so a silence is checked some moments later.
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ from dataclasses import dataclass
 
 from tests.soak.truth import Truth
 
-LONGEST = 7.0  # seconds of silence beside a healthy venue: feed_stale_after and two more
-LONGEST_BREAK = 1.0  # seconds without data around a failback
+LONGEST = 7.0  # longest allowed silence (s) while a venue works: feed_stale_after plus 2
+LONGEST_BREAK = 1.0  # longest allowed time (s) without data at a failback
 REDIAL = 6.0  # seconds until the feed must notice that a venue works again: the longest backoff with jitter
-SETTLE = 1.5  # seconds until the stalls within a silence have been reported
-NOTED = 1.0  # seconds of silence that are worth a look
-SHORT = 0.1  # seconds of a stall that are not taken off
+SETTLE = 1.5  # seconds after which the stalls of a silence have been reported
+NOTED = 1.0  # shorter silences (s) are not checked
+SHORT = 0.1  # shorter stalls (s) are not subtracted
 
 
 @dataclass(frozen=True, slots=True)
 class Silent:
-    """From ``begun`` to ``until`` (monotonic seconds) no data came; ``well_from``: since when a venue was healthy."""
+    """A time without data, from ``begun`` to ``until`` (monotonic seconds); ``well_from``: since when a venue
+    worked."""
 
     begun: float
     until: float
@@ -31,7 +32,7 @@ class Silent:
 
 
 class Silences:
-    """Call ``data`` for up-to-date data, ``stall`` for stalls of the loops, and ``look`` from time to time."""
+    """Call ``data`` for up-to-date data, ``stall`` for stalls of the loops, and ``look`` at intervals."""
 
     def __init__(self, truths: Mapping[str, Truth], began: float, breach: Callable[[str, float, str], None]) -> None:
         self.longest = 0.0
@@ -47,7 +48,7 @@ class Silences:
         self._heard = False
 
     def connecting(self, at: float) -> None:
-        """Note that the feed dials: before that it does not count as silent."""
+        """Note that the feed dials; time before the first dial does not count as silence."""
         if not self._heard:
             self._heard, self.begun = True, at
 
@@ -56,18 +57,18 @@ class Silences:
             self._stalls.append((begun, until))
 
     def failback(self, left: str, to: str) -> None:
-        """The feed went back; the next data ends the break."""
+        """Note a failback; the next data ends the time without data."""
         self._failback = (left, to) if self._well(left) and self._well(to) else None
 
     def left(self) -> None:
-        """Note a failover: the next data does not end the break of a failback."""
+        """Note a failover; the next data does not count for a failback any more."""
         self._failback = None
 
     def _well(self, venue: str) -> bool:
         return self._truths[venue].well_since is not None
 
     def _well_from(self) -> float | None:
-        """Since when a venue works, and the feed could know that."""
+        """Since when a venue has worked and the feed could know it."""
         since = [
             truth.well_since + (REDIAL if truth.was_ill else 0.0)
             for truth in self._truths.values()
@@ -76,7 +77,7 @@ class Silences:
         return min(since, default=None)
 
     def data(self, at: float) -> None:
-        """Up-to-date data came."""
+        """Note that up-to-date data came."""
         back = self._failback is not None and all(map(self._well, self._failback))
         self._failback = None
         self._note(at, back)
@@ -91,7 +92,7 @@ class Silences:
             self._pending.append(Silent(self.begun, until, self._well_from(), failback))
 
     def look(self, now: float, *, all_of_them: bool = False) -> None:
-        """Judge the silences whose stalls are known by now."""
+        """Check the silences whose stalls are known by now."""
         ripe = [each for each in self._pending if all_of_them or now - each.until > SETTLE]
         self._pending = [each for each in self._pending if each not in ripe]
         for each in ripe:
@@ -113,7 +114,7 @@ class Silences:
             self._breach("silence", silent.until, f"{healthy:.1f} s without up-to-date data beside a healthy venue")
 
     def _lasted(self, begun: float, until: float) -> float:
-        """The seconds between two times, without those in which a loop stood still."""
+        """The seconds between two times, without the seconds in which a loop was stalled."""
         taken, covered = 0.0, begun
         for first, last in sorted(self._stalls):
             first, last = max(first, covered), min(last, until)

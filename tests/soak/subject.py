@@ -1,4 +1,4 @@
-"""The process with the feed: it passes on the feed's events, counts the feed's objects, and does nothing else.
+"""The process with the feed: it writes the feed's events, counts the process's objects, and does nothing else.
 
 Started by ``run`` with the settings as JSON in its first argument. Each line on stdout is one JSON array, a tag and its
 fields; times are monotonic seconds, which all processes of a machine share. Lines on stdin are orders: ``census``,
@@ -27,12 +27,12 @@ from feed import Candle, MarketFeed, PriceTick, Settings, StaleDataError, TradeE
 from feed.settings.validation import check
 from feed.trades.duplicates import RecentIds
 
-FLUSH = 0.02  # seconds that lines may wait here
-ASK_EVERY = 0.25  # seconds between two questions for fresh prices
-MAX_AGES = (2.0, 5.0)  # seconds, by turns
+FLUSH = 0.02  # seconds for which lines may wait before they are written
+ASK_EVERY = 0.25  # seconds between two calls for fresh prices
+MAX_AGES = (2.0, 5.0)  # seconds, used in turn
 BEAT = 0.05
 BLOCK = 80  # bytes that a block of Python's own allocator takes on average
-STALL = 0.1  # seconds by which a sleep is late that count as a stall
+STALL = 0.1  # a sleep that is late by so many seconds counts as a stall
 COUNTED = (
     "Future",
     "TradeSequence",
@@ -50,7 +50,7 @@ class Reporter:
 
     def __init__(self, transport: asyncio.WriteTransport) -> None:
         self.transport = transport
-        self.most = 0  # bytes that waited at most
+        self.most = 0  # the most bytes that waited
         self._encode = msgspec.json.Encoder().encode
         self._pending: list[bytes] = []
 
@@ -67,7 +67,7 @@ class Reporter:
 
 
 def subscribe(feed: MarketFeed, tell: Any) -> None:
-    """Pass on everything."""
+    """Write all events of the feed."""
 
     def on_trade(trade: TradeEvent) -> None:
         kind = "filled" if trade.backfilled else "trade"
@@ -94,7 +94,7 @@ def subscribe(feed: MarketFeed, tell: Any) -> None:
 
 
 async def ask(feed: MarketFeed, tell: Any) -> None:
-    """Ask for a fresh price of every coin, as a bot does before an order, and pass on each that is given."""
+    """Call for a fresh price of every coin, as a bot does before an order, and write each price that is returned."""
     turn = 0
     while True:
         await asyncio.sleep(ASK_EVERY)
@@ -113,7 +113,7 @@ async def ask(feed: MarketFeed, tell: Any) -> None:
 
 
 async def watch_the_loop(tell: Any) -> None:
-    """Report stalls of the loop, which are not the feed's fault."""
+    """Report stalls of the event loop, which are not the feed's fault."""
     while True:
         before = time.monotonic()
         await asyncio.sleep(BEAT)
@@ -147,7 +147,7 @@ def rss() -> int:
 
 
 class _Heap(ctypes.Structure):
-    """The result of glibc's mallinfo2."""
+    """The struct that glibc's mallinfo2 returns."""
 
     _fields_ = [
         (name, ctypes.c_size_t)
@@ -169,7 +169,7 @@ class _Heap(ctypes.Structure):
 def heap_in_use() -> int:
     """Bytes of live objects: freed memory may stay in the process, in pieces that can't be returned to the system."""
     small = sys.getallocatedblocks() * BLOCK
-    with suppress(AttributeError, OSError, TypeError):  # not glibc, or one before 2.33
+    with suppress(AttributeError, OSError, TypeError):  # there is no glibc, or it is older than 2.33
         ask = ctypes.CDLL(None).mallinfo2
         ask.restype = _Heap
         heap = ask()

@@ -1,15 +1,15 @@
-"""What the referee counts of one venue."""
+"""The counts that the referee keeps for one venue."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-FAR_AHEAD = 60_000  # ms: a stamp that no clock explains
+FAR_AHEAD = 60_000  # ms: a stamp further ahead is wrong, whatever the clock
 
 
 @dataclass(slots=True)
 class Tally:
-    """One venue's figures."""
+    """The counts of one venue."""
 
     trades: int = 0
     filled: int = 0

@@ -13,15 +13,15 @@ from exchanges.simulator.connections.trade_faults import Altered
 
 KEPT = 12_000  # trades per market: more than a backfill's 300 s of the busiest coin
 MINUTE = 60_000
-TICKER_AGE = 3_000  # ms by which a ticker, which comes each second, may be older than a trade
+TICKER_AGE = 3_000  # ms by which a ticker may be older than a trade; tickers come each second
 HARMFUL = (
     "stall", "mute", "partition", "blocked", "refuse", "accept-then-drop", "rest-down", "slow-rest",
     "behind", "falling-behind", "split", "halted-ALL", "quoted-KRW",
 )  # fmt: skip
 LATE = ("behind", "falling-behind", "split")
-LATE_FOR = 10.0  # seconds after its end for which a late stream is taken into account
+LATE_FOR = 10.0  # seconds after its end for which a delay of the stream is taken into account
 SHUNNED = 600.0  # seconds for which the feed does not use a venue that blocked it
-REMEMBERED = 300.0  # seconds for which another venue may bring a coin that was not to be had here
+REMEMBERED = 300.0  # seconds for which another venue may deliver a coin that this venue did not trade
 QUOTES = ("USDT", "USDC", "USD")
 BY_KIND = {"other-coin": "another coin", "thousands": "another unit", "quoted": "another currency"}
 
@@ -35,23 +35,25 @@ class Truth:
     ) -> None:  # fmt: skip
         self.simulator = simulator
         self.venue = venue
-        self.well_since: float | None = monotonic()  # nothing that stops data or keeps the feed away; None: not now
+        self.well_since: float | None = (
+            monotonic()
+        )  # since when no fault stops data or dials; None: there is such a fault
         self.was_ill = False
         self._units = units or {}
         self._quotes = quotes
         self._coins = tuple(dict.fromkeys(market.coin for market in venue.markets.values()))
         self._right: dict[str, list[tuple[Market, int]]] = {}
-        self._known = 0  # markets that were ever listed when ``_right`` was filled
-        self._indexed = 0  # of the venue's altered trades
-        self._sent: dict[tuple[str, int], Altered] = {}  # by market and the id on the stream
-        self._leapt: set[tuple[str, int]] = set()  # market and true id
-        self._stamps: dict[tuple[str, int], int] = {}  # market and stamp on the stream -> the true stamp
+        self._known = 0  # number of markets listed so far when ``_right`` was filled
+        self._indexed = 0  # number of altered trades in the indexes below
+        self._sent: dict[tuple[str, int], Altered] = {}  # market and id in the stream -> the altered trade
+        self._leapt: set[tuple[str, int]] = set()  # market and true id of trades with another id in the stream
+        self._stamps: dict[tuple[str, int], int] = {}  # market and stamp in the stream -> the true stamp
         self._blocked_at = -SHUNNED
         self._late_at = -LATE_FOR
-        self._withheld_at: dict[str, float] = {}  # coin -> when it was last not to be had here
+        self._withheld_at: dict[str, float] = {}  # coin -> when this venue last did not trade it
 
     def look(self, now: float) -> None:
-        """Note the faults in force."""
+        """Note the present faults."""
         kinds = [fault for fault in self.venue.faults if fault.startswith(HARMFUL)]
         if any(fault.startswith("blocked") for fault in kinds):
             self._blocked_at = now
@@ -66,7 +68,7 @@ class Truth:
                 self._withheld_at[coin] = now
 
     def late_lately(self, now: float) -> bool:
-        """Whether the stream was behind REST: its trades may be older than the price that REST gave at the dial."""
+        """Whether the stream was late: its trades may be older than the price that REST gave at the dial."""
         return now - self._late_at < LATE_FOR
 
     def _offers(self, coin: str) -> bool:
@@ -74,11 +76,11 @@ class Truth:
         return any(is_traded(market) for market, _ in self._of(coin))
 
     def has_another(self, coin: str) -> bool:
-        """Whether another coin has this ticker here."""
+        """Whether another coin has this ticker on the venue."""
         return any(market.coin == coin and what == "another coin" for market, what in self._not_of(coin))
 
     def lacked(self, coin: str, now: float) -> bool:
-        """Whether the coin could not be traded here lately, so that another venue may bring it."""
+        """Whether the venue did not trade the coin lately, so that another venue may deliver it."""
         return not self._offers(coin) or now - self._withheld_at.get(coin, -REMEMBERED) < REMEMBERED
 
     def prune(self) -> None:
@@ -89,7 +91,7 @@ class Truth:
     # -- which markets are the coin's ---------------------------------------------------------------------------
 
     def _of(self, coin: str) -> list[tuple[Market, int]]:
-        """The markets whose price is the coin's, each with its number of units."""
+        """The markets of the coin, each with its number of units."""
         if self._known != self.venue.listings.count:
             self._known = self.venue.listings.count
             self._right.clear()
@@ -108,7 +110,7 @@ class Truth:
         return found
 
     def _not_of(self, coin: str) -> list[tuple[Market, str]]:
-        """The markets that may be mistaken for the coin's, and what each of them is."""
+        """The markets that may be mistaken for the coin's, and a description of each."""
         right = {market for market, _ in self._of(coin)}
         found = []
         for market in self.venue.listings:
@@ -131,7 +133,7 @@ class Truth:
         return None
 
     def mistaken(self, coin: str, number: int) -> str | None:
-        """What a trade with this id is, if it is not the coin's."""
+        """A description of the trade with this id, if it is not the coin's."""
         return next((what for market, what in self._not_of(coin) if _at(market, number) is not None), None)
 
     def sent_as(self, coin: str, number: int) -> Trade | None:
@@ -144,7 +146,7 @@ class Truth:
         return None
 
     def leapt(self, coin: str, number: int) -> bool:
-        """Whether the trade of that id had another one on the stream."""
+        """Whether the trade with this true id had another id in the stream."""
         self._index()
         return bool(self._leapt) and any((market.id, number) in self._leapt for market, _ in self._of(coin))
 
@@ -158,7 +160,8 @@ class Truth:
         self._indexed = len(self.venue.altered)
 
     def between(self, coin: str, first: int, last: int) -> Iterator[Trade]:
-        """The coin's trades from one id to another, as far as they are kept; not those off the book or that leapt."""
+        """The coin's kept trades from one id to another, without block trades and trades with a wrong id in the
+        stream."""
         for market, _ in self._of(coin):
             trades = market.trades
             index = bisect_left(trades, first, key=lambda trade: trade.id)
@@ -180,7 +183,7 @@ class Truth:
     # -- prices -------------------------------------------------------------------------------------------------
 
     def judge(self, coin: str, price: float, timestamp: int) -> str | None:
-        """None if the coin had this price at this millisecond; otherwise what the price is instead."""
+        """None if the coin had this price at this millisecond; otherwise a description of the price."""
         if any(_had(market, price * unit, timestamp) for market, unit in self._of(coin)):
             return None
         if self._ahead(coin, timestamp) is not None:
@@ -196,12 +199,13 @@ class Truth:
         return "wrong price"
 
     def age(self, coin: str, timestamp: int, at: int) -> float:
-        """Seconds from the moment of a price to ``at`` (Unix ms); if the stream's stamp was wrong, by the true one."""
+        """Seconds from the time of a price to ``at`` (Unix ms); a wrong stamp of the stream is replaced by the true
+        one."""
         true = self._ahead(coin, timestamp)
         return (at - (timestamp if true is None else true)) / 1000
 
     def _ahead(self, coin: str, timestamp: int) -> int | None:
-        """The true stamp of a trade that was sent with this wrong one."""
+        """The true stamp of a trade that was sent with this wrong stamp."""
         self._index()
         found = (self._stamps.get((market.id, timestamp)) for market, _ in self._of(coin))
         return next((stamp for stamp in found if stamp is not None), None)
@@ -209,7 +213,7 @@ class Truth:
     def day_changes(self, coin: str, price: float, timestamp: int) -> list[tuple[float, float]]:
         """The lowest and the highest change in percent against 24 hours ago, on each of the coin's markets.
 
-        They are those of ``price`` and of the trades of the last seconds before ``timestamp`` (Unix ms).
+        The changes are those of ``price`` and of the trades in the last seconds before ``timestamp`` (Unix ms).
         """
         now = self.venue.now()
         found = []
@@ -239,7 +243,7 @@ def _at(market: Market, number: int) -> Trade | None:
 
 
 def _had(market: Market, price: float, timestamp: int) -> bool:
-    """Whether a trade of that millisecond had this price, or it was the last price when the millisecond began."""
+    """Whether a trade in that millisecond had this price, or this was the last price before the millisecond."""
     trades = market.trades
     first = bisect_left(trades, timestamp, key=lambda trade: trade.timestamp)
     last = bisect_right(trades, timestamp, lo=first, key=lambda trade: trade.timestamp)

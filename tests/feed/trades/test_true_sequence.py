@@ -1,5 +1,4 @@
-"""Deliveries compared with the true sequence: no trade is lost, repeated or out of order, whatever comes late or
-not."""
+"""Deliveries compared with the true sequence: no trade is lost, repeated or out of order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compares a feed's books with the venue's true ones, and its silences with its events."""
+"""Compares a feed's books with the venue's true books, and times without books with the feed's status events."""
 
 from __future__ import annotations
 
@@ -10,29 +10,30 @@ from typing import Any
 
 from exchanges.simulator import SimulatedVenue
 
-BREACHES_KEPT = 12  # of each kind
+BREACHES_KEPT = 12  # breaches of each kind whose text is kept
 LONGEST = 3.0  # seconds that a book may be unproven while the venue answers REST within 1 s
 QUIET = 2.0  # seconds without a book of a working venue, after which the feed must have reported why
-UNSEEN = 3.5  # seconds for which a frozen side may go unseen once its best price is wrong: only trades show it
-HELD_UP = 1.0  # seconds without a turn of a process that looks, or asks, four times a second: a busy machine
-LATE_BY = 0.25  # seconds more than its max_age that a book which was called fresh may be old: a busy machine
-HINDRANCES = (  # with these no book can be proven, or not for long
+UNSEEN = 3.5  # seconds for which a frozen side may go unnoticed after its best price became wrong: only trades show it
+HELD_UP = 1.0  # seconds without a step of a process that should act four times a second: the machine was busy
+LATE_BY = 0.25  # seconds by which a book that counts as fresh may be older than max_age: a busy machine
+HINDRANCES = (  # with these faults books are not proven, or not for long
     "book-lost", "book-late", "book-reordered", "book-frozen", "book-crossed", "book-stale", "book-refused",
     "malformed", "stall", "mute", "partition", "blocked", "refuse", "accept-then-drop", "rest-down", "behind",
     "falling-behind", "split", "rest-behind", "rest-frozen", "halted", "slow-rest-2",
 )  # fmt: skip
-SENDS_NOTHING = ("stall", "partition", "book-lost-1.0", "behind")  # the stream is silent on purpose
+SENDS_NOTHING = ("stall", "partition", "book-lost-1.0", "behind")  # with these faults the stream is silent on purpose
 
 Levels = Sequence[Sequence[float]]
 
 
 @dataclass(slots=True)
 class Coin:
-    """One coin's book at the feed. Times in monotonic seconds; ``unproven`` is since when it is so, None: proven."""
+    """One coin's book at the feed. Times in monotonic seconds; ``unproven``: since when the book is unproven, None if
+    proven."""
 
     unproven: float | None
     last_book: float | None = None
-    frozen_wrong: dict[str, float] = field(default_factory=dict)  # side -> since when it was wrong
+    frozen_wrong: dict[str, float] = field(default_factory=dict)  # side -> since when its best price is wrong
     quiet_told: bool = False
 
 
@@ -52,13 +53,15 @@ class Figures:
     fresh: int = 0
     fresh_old: int = 0
     refused: int = 0
-    periods: list[float] = field(default_factory=list)  # unproven, seconds, with the hindrances
-    hindered: list[float] = field(default_factory=list)  # seconds of these periods that came after the last fault's end
+    periods: list[float] = field(
+        default_factory=list
+    )  # lengths of unproven periods in seconds, including times with faults
+    hindered: list[float] = field(default_factory=list)  # seconds of each such period after the last fault's end
     frozen_seen_after: list[float] = field(default_factory=list)
 
 
 class Judge:
-    """``take`` every line of a venue's subject, ``look`` several times a second."""
+    """Call ``take`` for every line of a venue's subject, and ``look`` several times a second."""
 
     def __init__(self, venue: SimulatedVenue, coins: Iterable[str], began: float) -> None:
         self.figures = Figures()
@@ -70,16 +73,16 @@ class Judge:
         self.waits: list[float] = []  # seconds from a frame's receipt to the callback
         self._venue = venue
         self._coins = {coin: Coin(began) for coin in coins}
-        self._hindered = dict.fromkeys(self._coins, began)  # when a hindrance was last in force
-        self._sent = dict.fromkeys(self._coins, began)  # when nothing kept the stream silent last
+        self._hindered = dict.fromkeys(self._coins, began)  # when one of HINDRANCES was last in force
+        self._sent = dict.fromkeys(self._coins, began)  # when a fault last kept the stream silent
         self._frozen = dict[str, float]()  # side -> when its fault was last in force
         self._looked = began
-        self._asked: float | None = None  # when the subject asked for a fresh book last
+        self._asked: float | None = None  # when the subject last called for a fresh book
         self.held_up = 0
 
     @property
     def violations(self) -> list[str]:
-        """Rules of the venue that the feed broke."""
+        """The venue's rules that the feed broke."""
         return self._venue.violations
 
     def breach(self, kind: str, text: str) -> None:
@@ -102,7 +105,7 @@ class Judge:
         self._sent = dict.fromkeys(self._coins, now)
 
     def look(self, now: float) -> None:
-        """Note the faults in force, and what is missing at the feed."""
+        """Note the present faults, and report books that are missing at the feed."""
         if now - self._looked > HELD_UP:
             self._resumed(now)
         self._looked = now
@@ -119,7 +122,7 @@ class Judge:
         if not self.events["connected"]:
             self.strike(now)
         if self._asked is not None and now - self._asked > HELD_UP:
-            return  # the rest is judged when the subject's process continues
+            return  # the subject's process stands still: silences are checked when it continues
         for name, coin in self._coins.items():
             if coin.unproven is not None:
                 self._judge_period(name, coin, coin.unproven, now, over=False)
@@ -142,7 +145,7 @@ class Judge:
     # -- the feed ------------------------------------------------------------------------------------
 
     def take(self, line: Sequence[Any]) -> None:
-        """One line of the subject."""
+        """Take one line of the subject."""
         tag, at = line[0], line[1]
         if tag == "book":
             self._book(at, *line[2:])
@@ -210,7 +213,7 @@ class Judge:
 
     def _wrong(self, at: float, name: str, coin: Coin, side: str, sequence: int | None, told: Any, right: Any) -> None:
         place = 0 if side == "bids" else 1
-        if f"book-frozen-{side}" in self._venue.faults:  # it may have begun since the last look
+        if f"book-frozen-{side}" in self._venue.faults:  # the fault may have begun since the last look
             self._frozen[side] = at
         if at - self._frozen.get(side, 0.0) < UNSEEN:
             self.figures.frozen_unseen += 1
@@ -233,10 +236,10 @@ class Judge:
             self.figures.fresh_old += 1
             self.breach("called fresh although it is old", f"{name} {sequence}: {age:.2f} s, {self._venue.faults}")
 
-    # -- the end ------------------------------------------------------------------------------------------------
+    # -- the result ---------------------------------------------------------------------------------------------
 
     def table(self) -> list[str]:
-        """The figures, for people."""
+        """The results as lines of text."""
         figures = self.figures
         waits = sorted(self.waits)
         p99 = 1000 * waits[int(len(waits) * 0.99)] if waits else 0.0

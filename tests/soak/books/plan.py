@@ -8,15 +8,16 @@ from random import Random
 
 from exchanges.simulator import ScheduledFault, parse_fault
 
-QUIET_START = 6.0  # seconds until the first
-MEAN_PAUSE = 6.0  # seconds between two
+QUIET_START = 6.0  # seconds until the first fault
+MEAN_PAUSE = 6.0  # mean seconds between two faults
 LEAP = "leap of the price"
 COINS = ("BTC", "ETH", "DOGE", "INJ")
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind: ``specs`` strike together; {} stands for one of ``choices``, and lasting ones end with +."""
+    """One kind of fault: ``specs`` begin together; {} stands for one of ``choices``; faults with a duration end with
+    +."""
 
     weight: int
     specs: tuple[str, ...]
@@ -53,7 +54,7 @@ KINDS = (
 
 @dataclass(frozen=True, slots=True)
 class Strike:
-    """At ``at`` seconds after the start: a fault of a venue, or a leap of the price of ``coin`` by ``factor``."""
+    """At ``at`` seconds after the start: a fault of a venue, or a jump of the price of ``coin`` by ``factor``."""
 
     at: float
     venue: str
@@ -69,7 +70,7 @@ class Strike:
 
 
 def draw(seed: int, venue: str, family: str, mean_pause: float = MEAN_PAUSE) -> Iterator[Strike]:
-    """Endless strikes on one venue, in the order of their time."""
+    """An endless sequence of faults of one venue, in the order of their times."""
     dice = Random(f"{seed} {venue} books")
     kinds = [kind for kind in KINDS if kind.only in ("", family)]
     now = QUIET_START

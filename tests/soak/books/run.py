@@ -1,4 +1,4 @@
-"""The venues, their feeds, the faults and the judges together."""
+"""Runs the venues, their feeds, the faults and the judges together."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ class Result:
     judges: dict[str, Judge] = field(default_factory=dict)
     strikes: int = 0
     violations: list[str] = field(default_factory=list)
-    ends: dict[str, Any] = field(default_factory=dict)  # what each feed's process held after disconnect()
+    ends: dict[str, Any] = field(default_factory=dict)  # objects in each feed's process after disconnect()
     exit_codes: dict[str, int | None] = field(default_factory=dict)
-    memory: dict[str, list[int]] = field(default_factory=dict)  # bytes, every 30 s
+    memory: dict[str, list[int]] = field(default_factory=dict)  # venue -> resident bytes, every 30 s
 
     @property
     def broken(self) -> list[str]:
-        """The promises that were not kept."""
+        """The broken promises."""
         broken = [
             f"{name} {kind}: {count}"
             for name, judge in self.judges.items()
@@ -63,7 +63,7 @@ class Result:
 
 
 def table(result: Result) -> str:
-    """The figures, for people."""
+    """The results as lines of text."""
     lines = [f"seed {result.seed}, {result.seconds / 60:g} minutes, {result.strikes} faults", ""]
     for name, judge in result.judges.items():
         lines += judge.table()
@@ -79,7 +79,7 @@ def table(result: Result) -> str:
 
 
 def settings_for(name: str, simulator: Simulator) -> Settings:
-    """One venue, quick to dial."""
+    """Settings of a feed over one venue that dials quickly."""
     settings = Settings()
     settings.coins = [coin for coin in settings.coins if coin.symbol in COINS]
     settings.channels = ["trades", "books"]
@@ -95,7 +95,7 @@ async def soak(
     minutes: float, seed: int, say: Say = lambda line: None, *, mean_pause: float = MEAN_PAUSE,
     venues: tuple[str, ...] = VENUES, strikes: Mapping[str, Iterator[Strike]] | None = None,
 ) -> Result:  # fmt: skip
-    """Run for so many minutes and return the result."""
+    """Run for the given minutes and return the result."""
     result = Result(seed, minutes * 60)
     async with AsyncExitStack() as stack:
         for place, name in enumerate(venues):
@@ -126,7 +126,7 @@ async def _start(settings: Settings) -> Process:
 
 
 async def _finish(name: str, process: Process, reading: asyncio.Task[None], result: Result) -> None:
-    """Have the feed disconnect, and read its last lines."""
+    """Tell the feed to disconnect, and read its last lines."""
     assert process.stdin is not None
     if not reading.done():
         process.stdin.write(b"close\n")
@@ -165,7 +165,7 @@ async def _strike(
     strikes: Iterator[Strike], simulator: Simulator, venue: SimulatedVenue, judge: Judge, result: Result, began: float,
     say: Say,
 ) -> None:  # fmt: skip
-    """Have the faults happen when they are due."""
+    """Cause the faults when they are due."""
     for strike in strikes:
         if strike.at > result.seconds - min(CALM, result.seconds / 4):
             return
@@ -192,7 +192,7 @@ async def _watch(name: str, process: Process, judge: Judge, result: Result, bega
     while True:
         now = time.monotonic()
         if now - looked > 4 * EVERY_LOOK:
-            judge.strike(now)  # this process stood still: nothing was sent meanwhile
+            judge.strike(now)  # this process was not run, so that nothing was sent meanwhile
         known = len(judge.breaches)
         judge.look(now)
         for breach in judge.breaches[known:]:

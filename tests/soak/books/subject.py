@@ -1,6 +1,7 @@
 """The process with a feed of one venue: it passes on every order book and status event, and asks for fresh books.
 
-As ``tests.soak.subject``: one JSON array per line on stdout, times in monotonic seconds, orders on stdin.
+Its form is that of ``tests.soak.subject``: one JSON array per line on stdout, times in monotonic seconds, and orders on
+stdin.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ MAX_AGE = 2.0  # seconds
 
 
 def subscribe(feed: MarketFeed, tell: Any, depth: int) -> None:
-    """Pass on the events that the judge needs."""
+    """Write the events that the judge needs."""
 
     def on_book(book: OrderBook) -> None:
         told = (book.coin, book.exchange, book.sequence, book.market, book.bids, book.asks)
@@ -35,7 +36,7 @@ def subscribe(feed: MarketFeed, tell: Any, depth: int) -> None:
 
 
 async def ask(feed: MarketFeed, tell: Any) -> None:
-    """Ask for a fresh book of every coin, as a bot does before an order."""
+    """Call for a fresh book of every coin, as a bot does before an order."""
     while True:
         await asyncio.sleep(ASK_EVERY)
         for coin in feed.coin_configs:
