@@ -1,4 +1,4 @@
-"""Shared by tests of the whole feed: a feed on loopback venues, and a record of all its events."""
+"""Helpers for tests of the whole feed: settings for loopback venues, and a recorder of all events."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from feed.settings import Connection, ExchangeConfig, Staleness
 CCXT_ALONE = pytest.mark.filterwarnings("ignore:enable_cleanup_closed:DeprecationWarning")
 """For tests that open a ccxt class as its authors made it: it asks aiohttp for what newer Pythons do by themselves."""
 
-PATIENCE = 60.0  # seconds that a condition may take on a machine that is busy with other things
+PATIENCE = 60.0  # seconds that a condition may take on a busy machine
 
 
 def settings_for(*simulators: Simulator, coins: Iterable[str] = ("BTC", "ETH"), **changes: Any) -> Settings:
-    """Settings whose venues are those of the simulators, in their order; quick to reconnect."""
+    """Settings with the simulators' venues, in their order, and with short waits before reconnects."""
     exchanges = [
         ExchangeConfig(venue.name, rest_url=simulator.rest_url, ws_url=simulator.ws_url)
         for simulator in simulators
@@ -72,7 +72,7 @@ class Recorder:
         return [int(trade.trade_id) for trade in self.trades if trade.coin == coin]
 
     async def until(self, condition: Callable[[], bool], timeout: float = PATIENCE) -> None:
-        """Wait until ``condition`` holds; it is asked whenever something came."""
+        """Wait until ``condition`` holds; it is checked at every event."""
         try:
             async with asyncio.timeout(timeout):
                 while not condition():

@@ -1,4 +1,4 @@
-"""The benchmarks' arithmetic: lost, doubled and late trades, and the table made of them."""
+"""The benchmarks' arithmetic: lost and repeated trades, delays, ratios, and the tables made of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def run(speed: float, phase: Phase = FULL) -> Figures:
     return Figures(phase, speed, 1e5 / speed, lost=0, doubled=0, p50=1.0, p99=2.0, worst=3.0)
 
 
-def test_lost_and_doubled_trades_are_counted_and_delays_are_of_the_first_arrival() -> None:
+def test_lost_and_repeated_trades_are_counted_and_delays_end_at_the_first_arrival() -> None:
     arrivals = {1: [10_000], 2: [21_000, 50_000], 4: [33_000], 9: [1]}
     own = figures(FULL, SENT, 0.5, arrivals)
     assert (own.lost, own.doubled) == (1, 1)
@@ -35,13 +35,13 @@ def test_a_reader_that_received_nothing_has_no_results() -> None:
         figures(FULL, SENT, 0.5, {})
 
 
-def test_ratios_are_taken_round_by_round() -> None:
-    """One slow round, slow for all of them, changes no ratio."""
+def test_ratios_are_computed_within_each_round() -> None:
+    """A round that is slow for all readers changes no ratio."""
     runs = {"feed": [[run(50)], [run(5)], [run(60)]], "ccxt": [[run(10)], [run(1)], [run(12)]]}
     assert ratio(runs, "feed", "ccxt", FULL_SPEED, "speed") == 5.0
 
 
-def test_the_report_names_what_was_left_out_and_judges_only_what_ran() -> None:
+def test_the_report_names_readers_that_were_left_out_and_compares_only_others() -> None:
     phases = [FULL, Phase(4, 5_000)]
     runs = {name: [[run(speed), run(5_000, phases[1])]] for name, speed in (("feed", 80.0), ("ccxt", 10.0))}
     text = report("binance", runs, phases, {"cryptofeed": "no network"})

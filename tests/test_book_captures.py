@@ -1,4 +1,5 @@
-"""Captured depth through our own books: best bid and ask are the captured book ticker's at the same update id."""
+"""Captured depth in this project's own books: best bid and ask equal the captured book ticker's at the same update
+id."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from tests.book_captures import Report, lines_of, replayed
 from tests.simulator.client import dial, get, until
 from tests.test_captures import FILES
 
-CAPTURED = {"BTC": (559, 3_427), "ETH": (577, 3_433)}  # compared at the same update id, proven states
+CAPTURED = {"BTC": (559, 3_427), "ETH": (577, 3_433)}  # states compared at the same update id, and proven states
 
 
 @pytest.mark.parametrize("coin", CAPTURED)
@@ -29,12 +30,15 @@ def assert_right(report: Report) -> None:
     assert not report.different
     assert not report.behind
     assert not report.faults
-    assert all("range" in reason for reason in report.lost)  # a capture has one snapshot only
+    assert all(
+        "range" in reason for reason in report.lost
+    )  # the capture has only one snapshot, so the price leaves its range
 
 
 @pytest.fixture
 async def own() -> list[str]:
-    """Frames of the simulator, as a capture has them: a combined stream with a REST snapshot among the first."""
+    """Frames of the simulator in the form of a capture: a combined stream with a REST snapshot among the first
+    frames."""
     async with Simulator(venues=("binance",), rate=100) as simulator, dial(simulator, "/stream") as client:
         await client.subscribe("btcusdt@depth@100ms", "btcusdt@bookTicker")
         await until(lambda: depth_in(client.frames) >= 3)
@@ -46,7 +50,7 @@ async def own() -> list[str]:
             return [*client.frames[:at], json.dumps(snapshot), *client.frames[at:]]
 
         def is_enough() -> bool:
-            """A quote of the id of a depth update is rare: it comes when nothing changed the book in between."""
+            """A quote with the id of a depth update is rare: it comes only if nothing changed the book in between."""
             return depth_in(client.frames) >= begun + 25 and len(replayed(capture()).compared) > 0
 
         await until(is_enough)
@@ -57,7 +61,7 @@ def depth_in(frames: list[str]) -> int:
     return sum("depthUpdate" in frame for frame in frames)
 
 
-async def test_a_capture_of_the_simulator_is_correct_too(own: list[str]) -> None:
+async def test_in_a_capture_of_the_simulator_no_fault_is_found(own: list[str]) -> None:
     report = replayed(own)
     assert len(report.states) > 10
     assert len(report.compared) > 0
@@ -85,7 +89,7 @@ async def test_a_size_that_differs_is_found(own: list[str]) -> None:
     assert replayed(changed).different == [number]
 
 
-def test_lines_are_read_plain_and_compressed(tmp_path: Path) -> None:
+def test_plain_and_compressed_captures_can_be_read(tmp_path: Path) -> None:
     file = tmp_path / "capture.raw"
     file.write_text('1 {"a":1}\n\n2 {"b":2}\n')
     assert list(lines_of(file)) == ['{"a":1}', '{"b":2}']

@@ -18,7 +18,9 @@ PAGE = Path(__file__).parents[1] / "docs" / "books.md"
 def test_the_page_names_the_exchanges_of_each_kind_of_proof(kind: ProofKind) -> None:
     rows = re.findall(rf"^\| ([^|]+) \| {kind} \|", PAGE.read_text("utf-8"), re.MULTILINE)
     named = {name for row in rows for name in row.split(", ")}
-    known = {name for name in exchange_names() if profile_of(name).books.kind is kind} - {"binanceus"}  # binance_us
+    known = {name for name in exchange_names() if profile_of(name).books.kind is kind} - {
+        "binanceus"
+    }  # ccxt's name for binance_us
     if kind is ProofKind.PLAUSIBILITY:
         assert named - {"all others"} < known
     else:

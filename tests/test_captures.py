@@ -1,4 +1,5 @@
-"""Live frames of Binance, recorded in 2024, through simulator, ccxt.pro and feed: each trade once, and exact."""
+"""Live frames of Binance, recorded in 2024, played by the simulator to ccxt.pro and the feed: each trade comes once and
+exactly."""
 
 from __future__ import annotations
 
@@ -40,7 +41,7 @@ def recorded(coin: str) -> list[tuple[Any, ...]]:
 
 
 def fields(trade: TradeEvent) -> tuple[Any, ...]:
-    """All but the local time at which the frame was read."""
+    """All fields of a trade except the local time at which its frame was read."""
     return (
         trade.coin, trade.price, trade.quantity, trade.is_buyer_maker, trade.timestamp, trade.exchange,
         trade.trade_id, trade.backfilled,
@@ -48,7 +49,7 @@ def fields(trade: TradeEvent) -> tuple[Any, ...]:
 
 
 async def test_every_captured_trade_arrives_once_in_order_and_exact() -> None:
-    """9,757 BTC and 6,106 ETH trades, as fast as the socket takes them, every field compared."""
+    """There are 9,757 BTC and 6,106 ETH trades, as fast as the socket takes them; every field is compared."""
     paths = [path for path, _, _ in FILES.values()]
     async with Simulator(replay=paths, speed=0, venues=("binance",)) as simulator:
         feed = MarketFeed(["BTC", "ETH"], exchange=["binance"], settings=settings_for(simulator))
@@ -69,8 +70,8 @@ async def test_every_captured_trade_arrives_once_in_order_and_exact() -> None:
     assert "disconnected" not in got.events
 
 
-async def test_the_prices_follow_the_captured_trades() -> None:
-    """Each trade is a tick, and the last tick is the last trade."""
+async def test_each_captured_trade_makes_a_tick_with_its_price() -> None:
+    """The last tick has the price of the last trade."""
     paths = [path for path, _, _ in FILES.values()]
     async with Simulator(replay=paths, speed=0, venues=("binance",)) as simulator:
         feed = MarketFeed(["BTC", "ETH"], exchange=["binance"], settings=settings_for(simulator, channels=["trades"]))
@@ -87,8 +88,8 @@ async def test_the_prices_follow_the_captured_trades() -> None:
                 assert tick.volume_24h > 0
 
 
-async def test_a_recording_of_the_captures_plays_every_event_as_it_came(tmp_path: Path) -> None:
-    """Trades, quotes, tickers, candles, books, prices and status events: every field, and their order."""
+async def test_a_recording_of_the_captures_replays_every_event_unchanged_and_in_order(tmp_path: Path) -> None:
+    """The events are trades, quotes, tickers, candles, books, prices and status events, compared with every field."""
     paths = [path for path, _, _ in FILES.values()]
     async with Simulator(replay=paths, speed=0, venues=("binance",)) as simulator:
         settings = settings_for(simulator, channels=["trades", "ticker", "candles", "quotes", "books"])

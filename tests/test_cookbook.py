@@ -21,7 +21,7 @@ SCRIPTS = sorted((ROOT / "docs" / "cookbook").glob("*.py"))
 AT_ONCE = 3
 OUTAGE = "06_pause_on_outage"
 BUS = "11_bots_and_collectors"
-SAYS: Mapping[str, str] = {  # what the whole output must look like
+SAYS: Mapping[str, str] = {  # patterns for the whole output of each script
     "01_price_alert": r"(buy|sell) BTC at [\d,.]+, it was [\d,.]+\n",
     "02_momentum": r"(ETH [\d,.]+, mean [\d,.]+: (long|flat)\n){3}",
     "03_order_flow": r"((spike: [\d.e-]+ BTC at [\d,.]+, usual are [\d.]+\n)*imbalance [+-][01]\.\d\d\n){2}",
@@ -61,12 +61,14 @@ def ended(process: subprocess.Popen[str]) -> Ended:
         process.kill()
         out, err = process.communicate()
         err += "did not end by itself"
-    complaints = [line for line in err.splitlines() if not line.startswith("Executing ")]  # a busy machine
+    complaints = [
+        line for line in err.splitlines() if not line.startswith("Executing ")
+    ]  # such lines only tell of a busy machine
     return process.returncode, out, "\n".join(complaints)
 
 
 def through_an_outage(script: Path, simulator: ThreadedSimulator, at: Path) -> Ended:
-    """Stall the exchange once the script trades, until it has paused."""
+    """Once the script trades, stall the exchange until the script has paused."""
     process = started(script, simulator.settings_yaml() + "staleness: {feed_stale_after: 0.5}\n", at)
     assert process.stdout is not None
     first = process.stdout.readline()
@@ -77,7 +79,7 @@ def through_an_outage(script: Path, simulator: ThreadedSimulator, at: Path) -> E
 
 
 def over_a_bus(script: Path, settings: str, at: Path) -> Ended:
-    """A bus and two collectors, as its first lines say."""
+    """Run a script with a bus and two collectors, which its first lines require."""
     if program() is None:
         return 0, "", ""  # the test is skipped
     at.mkdir()
@@ -105,7 +107,7 @@ def over_a_bus(script: Path, settings: str, at: Path) -> Ended:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, tuple[Path, Future[Ended]]]]:
-    """All scripts, some at a time: where each was run, and how it ended."""
+    """Run all scripts, some at a time; for each: the folder in which it ran, and how it ended."""
     base = tmp_path_factory.mktemp("cookbook")
     with (
         ThreadedSimulator(venues=("bybit", "binance"), rate=1000) as simulator,
@@ -126,7 +128,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, tupl
 
 @pytest.mark.parametrize("name", SAYS)
 def test_a_script_does_its_task_and_ends(runs: Mapping[str, tuple[Path, Future[Ended]]], name: str) -> None:
-    """With 0, without a warning, and with the words that its task is about."""
+    """The script ends with 0, without a warning, and its output has the expected form."""
     if name == BUS and program() is None:
         pytest.skip("no nats-server: pip install 'market-feed[bus]'")
     at, run = runs[name]

@@ -24,7 +24,7 @@ SITE = ROOT / "docs" / "mkdocs" / "mkdocs.yml"
 
 
 def public() -> Iterator[tuple[str, Any]]:
-    """Every exported name, and every public member of MarketFeed with what it inherits."""
+    """Every exported name, and every public member of MarketFeed, including inherited ones."""
     for package in PACKAGES:
         module = import_module(package)
         for name in module.__all__:
@@ -35,9 +35,9 @@ def public() -> Iterator[tuple[str, Any]]:
 
 
 def documented(name: str, thing: Any) -> bool:
-    """Whether it has its own docstring, neither its class's nor the signature that a dataclass gets."""
+    """Whether the object has a docstring of its own: not its class's, and not the signature that a dataclass gets."""
     if not (inspect.isroutine(thing) or isinstance(thing, type | property)):
-        return True  # values are explained in their module
+        return True  # constants are explained in their module
     text = thing.__doc__ or ""
     return bool(text.strip()) and not text.startswith(f"{name.rpartition('.')[2]}(")
 
@@ -47,8 +47,8 @@ def test_every_public_name_has_a_docstring() -> None:
     assert not bare
 
 
-def test_what_raises_or_has_a_unit_says_so() -> None:
-    """For the names on which a bot's money depends."""
+def test_docstrings_name_the_errors_and_units() -> None:
+    """The test checks the names on which a bot's money depends."""
     words = {
         "connect": ("NoExchangeAvailable", "seconds"),
         "candles_history": ("FeedError", "SettingsError", "currency"),
@@ -64,7 +64,7 @@ def test_what_raises_or_has_a_unit_says_so() -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_every_link_of_the_docs_leads_somewhere(document: Path) -> None:
+def test_every_link_of_the_docs_has_a_target(document: Path) -> None:
     links = re.findall(r"\]\(([^)#]+)", document.read_text("utf-8"))
     assert not [link for link in links if "://" not in link and not (document.parent / link).exists()]
 

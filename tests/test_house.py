@@ -19,17 +19,17 @@ import pytest
 from exchanges.names import ALIASES
 from tests.house_tables import ROOT, TABLES
 
-MANY = {"exchanges.venues", "feed.cli"}  # packages that may have more modules than the others
-MOST = 9  # modules of a package, without its subpackages and its own __init__
+MANY = {"exchanges.venues", "feed.cli"}  # packages that may have more modules than MOST
+MOST = 9  # most modules of a package, without subpackages and __init__
 FLOORS = 6  # the longest chain of imports inside a package
-PUBLIC_TWICE = {"Connection"}  # users know the settings of connections, and the seam has a venue's connection
-LONGEST = 350  # lines of code in a module: without docstrings, comments and blank lines
-USERS = ("feed.cli.", "feed.__main__", "feed.pytest_plugin")  # of the library, as any program is
+PUBLIC_TWICE = {"Connection"}  # two classes: the settings of connections, and a venue's connection
+LONGEST = 350  # most lines of code in a module, without docstrings, comments and blank lines
+USERS = ("feed.cli.", "feed.__main__", "feed.pytest_plugin")  # modules that use the library like any program
 
 
 @dataclass(frozen=True)
 class Module:
-    """A module of the house. A package's own module is ``package.__init__``."""
+    """A module of this project. A package's own module is ``package.__init__``."""
 
     name: str
     tree: ast.Module
@@ -62,7 +62,7 @@ def imported(module: Module) -> Iterator[str]:
 
 
 def own(module: Module) -> set[str]:
-    """The modules of the house that it imports."""
+    """This project's modules that the module imports."""
     targets = set()
     for name in imported(module):
         candidates = (name, f"{name}.__init__", name.rpartition(".")[0], f"{name.rpartition('.')[0]}.__init__")
@@ -76,7 +76,7 @@ def member(name: str, package: str) -> str:
 
 
 def plain(package: str, rows: Mapping[str, str]) -> list[str]:
-    """The rows that are modules, not packages of their own."""
+    """The rows of the table that are modules, not packages."""
     return [row for row in rows if row not in ("__init__", "__main__") and f"{package}.{row}" in modules()]
 
 
@@ -86,13 +86,13 @@ def at_fault(package: str, rule: str, names: Iterator[str]) -> None:
 
 
 @pytest.mark.parametrize("package", TABLES)
-def test_every_module_stands_in_its_table(package: str) -> None:
+def test_every_module_is_listed_in_its_packages_table(package: str) -> None:
     there = {member(name, package) for name in modules() if name.startswith(f"{package}.")}
     assert there - {"__init__"} == set(TABLES[package]) - {"__init__"}
 
 
 def test_every_package_has_a_table() -> None:
-    small = {"connections", "markets", "books", "binance", "bybit", "captures"}  # the simulator's
+    small = {"connections", "markets", "books", "binance", "bybit", "captures"}  # packages of the simulator
     packages = {name.removesuffix(".__init__") for name in modules() if name.endswith(".__init__")}
     assert packages - {f"exchanges.simulator.{each}" for each in small} == set(TABLES)
 
@@ -103,7 +103,7 @@ def test_a_package_has_few_modules(package: str) -> None:
 
 
 def code_lines(text: str) -> int:
-    """How many lines hold code: neither blank, nor a comment, nor a docstring."""
+    """The number of lines of code: blank lines, comments and docstrings do not count."""
     code: set[int] = set()
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type not in (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT):
@@ -131,11 +131,11 @@ def test_a_class_name_means_one_class() -> None:
 
 
 @pytest.mark.parametrize("package", TABLES)
-def test_a_package_has_few_floors(package: str) -> None:
-    """The longest chain of imports between its modules."""
+def test_the_chains_of_imports_in_a_package_are_short(package: str) -> None:
+    """A chain is a sequence of modules of the package that import each other."""
     rows = plain(package, TABLES[package])
     floor: dict[str, int] = {}
-    for row in rows:  # rows above come first
+    for row in rows:  # modules in rows above are known by then
         below = {member(target, package) for target in own(modules()[f"{package}.{row}"])}
         floor[row] = 1 + max((floor.get(each, 0) for each in below), default=0)
     assert max(floor.values(), default=0) <= FLOORS, floor
@@ -143,7 +143,7 @@ def test_a_package_has_few_floors(package: str) -> None:
 
 @pytest.mark.parametrize("package", TABLES)
 def test_a_module_imports_only_those_above_it(package: str) -> None:
-    """So the imports are acyclic too."""
+    """This also proves that imports have no cycle."""
     place = {name: number for number, name in enumerate(TABLES[package])}
     for name, module in modules().items():
         if not name.startswith(f"{package}."):
@@ -164,7 +164,7 @@ def test_exchanges_never_imports_feed() -> None:
             at_fault(name, "imports", (each for each in imported(module) if each.partition(".")[0] == "feed"))
 
 
-def test_the_simulator_stands_alone() -> None:
+def test_the_simulator_imports_nothing_else_of_this_project() -> None:
     for name, module in modules().items():
         if name.startswith("exchanges.simulator."):
             at_fault(name, "imports", (each for each in own(module) if not each.startswith("exchanges.simulator.")))
@@ -173,12 +173,12 @@ def test_the_simulator_stands_alone() -> None:
 def test_only_the_adapter_imports_ccxt() -> None:
     importers = {n for n, module in modules().items() if any(e.partition(".")[0] == "ccxt" for e in imported(module))}
     assert importers
-    for name in importers - {"exchanges.names"}:  # exchanges.names asks ccxt.pro if nothing else lists its modules
+    for name in importers - {"exchanges.names"}:  # exchanges.names imports ccxt.pro if nothing else lists its modules
         assert name.startswith("exchanges.ccxt_adapter."), name
 
 
-def test_the_cli_is_a_user_like_any_other() -> None:
-    """Nothing of the library imports the commands or the simulator; the fixtures for bots are users too."""
+def test_the_library_imports_neither_commands_nor_simulator_nor_fixtures() -> None:
+    """Commands and fixtures for bots use the library like any other program."""
     for name, module in modules().items():
         if name.startswith("feed.") and not name.startswith(USERS):
             users = (each for each in own(module) if each.startswith(("feed.cli.", "exchanges.simulator.")))
@@ -200,17 +200,17 @@ def literals(tree: ast.Module) -> Iterator[str]:
             yield node.value
 
 
-def test_feed_knows_no_venue_by_name() -> None:
-    """Settings and profiles name venues, code does not."""
-    known = set(ALIASES) | set(ccxt.pro.exchanges)  # not what other tests register
+def test_no_module_of_feed_names_a_venue() -> None:
+    """Only settings and profiles name venues."""
+    known = set(ALIASES) | set(ccxt.pro.exchanges)  # without names that other tests register
     for module in library():
         if module.name.startswith("feed."):
             words = {word for text in literals(module.tree) for word in re.findall(r"\w+", text.lower())}
             at_fault(module.name, "names", iter(words & known))
 
 
-def test_the_library_leaves_the_programs_log_alone() -> None:
-    """Sinks belong to the program: no add, remove or configure of loguru, and no enabling of our own names."""
+def test_the_library_does_not_change_the_programs_log() -> None:
+    """Only programs may add, remove or configure loguru's sinks, or enable the log of this project's packages."""
     for module in library():
         calls = (ast.unparse(node.func) for node in ast.walk(module.tree) if isinstance(node, ast.Call))
         forbidden = {f"logger.{each}" for each in ("add", "remove", "configure", "enable")}
@@ -222,8 +222,8 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
 
 
-def test_importing_feed_imports_nothing_heavy() -> None:
-    """Neither ccxt, which takes a second, nor its packages or those of an extra."""
+def test_importing_feed_imports_no_slow_packages() -> None:
+    """Slow packages are ccxt, which takes a second, the packages that it needs, and those of extras."""
     told = python("import sys, feed; print(*{name.partition('.')[0] for name in sys.modules})").stdout.split()
     assert "feed" in told
     assert not {"ccxt", "aiohttp", "rich", "numpy"} & set(told)
@@ -252,7 +252,7 @@ asyncio.run(fail())
 """
 
 
-def test_the_feed_is_silent_until_its_user_enables_its_log() -> None:
+def test_the_feed_logs_nothing_until_the_program_enables_its_log() -> None:
     silent, enabled = python(SILENCE).stderr.split("enabled:\n")
     assert silent == ""
     assert enabled != ""

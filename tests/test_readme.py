@@ -20,16 +20,16 @@ PROGRAMS = {
     f"{path.name}-{number}": program
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
     for number, program in enumerate(re.findall(r"```python\n(.*?)```", path.read_text("utf-8"), re.DOTALL))
-    if "asyncio.run(" in program  # a whole one, and no excerpt
-    if path.name not in ("server.md", "bus.md")  # clients, for which two files named test_clients.py care
+    if "asyncio.run(" in program  # whole programs only, no excerpts
+    if path.name not in ("server.md", "bus.md")  # these pages' clients are tested in two files test_clients.py
 }
 SETUP = 'python3 -m venv .venv && .venv/bin/pip install -e ".[{extra}]" && .venv/bin/{command}'
-HURRY = 4  # seconds: longer sleeps in a block are shortened to this
+HURRY = 4  # longer sleeps (s) in a program are shortened to this
 
 
 @pytest.mark.parametrize(("extra", "command"), [("all", "market-feed demo"), ("dev", "pytest")])
 def test_one_command_does_the_whole_setup(extra: str, command: str) -> None:
-    """The command is a line of its own, which ``.ci/run`` runs in a fresh environment."""
+    """The command is one line, which ``.ci/run`` runs in a new environment."""
     assert SETUP.format(extra=extra, command=command) in README.splitlines()
     (line,) = re.findall(rf"grep -m1 '(\S*{command})\$' README.md", (ROOT / ".ci" / "run").read_text("utf-8"))
     assert line in SETUP.format(extra=extra, command=command)
@@ -37,7 +37,7 @@ def test_one_command_does_the_whole_setup(extra: str, command: str) -> None:
 
 @pytest.mark.parametrize("block", PROGRAMS.values(), ids=PROGRAMS)
 async def test_every_program_of_the_readme_runs(block: str, tmp_path: Path) -> None:
-    """Only the length of its sleep is changed: it ends with 0, says something, and leaves no warning behind."""
+    """Only the length of its sleeps is changed. The program ends with 0, prints something, and causes no warning."""
     quick = re.sub(r"asyncio\.sleep\(\d+\)", f"asyncio.sleep({HURRY})", block)
     async with Simulator(venues=("bybit", "binance"), rate=1000) as simulator:
         settings = tmp_path / "settings.yaml"
@@ -52,13 +52,15 @@ async def test_every_program_of_the_readme_runs(block: str, tmp_path: Path) -> N
         )
         async with asyncio.timeout(60):
             out, err = await process.communicate()
-    complaints = [line for line in err.decode().splitlines() if not line.startswith("Executing ")]  # a busy machine
+    complaints = [
+        line for line in err.decode().splitlines() if not line.startswith("Executing ")
+    ]  # such lines only tell of a busy machine
     assert (process.returncode, complaints) == (0, []), "\n".join(complaints)
     assert out.strip()
 
 
 @pytest.mark.parametrize("command", sorted(set(re.findall(r"market-feed (\w+)", README))))
-def test_every_command_that_it_names_exists(command: str) -> None:
+def test_every_command_in_the_readme_exists(command: str) -> None:
     with pytest.raises(SystemExit) as ended:
         parser().parse_args([command, "--help"])
     assert ended.value.code == 0

@@ -1,4 +1,4 @@
-"""The soak's short form: half a minute of random faults, one after the other, on three venues."""
+"""The short form of the soak: half a minute of random faults, one after the other, on three venues."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from tests.soak.run import soak
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc, which only Linux has")
 @pytest.mark.parametrize("seed", [8])
 async def test_half_a_minute_of_random_faults_breaks_no_promise(seed: int) -> None:
-    """No trade lost, doubled or out of order, no wrong price, nothing left behind; a fault every second or two."""
+    """No trade is lost, repeated or out of order, no price is wrong, and nothing stays open; there is a fault every
+    second or two."""
     result = await soak(0.55, seed, mean_pause=1.5)
     assert not result.broken, table(result)
     assert result.strikes > 10
     assert sum(tally.trades for tally in result.referee.tallies.values()) > 1000
 
 
-def test_what_is_left_after_disconnect_breaks_a_promise() -> None:
-    """With the present names of the classes: renamed ones would not be found."""
+def test_objects_left_after_disconnect_break_a_promise() -> None:
+    """The test uses the present names of the classes, because renamed classes would not be counted."""
     assert {CcxtConnection.__name__, ConnectionListener.__name__, ClientSession.__name__} < set(LEFT_NOTHING)
     clean = {"counts": {"Future": 3}, "tasks": 1, "task_names": ["main"]}
     assert left_behind(clean) == []

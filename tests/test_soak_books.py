@@ -1,4 +1,4 @@
-"""The soak of order books: its short form, and a judge that finds planted faults."""
+"""The soak of order books: its short form, and tests that its judge finds planted faults."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.soak.books.run import soak, table
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc, which only Linux has")
 async def test_twenty_seconds_of_faults_deliver_no_wrong_book() -> None:
-    """Every book equals the venue's at its number, and every unproven period is reported and short."""
+    """Every book equals the venue's at the same update number, and every unproven period is reported and short."""
     result = await soak(0.35, 3, mean_pause=1.5, venues=("binance", "bybit"))
     assert not result.broken, table(result)
     assert result.strikes > 4
@@ -25,16 +25,16 @@ async def test_twenty_seconds_of_faults_deliver_no_wrong_book() -> None:
     assert sum(judge.figures.unproven_told for judge in result.judges.values()) > 0
 
 
-def test_the_same_seed_is_the_same_faults() -> None:
+def test_the_same_seed_gives_the_same_faults() -> None:
     first, second, third = ([str(strike) for strike in islice(draw(seed, "bybit", "bybit"), 60)] for seed in (1, 1, 2))
     assert first == second != third
 
 
-# -- what the judge finds ---------------------------------------------------------------------------------------
+# -- faults that the judge finds --------------------------------------------------------------------------------
 
 
 class Bench:
-    """A venue whose book nobody reads, and a judge that gets the events of a feed."""
+    """A venue whose book nobody reads, and a judge that gets a feed's events from the test."""
 
     def __init__(self, venue: SimulatedVenue) -> None:
         self.venue, self.now = venue, 1000.0
@@ -55,7 +55,7 @@ class Bench:
         self.judge.take(["book", self.now, 0.001, "BTC", "binance", sequence, "BTC/USDT", bids, asks])
 
     def look_until(self, later: float) -> None:
-        """The judge looks every quarter of a second until ``later`` seconds have passed."""
+        """Let ``later`` seconds pass, in which the judge looks every quarter of a second."""
         end = self.now + later
         while self.now < end:
             self.now += 0.25
@@ -88,7 +88,7 @@ async def test_a_wrong_level_is_found(side: str) -> None:
         assert bench.found == ["wrong book"]
 
 
-async def test_a_missing_level_a_ghost_and_an_unknown_number_are_found() -> None:
+async def test_a_missing_level_an_extra_level_and_an_unknown_number_are_found() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim:
         bench = Bench(sim["binance"])
         true = bench.true()
@@ -99,7 +99,7 @@ async def test_a_missing_level_a_ghost_and_an_unknown_number_are_found() -> None
         assert bench.found == ["wrong book", "of an unknown number"]
 
 
-async def test_a_book_between_unsynced_and_synced_is_found() -> None:
+async def test_a_book_that_is_delivered_between_unsynced_and_synced_is_found() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim:
         bench = Bench(sim["binance"])
         true = bench.true()
@@ -108,7 +108,7 @@ async def test_a_book_between_unsynced_and_synced_is_found() -> None:
         assert bench.found == ["delivered although it is not proven"]
 
 
-async def test_a_silence_that_was_not_reported_is_found_once_the_venue_works() -> None:
+async def test_an_unreported_silence_is_found_once_the_venue_works() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim:
         bench = Bench(sim["binance"])
         true = bench.true()
@@ -120,15 +120,15 @@ async def test_a_silence_that_was_not_reported_is_found_once_the_venue_works() -
         assert bench.found == ["silence that was not told"]
 
 
-async def test_a_process_that_the_machine_does_not_run_counts_as_no_silence() -> None:
+async def test_time_in_which_a_process_was_not_run_does_not_count_as_silence() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim:
         bench = Bench(sim["binance"])
         true = bench.true()
         bench.deliver(true.bids, true.asks, true.sequence)
-        bench.now += 3.0  # without a look in between
+        bench.now += 3.0  # the judge does not look in between
         bench.judge.look(bench.now)
         bench.judge.take(["refused", bench.now, "BTC"])
-        bench.look_until(2.5)  # and the subject does not ask
+        bench.look_until(2.5)  # the subject does not call for fresh books
         assert bench.found == []
         assert bench.judge.held_up == 1
         for _ in range(20):
@@ -163,7 +163,7 @@ async def test_an_old_book_that_was_called_fresh_is_found() -> None:
         assert bench.found == ["called fresh although it is old"]
 
 
-async def test_a_frozen_side_may_go_unseen_for_some_seconds_only() -> None:
+async def test_a_frozen_side_may_go_unnoticed_for_a_few_seconds_only() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim:
         bench = Bench(sim["binance"])
         with sim["binance"].books_frozen("bids"):
@@ -183,7 +183,7 @@ async def test_a_frozen_side_may_go_unseen_for_some_seconds_only() -> None:
             assert bench.judge.breach_counts["wrong book"] == 2
 
 
-async def test_a_side_that_froze_since_the_judge_looked_last_is_not_called_wrong_at_once() -> None:
+async def test_a_side_that_froze_after_the_judges_last_look_is_not_wrong_at_once() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim:
         bench = Bench(sim["binance"])
         with sim["binance"].books_frozen("asks"):

@@ -23,7 +23,7 @@ VENUES = {"bybit": False, "binance": True, "binance_us": True}
 
 @dataclass
 class Bench:
-    """Two venues without trades of their own, and a referee that gets lines about them."""
+    """Two venues that make no trades by themselves, and a referee that gets lines of events."""
 
     sims: dict[str, Simulator]
     truths: dict[str, Truth]
@@ -45,7 +45,7 @@ class Bench:
         self.tell("status", event, {"exchange": venue, **details})
 
     def told(self, trade: Trade, venue: str = "bybit", coin: str = "BTC", *, filled: bool = False) -> None:
-        """The feed delivers this trade."""
+        """Pass a trade that the feed has delivered to the referee."""
         fields = (str(trade.id), trade.price, trade.quantity, trade.buyer_maker, trade.timestamp)
         self.tell("filled" if filled else "trade", 0.0, coin, venue, *fields, f"{coin}/USDT")
 
@@ -53,7 +53,7 @@ class Bench:
         self.tell("price", coin, venue, trade.price * times, trade.timestamp, None, None, f"{coin}/USDT")
 
     def fresh(self, trade: Trade, venue: str = "bybit", coin: str = "BTC", *, max_age: float = 2.0) -> None:
-        """require_fresh lets the price of this trade pass now."""
+        """Tell the referee that require_fresh has returned this trade's price now."""
         self.tell("fresh", self.unix(), coin, venue, trade.price, trade.timestamp, max_age)
 
     @property
@@ -72,7 +72,7 @@ async def bench() -> AsyncIterator[Bench]:
             yield made
 
 
-async def test_a_feed_that_does_all_right_breaks_nothing(bench: Bench) -> None:
+async def test_a_feed_without_faults_has_no_breach(bench: Bench) -> None:
     for _ in range(5):
         trade = await bench.trade("bybit")
         bench.now = time.monotonic()
@@ -83,7 +83,7 @@ async def test_a_feed_that_does_all_right_breaks_nothing(bench: Bench) -> None:
     assert bench.referee.tallies["bybit"].fresh == 5
 
 
-async def test_a_price_that_is_too_old_at_the_venue_must_not_be_called_fresh(bench: Bench) -> None:
+async def test_a_fresh_price_that_is_too_old_at_the_venue_is_a_breach(bench: Bench) -> None:
     trade = await bench.trade("bybit")
     bench.now = time.monotonic() + 2.1
     bench.fresh(trade)
@@ -95,7 +95,7 @@ async def test_a_price_that_is_too_old_at_the_venue_must_not_be_called_fresh(ben
     assert bench.referee.prices.oldest_fresh == pytest.approx(2.6, abs=0.1)
 
 
-async def test_a_price_that_never_existed_is_wrong_and_counted_apart_if_it_was_called_fresh(bench: Bench) -> None:
+async def test_an_invented_price_is_wrong_and_counted_separately_if_it_was_called_fresh(bench: Bench) -> None:
     trade = await bench.trade("bybit")
     wrong = Trade(trade.id, trade.price * 1.01, 1.0, False, trade.timestamp, 1)
     bench.price(wrong)
@@ -112,7 +112,7 @@ async def test_a_price_that_never_existed_is_wrong_and_counted_apart_if_it_was_c
         ("thousands", "ETH", "1000ETH", "another unit"),
     ],
 )
-async def test_a_price_of_another_coin_or_unit_is_named(
+async def test_a_price_of_another_coin_or_unit_is_a_breach_that_names_it(
     bench: Bench, fault: str, coin: str, listed: str, kind: str
 ) -> None:
     venue = bench.sims["bybit"]["bybit"]
@@ -156,7 +156,7 @@ async def test_a_block_trade_is_neither_a_price_nor_a_trade(bench: Bench) -> Non
     assert bench.found == {"off the book": 1, "off-book trade": 1}
 
 
-async def test_a_price_older_than_the_one_before_is_a_breach_unless_the_stream_is_late(bench: Bench) -> None:
+async def test_a_price_older_than_the_previous_one_is_a_breach_unless_the_stream_is_late(bench: Bench) -> None:
     first = await bench.trade("bybit")
     bench.sims["bybit"]["bybit"].skip(2)
     second = await bench.trade("bybit")
@@ -171,7 +171,7 @@ async def test_a_price_older_than_the_one_before_is_a_breach_unless_the_stream_i
     assert bench.found == {"older price": 1}
 
 
-async def test_a_price_of_another_venue_is_mixed_unless_the_active_one_lacks_the_coin(bench: Bench) -> None:
+async def test_a_price_of_another_venue_is_a_breach_unless_the_active_one_lacks_the_coin(bench: Bench) -> None:
     bench.price(await bench.trade("binance"), "binance")
     assert bench.found == {"mixed price": 1}
     with bench.sims["bybit"]["bybit"].unlisted("ETH"):
@@ -179,7 +179,7 @@ async def test_a_price_of_another_venue_is_mixed_unless_the_active_one_lacks_the
     assert bench.found == {"mixed price": 1}
 
 
-async def test_a_mismatch_is_false_where_both_venues_have_the_coin(bench: Bench) -> None:
+async def test_a_reported_mismatch_is_a_breach_if_both_venues_have_the_coin(bench: Bench) -> None:
     sides = {"from": {"exchange": "bybit", "market": "BTC/USDT"}, "to": {"exchange": "binance", "market": "BTC/USDT"}}
     with bench.sims["binance"]["binance"].other_coin("BTC"):
         bench.status("price_mismatch", "binance", coin="BTC", ratio=112.0, **sides)
@@ -189,7 +189,7 @@ async def test_a_mismatch_is_false_where_both_venues_have_the_coin(bench: Bench)
 
 
 @pytest.mark.parametrize("complete", [True, False, None])
-async def test_a_missing_trade_is_lost_unless_the_feed_has_said_so(bench: Bench, complete: bool | None) -> None:
+async def test_a_missing_trade_is_lost_unless_the_feed_reported_it(bench: Bench, complete: bool | None) -> None:
     first, _, third = [await bench.trade("binance") for _ in range(3)]
     bench.status("connected", "binance")
     bench.told(first, "binance")
@@ -203,7 +203,7 @@ async def test_a_missing_trade_is_lost_unless_the_feed_has_said_so(bench: Bench,
 
 
 async def test_a_gap_that_is_not_fetched_is_not_ended_by_the_next_gap_filled_event(bench: Bench) -> None:
-    """The end that comes later is that of the gap after it."""
+    """The later gap_filled event belongs to the gap after it."""
     first, second, third, fourth, fifth = [await bench.trade("binance") for _ in range(5)]
     bench.status("connected", "binance")
     bench.told(first, "binance")
@@ -216,7 +216,7 @@ async def test_a_gap_that_is_not_fetched_is_not_ended_by_the_next_gap_filled_eve
     assert bench.found == {"lost": 1}
 
 
-async def test_ids_that_no_trade_has_are_not_missing(bench: Bench) -> None:
+async def test_ids_that_no_trade_has_do_not_count_as_missing(bench: Bench) -> None:
     with bench.sims["binance"]["binance"].skipping(2):
         trades = await bench.sims["binance"]["binance"].trade("BTC", count=50)
     assert trades[-1].id - trades[0].id > 55
@@ -226,7 +226,7 @@ async def test_ids_that_no_trade_has_are_not_missing(bench: Bench) -> None:
     assert bench.found == {}
 
 
-async def test_a_trade_that_comes_again_is_doubled_and_one_that_comes_late_is_out_of_order(bench: Bench) -> None:
+async def test_a_repeated_trade_is_doubled_and_a_late_one_is_out_of_order(bench: Bench) -> None:
     bench.status("connected", "binance")
     first, second, third = [await bench.trade("binance") for _ in range(3)]
     for trade in (first, third, first, second):
@@ -234,7 +234,7 @@ async def test_a_trade_that_comes_again_is_doubled_and_one_that_comes_late_is_ou
     assert bench.found == {"lost": 1, "doubled": 1, "out of order": 1}
 
 
-async def test_a_trade_with_a_leaping_id_is_no_fault_of_the_feed(bench: Bench) -> None:
+async def test_a_trade_with_a_wrong_id_in_the_stream_is_no_fault_of_the_feed(bench: Bench) -> None:
     venue = bench.sims["binance"]["binance"]
     bench.status("connected", "binance")
     bench.told(await bench.trade("binance"), "binance")
@@ -243,7 +243,7 @@ async def test_a_trade_with_a_leaping_id_is_no_fault_of_the_feed(bench: Bench) -
     (altered,) = venue.altered
     bench.told(altered.sent, "binance")
     bench.told(await bench.trade("binance"), "binance")
-    bench.told(leapt, "binance", filled=True)  # REST has it under its true id
+    bench.told(leapt, "binance", filled=True)  # REST has the trade with its true id
     assert bench.found == {}
 
 
@@ -261,7 +261,7 @@ async def test_the_age_of_a_price_with_a_wrong_stamp_is_its_true_age(bench: Benc
     assert bench.found == {"old price": 1}
 
 
-async def test_a_candle_that_is_not_the_venues_is_wrong_and_none_is_closed_twice(bench: Bench) -> None:
+async def test_a_candle_that_differs_from_the_venues_or_is_closed_twice_is_a_breach(bench: Bench) -> None:
     trade = await bench.trade("bybit", price=60_000, quantity=1)
     opened = trade.timestamp - trade.timestamp % 60_000
     right = bench.truths["bybit"].bars("BTC", opened)[0]
@@ -289,7 +289,7 @@ async def test_a_silence_beside_a_healthy_venue_is_a_breach_after_seven_seconds(
     assert watched.longest_healthy == pytest.approx(7.1)
 
 
-async def test_the_stalls_of_a_loop_are_taken_off_a_silence_even_if_they_are_told_later(bench: Bench) -> None:
+async def test_stalls_of_a_loop_are_subtracted_from_a_silence_even_if_reported_later(bench: Bench) -> None:
     watched = silences(bench, 100.0)
     watched.data(110.0)
     watched.stall(101.0, 103.5)
@@ -299,7 +299,7 @@ async def test_the_stalls_of_a_loop_are_taken_off_a_silence_even_if_they_are_tol
     assert watched.longest_healthy == pytest.approx(6.5)
 
 
-async def test_without_a_working_venue_there_is_no_breach_and_a_restored_one_must_be_found(bench: Bench) -> None:
+async def test_silence_is_a_breach_only_if_a_venue_works_or_has_worked_again_for_long(bench: Bench) -> None:
     watched = silences(bench, 100.0)
     for truth in bench.truths.values():
         truth.well_since = None
@@ -315,7 +315,7 @@ async def test_without_a_working_venue_there_is_no_breach_and_a_restored_one_mus
     assert bench.found == {"silence": 1}
 
 
-async def test_faults_within_one_silence_are_one_silence_that_begins_with_the_first_dial(bench: Bench) -> None:
+async def test_several_faults_make_one_silence_that_begins_with_the_first_dial(bench: Bench) -> None:
     watched = silences(bench, 100.0)
     watched.connecting(103.0)
     watched.connecting(109.0)
@@ -327,7 +327,7 @@ async def test_faults_within_one_silence_are_one_silence_that_begins_with_the_fi
     assert watched.longest_healthy == pytest.approx(9.0)
 
 
-async def test_a_failback_must_not_break_the_data_for_more_than_a_second(bench: Bench) -> None:
+async def test_a_failback_that_interrupts_the_data_for_more_than_a_second_is_a_breach(bench: Bench) -> None:
     watched = silences(bench, 100.0)
     watched.data(100.5)
     watched.failback("binance", "bybit")
@@ -355,7 +355,7 @@ async def test_old_data_does_not_end_a_silence(bench: Bench) -> None:
 
 
 async def test_data_of_a_fallback_coin_does_not_count_for_the_active_venue(bench: Bench) -> None:
-    """The other coins are silent: the silence continues, and the feed is rightly reported as stale."""
+    """The other coins are silent, so the silence continues, and the feed rightly reports that it is stale."""
     began = bench.now = time.monotonic()
     trade = await bench.trade("bybit")
     trade.timestamp = bench.unix()
@@ -377,8 +377,8 @@ async def test_data_of_a_fallback_coin_does_not_count_for_the_active_venue(bench
     assert bench.found["feed_stale"] == 1
 
 
-async def test_the_change_of_the_day_must_be_one_that_the_coin_had_lately_on_this_venue(bench: Bench) -> None:
-    """A ticker is older than the trade: a price that has jumped since then is no mixture."""
+async def test_the_24_h_change_must_be_one_that_the_coin_had_lately_on_this_venue(bench: Bench) -> None:
+    """A ticker is older than the trade; a price that has jumped since then is no breach."""
     before = await bench.trade("bybit")
     change, _ = bench.truths["bybit"].day_changes("BTC", before.price, before.timestamp)[0]
     after = await bench.trade("bybit", price=before.price * 1.05)
@@ -392,7 +392,7 @@ async def test_the_change_of_the_day_must_be_one_that_the_coin_had_lately_on_thi
 # -- the plan ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_same_seed_is_the_same_plan_and_every_kind_can_be_had() -> None:
+def test_the_same_seed_gives_the_same_plan_and_every_kind_is_drawn() -> None:
     assert begin(5, VENUES) == begin(5, VENUES)
     first, second = (list(islice(draw(5, VENUES), 500)) for _ in range(2))
     assert first == second

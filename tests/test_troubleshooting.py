@@ -1,4 +1,4 @@
-"""The troubleshooting page quotes messages as the code says them, and names every event that asks for a remedy."""
+"""The troubleshooting page quotes messages as the code writes them, and names every event for which users must act."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
 QUOTED = [line for block in re.findall(r"```text\n(.*?)```", PAGE, re.S) for line in block.splitlines()]
-TELLING = 7  # characters of its own from which on a text in the code is a message
+TELLING = 7  # a text in the code counts as a message if it has so many constant characters
 
 SYMPTOMS = [
     "451",
@@ -36,7 +36,7 @@ SYMPTOMS = [
 
 @cache
 def messages() -> list[re.Pattern[str]]:
-    """Every text in the library's code as a pattern, with any value for its parameters."""
+    """Every text in the library's code, as a pattern that allows any values of its parameters."""
     found = []
     for package in ("feed", "exchanges"):
         for path in sorted((ROOT / package).rglob("*.py")):
@@ -61,11 +61,11 @@ def said(node: ast.AST) -> Iterator[re.Pattern[str]]:
 
 
 @pytest.mark.parametrize("line", QUOTED)
-def test_a_quoted_message_is_one_that_the_code_says(line: str) -> None:
+def test_every_quoted_message_is_in_the_code(line: str) -> None:
     assert any(pattern.fullmatch(line) for pattern in messages())
 
 
-def test_the_page_quotes_messages() -> None:
+def test_the_page_quotes_some_messages() -> None:
     assert len(QUOTED) > 15
 
 
@@ -75,5 +75,5 @@ def test_every_symptom_has_a_heading(symptom: str) -> None:
     assert symptom in headings
 
 
-def test_a_message_that_nobody_says_would_be_found() -> None:
+def test_the_check_finds_a_message_that_is_not_in_the_code() -> None:
     assert not any(pattern.fullmatch("the moon is in the wrong house") for pattern in messages())

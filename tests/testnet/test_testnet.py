@@ -1,6 +1,6 @@
 """Smoke tests of the whole feed: against the venues' testnets (``pytest -m testnet``), and the same on the simulator.
 
-A testnet that can't be reached is skipped with the reason; the simulator's run keeps the bodies known to work.
+A testnet that can't be reached is skipped with the reason; the run on the simulator shows that the tests work.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from feed.settings import ExchangeConfig
 from tests.support import Recorder, until
 
 HOSTS = {"binance_testnet": "testnet.binance.vision", "bybit_testnet": "api-testnet.bybit.com"}
-PROBE = 3.0  # seconds for a testnet's host to take a TCP connection
+PROBE = 3.0  # seconds for a TCP connection to a testnet's host
 COINS = ("BTC", "ETH")
-PATIENCE = 60.0  # seconds: testnets trade seldom
+PATIENCE = 60.0  # seconds, because testnets have few trades
 
 CASES = [
     pytest.param((kind, name), id=f"{name}-{kind}", marks=[pytest.mark.testnet] if kind == "testnet" else [])
@@ -33,7 +33,7 @@ CASES = [
 
 @cache
 def unreachable(host: str) -> str | None:
-    """Why ``host`` can't be reached over HTTPS, None when it can. Asked once for all tests."""
+    """Why ``host`` can't be reached over HTTPS, or None. It is tried once for all tests."""
 
     async def probe() -> None:
         async with asyncio.timeout(PROBE):
@@ -104,7 +104,7 @@ async def test_trades_come_in_order_with_their_ids(place: Place) -> None:
         assert len({trade.trade_id for trade in mine}) == len(mine)
 
 
-async def test_candles_fit_together(place: Place) -> None:
+async def test_candles_begin_at_whole_minutes_and_have_consistent_prices(place: Place) -> None:
     feed = place.feed()
     got = Recorder(feed)
     async with feed:
@@ -116,7 +116,7 @@ async def test_candles_fit_together(place: Place) -> None:
 
 
 async def test_disconnecting_leaves_nothing_open(place: Place) -> None:
-    """Within five seconds, with no task left, and it can be done again."""
+    """It takes less than five seconds, no task is left, and it may be repeated."""
     before = asyncio.all_tasks()
     feed = place.feed(("BTC",))
     for _ in range(2):

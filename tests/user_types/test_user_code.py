@@ -1,4 +1,4 @@
-"""The types that a bot's author sees: precise, and strict code of theirs passes."""
+"""The types that a bot's author sees are precise, and a bot passes mypy --strict."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def mypy(code: str, at: Path) -> subprocess.CompletedProcess[str]:
-    """As a user runs it: in a folder of their own, where the project's configuration is not read."""
+    """Run mypy as a user does: in another folder, where this project's configuration is not read."""
     (at / "bot.py").write_text(code)
     command = [sys.executable, "-m", "mypy", "--strict", "bot.py"]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=at)
@@ -19,8 +19,8 @@ def test_a_bots_code_passes_mypy_strict(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_a_wrong_use_is_reported(tmp_path: Path) -> None:
-    """So that the test above says something: the package is typed for its users."""
+def test_a_wrong_use_of_the_types_is_reported(tmp_path: Path) -> None:
+    """Without it the other test could pass for an untyped package."""
     wrong = "from feed import MarketFeed\nprice: int = MarketFeed().get_price('BTC')\n"
     done = mypy(wrong, tmp_path)
     assert done.returncode == 1

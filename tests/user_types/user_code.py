@@ -1,4 +1,4 @@
-"""A bot as its author would write it; ``test_user_code.py`` has mypy --strict read it. It is never run."""
+"""A bot as its author would write it; ``test_user_code.py`` checks it with mypy --strict. It is never run."""
 
 from __future__ import annotations
 
