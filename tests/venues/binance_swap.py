@@ -1,7 +1,7 @@
 """Binance USDⓈ-M futures: https://developers.binance.com/docs/derivatives/usds-margined-futures (REST, market streams).
 
-Since 2026 its streams live under two paths: what the matching engine pushes under /public, what is summed up under
-/market. Raw trades are undocumented; their shape is that of spot's with "X" for the kind, as seen live.
+Since 2026 its streams are under two paths: data of the matching engine under /public, aggregated data under /market.
+Raw trades are undocumented; live they have spot's form with "X" for the kind.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ SENDS_OLD_TRADES = False
 REFUSES_SILENTLY = True
 REFUSES_WHOLE = False
 GREETING: Sequence[Frame] = ()
-HEARTBEATS: Sequence[Frame] = ()  # the WebSocket's own pings
-OPTIONS = {"ws": {"cost": 2}}  # times 50 ms between messages: as many as the rule has
+HEARTBEATS: Sequence[Frame] = ()  # none: the venue uses the WebSocket's own pings
+OPTIONS = {"ws": {"cost": 2}}  # ccxt spaces messages by this times 50 ms, which is the rule's spacing
 _CHANNELS = {"trade": "trades", "ticker": "ticker", "kline_1m": "candles", "bookTicker": "quotes"}
 
 
@@ -42,7 +42,7 @@ def rest(path: str, query: Mapping[str, str], wire: Wire) -> Any:
     if path == "/fapi/v1/klines":
         first = int(query.get("startTime", now // MINUTE * MINUTE - 2 * MINUTE))
         return [_row(rest_bar(coin, first + number * MINUTE)) for number in range(3)]
-    if path == "/fapi/v1/trades":  # has the stream's ids; aggTrades, where it would be asked for, has others
+    if path == "/fapi/v1/trades":  # this path has the stream's ids; aggTrades has other ids
         return [_rest_deal(deal) for deal in wire.history.get(coin, ())]
     return None
 
@@ -59,7 +59,8 @@ def answer(request: Any, wire: Wire) -> Iterable[Frame]:
 
 
 def trades(deals: Sequence[Deal]) -> Iterable[Frame]:
-    """With the other rows that come live 15 times a minute: an id without a trade, and the insurance fund's."""
+    """The frames of trades, and the other rows that come live 15 times a minute: an id without a trade, and the
+    insurance fund's trade."""
     for deal in deals:
         yield {**_deal(deal), "t": deal.number * 10 - 2, "p": "0", "q": "0", "X": "NA"}
         yield {**_deal(deal), "t": deal.number * 10 - 1, "p": "0", "q": "0", "X": "INSURANCE_FUND"}

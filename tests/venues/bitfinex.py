@@ -58,7 +58,7 @@ def answer(request: Any, wire: Wire) -> Iterable[Frame]:
 
 
 def trades(deals: Sequence[Deal]) -> Iterable[Frame]:
-    """Each trade is sent twice: executed, and updated."""
+    """Frames of trades; each trade is sent twice: as executed (te) and as updated (tu)."""
     for deal in deals:
         for kind in ("te", "tu"):
             yield [_id("trades", deal.coin), kind, _deal(deal)]

@@ -9,7 +9,7 @@ from typing import Any
 from tests.venues.market import LISTED, Bar, Day, Deal, rest_bars, rest_day
 from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
-PACE = 10  # ten messages per second, for which the profile spaces them; here both are ten times as fast
+PACE = 10  # the rule of ten messages per second and the profile's spacing are both ten times as fast here
 LAWS = VenueLaws(
     messages=(10, 0.1),
     size=4096,
@@ -70,7 +70,7 @@ def answer(request: Any, wire: Wire) -> Iterable[Frame]:
 
 
 def trades(deals: Sequence[Deal]) -> Iterable[Frame]:
-    yield _pushed("trade", deals[0].coin, [_deal(deal) for deal in reversed(deals)])  # newest first
+    yield _pushed("trade", deals[0].coin, [_deal(deal) for deal in reversed(deals)])  # the newest trade first
 
 
 def ticker(day: Day) -> Iterable[Frame]:

@@ -1,7 +1,7 @@
 """Bithumb's second API, REST and WebSocket: https://apidocs.bithumb.com. It is modelled on Upbit's.
 
-Its pages do not say that a request replaces the one before, as on Upbit. But ccxt found this on its private socket, and
-others have measured it on the public one. The ids of trades over REST are not those of the stream.
+Its pages do not say whether a request replaces the previous one, as on Upbit. ccxt found this on the private socket,
+and others have measured it on the public one. Trades over REST have other ids than in the stream.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def rest(path: str, query: Mapping[str, str], wire: Wire) -> Any:
         coins = [market.removeprefix("KRW-") for market in query["markets"].split(",")]
         return [{"market": f"KRW-{coin}", **upbit.day(rest_day(coin, now))} for coin in coins]
     coin = query.get("market", "").removeprefix("KRW-")
-    if path == "/v1/candles/minutes/1" and int(query["count"]) <= 200:  # the newest
+    if path == "/v1/candles/minutes/1" and int(query["count"]) <= 200:  # the newest candles
         newest = now // MINUTE * MINUTE + 3 * MINUTE
         return [upbit.row(rest_bar(coin, newest - number * MINUTE)) for number in range(12)]
     if path == "/v1/trades/ticks" and int(query["count"]) <= 500:

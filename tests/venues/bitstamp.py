@@ -9,7 +9,7 @@ from typing import Any
 from tests.venues.market import LISTED, Bar, Day, Deal, rest_bars, rest_day
 from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
-OPTIONS = {"ws": {"cost": 0.1}}  # ccxt spaces its messages by 75 ms; the venue has no limit that is published
+OPTIONS = {"ws": {"cost": 0.1}}  # ccxt spaces its messages by 75 ms; the venue has published no limit
 LAWS = VenueLaws(paths={"trades": "/"})
 LACKS = frozenset({"candles", "ticker"})
 SENDS_OLD_TRADES = False
@@ -84,7 +84,7 @@ def _old(deal: Deal) -> dict[str, Any]:
 
 
 def _day(day: Day) -> dict[str, Any]:
-    """Its "open" is that of the calendar day."""
+    """The ticker in REST answers; its "open" is that of the calendar day."""
     return {
         "timestamp": str(day.timestamp // 1000), "open": str(day.last), "high": str(day.high), "low": str(day.low),
         "last": str(day.last), "volume": str(day.volume), "vwap": str(day.last), "bid": str(day.bid),

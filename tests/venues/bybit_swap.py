@@ -63,7 +63,7 @@ def answer(request: Any, wire: Wire) -> Iterable[Frame]:
             return
     yield told
     for channel, coin in asked(request):
-        if channel == "ticker":  # first the whole ticker, then changes
+        if channel == "ticker":  # the first frame has the whole ticker, later ones only changes
             yield _pushed("tickers", coin, "snapshot", wire_day(coin), time_ns() // 1_000_000)
 
 
@@ -73,12 +73,12 @@ def trades(deals: Sequence[Deal]) -> Iterable[Frame]:
 
 
 def trade_id(number: int) -> str:
-    """A UUID: neither a number nor in any order."""
+    """A trade's id, a UUID: no number, and not in any order."""
     return f"{number * 7919 % 10_000:04}f425-e4da-5af6-b868-{number:012}"
 
 
 def ticker(day: Day) -> Iterable[Frame]:
-    """Unchanged fields are left out."""
+    """A later frame of the ticker, without unchanged fields."""
     whole, before = _day(day), wire_day(day.coin)
     changed = {name: value for name, value in whole.items() if before[name] != value}
     yield _pushed("tickers", day.coin, "delta", {**changed, "symbol": f"{day.coin}USDT"}, day.timestamp)
@@ -99,7 +99,7 @@ def quote(day: Day, bid_size: float, ask_size: float) -> Iterable[Frame]:
 
 
 def wire_day(coin: str) -> dict[str, str]:
-    """The content of the snapshot after a subscription."""
+    """The data of the snapshot that answers a subscription."""
     last = PRICES[coin] * 0.9
     return _day(Day(coin, last, last / 1.25, 1_000.0, 0))
 

@@ -14,7 +14,7 @@ LACKS = frozenset({"candles"})
 SENDS_OLD_TRADES = True
 REFUSES_WHOLE = True
 GREETING: Sequence[Frame] = ()
-# as they stream: -USDC is -USD under another name
+# names in the stream, in which -USDC pairs are called -USD
 IDS = {coin: f"{coin}-USD" for coin in LISTED} | {"BTC": "BTC-USDT", "ETH": "ETH-USDT"}
 _LISTED = (*IDS.values(), "SOL-USDC")
 _CHANNELS = {"market_trades": "trades", "ticker_batch": "ticker", "heartbeats": "heartbeats"}
@@ -95,7 +95,7 @@ def _newest_first(deals: Sequence[Deal]) -> list[Any]:
 def _deal(deal: Deal) -> dict[str, Any]:
     return {
         "trade_id": str(deal.number), "product_id": IDS[deal.coin], "price": str(deal.price),
-        "size": str(deal.quantity), "side": "BUY" if deal.sold else "SELL",  # the maker's
+        "size": str(deal.quantity), "side": "BUY" if deal.sold else "SELL",  # "side" is the maker's
         "time": iso(deal.timestamp),
     }  # fmt: skip
 

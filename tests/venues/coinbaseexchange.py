@@ -77,7 +77,8 @@ def candle(bar: Bar) -> Iterable[Frame]:
 def _match(deal: Deal) -> dict[str, Any]:
     return {
         "type": "match", "trade_id": deal.number, "maker_order_id": "ac928c66-ca53-498f-9c13-a110027a60e8",
-        "taker_order_id": "132fb6ae-456b-4654-b4e0-d681ac05cea1", "side": "buy" if deal.sold else "sell",  # the maker's
+        # "side" is the maker's
+        "taker_order_id": "132fb6ae-456b-4654-b4e0-d681ac05cea1", "side": "buy" if deal.sold else "sell",
         "size": str(deal.quantity), "price": str(deal.price), "product_id": f"{deal.coin}-USD",
         "sequence": 50 + deal.number, "time": iso(deal.timestamp),
     }  # fmt: skip

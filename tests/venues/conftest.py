@@ -1,4 +1,4 @@
-"""For all tests of the venues."""
+"""Fixtures for all tests of the venues."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def no_waiting_for_tls(monkeypatch: pytest.MonkeyPatch) -> None:
-    """ccxt gives its TLS connections 250 ms to close, each time; there are none here."""
+    """Turn off ccxt's wait of 250 ms for the close of TLS connections, because these tests have none."""
     monkeypatch.setattr("ccxt.pro.Exchange.timeout_on_exit", 0)

@@ -1,4 +1,4 @@
-"""A feed on one venue of these tests, the venue's events, and the events that the feed must deliver."""
+"""A feed on one simulated venue, the venue's events, and the events that the feed must deliver."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ from tests.support import Recorder
 from tests.venues.market import CHANNELS, COINS, MINUTE, OLD_FACTOR, PRICES, REST_FACTOR, Day, Deal, rest_bar
 from tests.venues.wire import Topic, Wire, market_type, options, quotes, script, trade_id, venue, venue_name
 
-AHEAD = 20_000  # ms; however slow the machine, a trade must not be old when it comes, for then it may count as history
-ROOM = 10_000  # ms that are left of the minute in which a test trades
+AHEAD = (
+    20_000  # ms: times are ahead by this, so that even on a slow machine no trade is so old that it counts as history
+)
+ROOM = 10_000  # ms that must be left of the minute in which a test trades
 
 
 class Market:
-    """Makes the venue's events and remembers them."""
+    """Makes the venue's events and keeps them."""
 
     def __init__(self, wire: Wire) -> None:
         self.wire = wire
@@ -37,7 +39,7 @@ class Market:
         self._numbers = count(7_001)
 
     def before(self) -> None:
-        """Trades and candles from before the subscription, which some venues send then."""
+        """Make trades and candles from before the subscription, with which some venues answer it."""
         for coin in COINS:
             opened = [self.minute - number * MINUTE for number in (3, 2, 1)]
             self.wire.old_bars[coin] = [rest_bar(coin, minute) for minute in opened]
@@ -47,11 +49,12 @@ class Market:
             ]
 
     async def trade(self, coin: str, *sides: bool, later: int = 0) -> None:
-        """One message with a trade per side (True: the taker sold), ``later`` ms after the test's begin."""
+        """Send one message with a trade per side (True: the taker sold), ``later`` ms after the test's start."""
         await self.wire.say("trades", coin, self.wire.script.trades(self._make(coin, sides, later)))
 
     def missed(self, coin: str, *sides: bool, later: int = 0) -> None:
-        """Trades while nobody is connected: the venue's record has them."""
+        """Make trades that are not sent, because nobody is connected; ``record`` puts them into the venue's past
+        trades."""
         self._make(coin, sides, later)
 
     def _make(self, coin: str, sides: Collection[bool], later: int) -> list[Deal]:
@@ -64,7 +67,7 @@ class Market:
         return deals
 
     def record(self) -> None:
-        """Note the past events that the venue sends from now on."""
+        """Make all trades so far the past trades that the venue sends."""
         for coin in COINS:
             self.wire.history[coin] = [deal for deal in self.deals if deal.coin == coin]
 
@@ -90,7 +93,7 @@ class Contract:
         self.market = Market(wire)
 
     def symbol(self, coin: str) -> str:
-        """The market of the coin."""
+        """The market symbol of the coin."""
         carrier = self.feed._runner.carrier(coin)
         assert carrier is not None
         return carrier.venue.market(coin)
@@ -125,7 +128,7 @@ class Contract:
         await self.got.until(lambda: len(self.got.trades) >= len(self.market.deals))
 
     async def price_at(self, coin: str, timestamp: int) -> PriceTick:
-        """The coin's tick of that time, once it came."""
+        """Wait for the coin's tick of that time."""
         await self.got.until(lambda: any((tick.coin, tick.timestamp) == (coin, timestamp) for tick in self.got.prices))
         return next(tick for tick in self.got.prices if (tick.coin, tick.timestamp) == (coin, timestamp))
 
@@ -136,7 +139,7 @@ def values(trade: TradeEvent) -> tuple[object, ...]:
 
 
 def at(wire: Wire, coins: Collection[str], channels: Sequence[Channel] = CHANNELS) -> MarketFeed:
-    """A feed as programs use it, except that the venue is on loopback."""
+    """A feed as programs use it, over a venue on loopback."""
     rest_url, ws_url = f"http://{wire.address}", f"ws://{wire.address}"
     name = venue_name(wire.name)
     config = ExchangeConfig(name, market_type(wire.name), rest_url, ws_url, options=options(wire.name))
@@ -150,7 +153,7 @@ def at(wire: Wire, coins: Collection[str], channels: Sequence[Channel] = CHANNEL
 
 
 def session_at(wire: Wire) -> CcxtVenue:
-    """The venue's adapter on the loopback server, without a feed."""
+    """The venue's adapter over the loopback server, without a feed."""
     access = Access(
         market_type(wire.name), quotes(wire.name), rest_url=f"http://{wire.address}", options=options(wire.name)
     )
@@ -158,7 +161,7 @@ def session_at(wire: Wire) -> CcxtVenue:
 
 
 def made(name: str, deal: Deal, *, by_rest: bool = False) -> tuple[object, ...]:
-    """The event that must be delivered for a trade; REST has the times of some venues in seconds."""
+    """The fields of the event that must be delivered for a trade; some venues' REST has times in seconds only."""
     unit = 1_000 if by_rest and getattr(script(name), "REST_SECONDS", False) else 1
     timestamp = deal.timestamp // unit * unit
     if getattr(script(name), "TRADE_IDS", True):
@@ -172,7 +175,7 @@ def made(name: str, deal: Deal, *, by_rest: bool = False) -> tuple[object, ...]:
 async def contract(name: str, *refused: str, history: bool = False) -> AsyncIterator[Contract]:
     """A feed that is connected, with one trade of each coin.
 
-    ``refused`` coins get the venue's error; ``history``: it has trades from before the subscription.
+    ``refused`` coins get the venue's error; ``history``: the venue has trades from before the subscription.
     """
     async with venue(name) as wire:
         wire.refused.update(refused)

@@ -1,7 +1,7 @@
 """Crypto.com Exchange v1, REST and WebSocket: https://exchange-docs.crypto.com/exchange/v1/rest-ws.
 
-Whether a subscription is answered with trades from before is not documented; here it is, with the last one. The limit
-of channels per connection is a measured one.
+The documentation does not say whether a subscription is answered with earlier trades; here it is answered with the last
+trade. The limit of channels per connection is a measured one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from tests.venues.market import LISTED, MINUTE, Bar, Day, Deal, rest_bar, rest_day
 from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
-OPTIONS = {"ws": {"settle": 0.05}}  # the pause after the dial and its rule are both 20 times as short here
+OPTIONS = {"ws": {"settle": 0.05}}  # the pause after the dial and the rule for it are both 20 times as short here
 LAWS = VenueLaws(
     messages=(100, 1.0),
     topics=400,
@@ -25,7 +25,10 @@ SENDS_OLD_TRADES = True
 REFUSES_WHOLE = True
 GREETING: Sequence[Frame] = ()
 HEARTBEATS: Sequence[Frame] = ({"id": 1587523073344, "method": "public/heartbeat", "code": 0},)
-ANSWERED = {"id": 1587523073344, "method": "public/respond-heartbeat"}  # within 5 s, else the venue hangs up
+ANSWERED = {
+    "id": 1587523073344,
+    "method": "public/respond-heartbeat",
+}  # the answer to a heartbeat, without which the venue hangs up after 5 s
 _CHANNELS = {"trade": "trades", "ticker": "ticker", "candlestick": "candles"}
 
 
@@ -33,7 +36,7 @@ def rest(path: str, query: Mapping[str, str], wire: Wire) -> Any:
     what = path.removeprefix("/exchange/v1/public/")
     if what == "get-instruments":
         return _ok(what, {"data": [_market(coin) for coin in LISTED]})
-    if what == "get-tickers":  # of one market, or of all
+    if what == "get-tickers":  # the ticker of one market, or of all
         wanted = [query["instrument_name"].partition("_")[0]] if "instrument_name" in query else LISTED
         return _ok(what, {"data": [_day(rest_day(coin, time_ns() // 1_000_000)) for coin in wanted]})
     coin = query.get("instrument_name", "").partition("_")[0]

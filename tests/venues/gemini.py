@@ -1,6 +1,6 @@
 """Gemini: https://docs.gemini.com/ (multi market data of WebSocket v1, market data of v2, REST market data).
 
-Trades come over v1, where the address says what is wanted, candles over v2.
+Trades come over v1, whose address has the subscriptions; candles come over v2.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 OPTIONS = {"ws": {"cost": 0.1}}  # ccxt spaces its messages by 100 ms
 LAWS = VenueLaws(paths={"trades": "/v1/multimarketdata", "candles": "/v2/marketdata"})
 LACKS = frozenset({"ticker", "turnover"})
-SENDS_OLD_TRADES = False  # v2 does, which is not asked for trades
+SENDS_OLD_TRADES = False  # only v2 does, which is not used for trades
 SENDS_OLD_BARS = True
 REFUSES_WHOLE = False
 GREETING: Sequence[Frame] = ()
@@ -30,7 +30,7 @@ def rest(path: str, query: Mapping[str, str], wire: Wire) -> Any:
         return [_day(rest_day(coin, 0)) for coin in LISTED]
     coin = next((part.removesuffix("usd").upper() for part in path.split("/") if part.endswith("usd")), "")
     if path.startswith("/v2/candles/"):
-        minute = wire.began - wire.began % MINUTE  # the newest ones, whatever is asked for
+        minute = wire.began - wire.began % MINUTE  # the newest candles, whatever the request
         return [_bar(rest_bar(coin, minute - number * MINUTE)) for number in range(3, 10)]
     if path.startswith("/v1/trades/"):
         return [_old(deal) for deal in reversed(wire.history.get(coin, ()))]
@@ -38,7 +38,7 @@ def rest(path: str, query: Mapping[str, str], wire: Wire) -> Any:
 
 
 def dialled(path: str, query: Mapping[str, str]) -> Iterable[Topic]:
-    """The subscriptions in the address."""
+    """The topics of the subscriptions in the address."""
     if path == "/v1/multimarketdata" and query["trades"] == "true":
         for market in query["symbols"].split(","):
             yield "trades", market.removesuffix("usd").upper()
@@ -61,7 +61,7 @@ def answer(request: Any, wire: Wire) -> Iterable[Frame]:
 
 
 def trades(deals: Sequence[Deal]) -> Iterable[Frame]:
-    """All trades of one order are one message with one time."""
+    """All trades of one order come in one message with one time."""
     for time in dict.fromkeys(deal.timestamp for deal in deals):
         events = [_event(deal) for deal in deals if deal.timestamp == time]
         yield {

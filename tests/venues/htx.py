@@ -68,7 +68,7 @@ def answer(request: Any, wire: Wire) -> Iterable[Frame]:
                            "ts": now})  # fmt: skip
             continue
         yield _packed({"id": request["id"], "status": "ok", "subbed": request["sub"], "ts": now})
-        if channel == "trades":  # the last trade from before comes first
+        if channel == "trades":  # the last trade before the subscription comes first
             yield from (_traded([deal], now) for deal in wire.history.get(coin, [])[-1:])
 
 
@@ -90,7 +90,7 @@ def _traded(deals: Sequence[Deal], now: int) -> bytes:
 
 
 def _tick(deals: Sequence[Deal]) -> dict[str, Any]:
-    """Newest first; "id" has so many digits that a parser may make it a float."""
+    """Rows of trades, newest first; "id" has so many digits that a parser may make it a float."""
     rows = [
         {
             "id": 10_500_464_537_273_190_000_000_000 + deal.number, "ts": deal.timestamp,
@@ -114,7 +114,8 @@ def _market(coin: str) -> dict[str, Any]:
 
 
 def _day(day: Day) -> dict[str, Any]:
-    """ "amount" is in base currency, "vol" in quote currency; the stream's has no bid and ask."""
+    """The 24 h statistics: "amount" is in base currency, "vol" in quote currency; those of the stream have no bid and
+    ask."""
     return {
         "id": 209_988_464_418, "low": day.low, "high": day.high, "open": day.opened, "close": day.last,
         "vol": day.turnover, "amount": day.volume, "version": 209_988_464_418, "count": 265_673,

@@ -1,8 +1,8 @@
 """Hyperliquid spot, info endpoint and WebSocket: https://hyperliquid.gitbook.io/hyperliquid-docs/for-developers/api.
 
-Spot markets go by their index ("@107"), coins bridged by Unit by a name of their own (UBTC). Others have measured that
-a subscription is answered with past trades; here with the last one. The answer for a wrong market is not documented:
-here it is the error of ccxt's comments, while others have seen the venue close the connection.
+Spot markets are named by their index ("@107"), coins bridged by Unit by a special name (UBTC). Others have measured
+that a subscription is answered with past trades; here it is answered with the last trade. The answer for a wrong
+market is not documented: here it is the error in ccxt's comments; others have seen the venue close the connection.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from tests.venues.market import LISTED, MINUTE, Bar, Day, Deal, rest_bar, rest_day
 from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
-PACE = 10  # the spacing of messages and the rule that it keeps are both ten times as fast here
+PACE = 10  # the spacing of messages and the venue's rule for it are both ten times as fast here
 LAWS = VenueLaws(
     messages=(2000, 6.0), dials=(30, 60.0), topics=1000, ping_within=60.0,
     paths=dict.fromkeys(("trades", "ticker", "candles"), "/ws"),

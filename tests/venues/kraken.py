@@ -8,8 +8,9 @@ from typing import Any
 from tests.venues.market import LISTED, MINUTE, Bar, Day, Deal, iso, rest_bar, rest_day
 from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
-# The limit is not published; ccxt sends a message per second. Here both are twenty times as fast, and the rule lenient
-# enough for a busy machine.
+# The limit is not published; ccxt sends one message per second. Here the rule and ccxt are both twenty times as fast;
+# the
+# rule allows some more for a busy machine.
 PACE = 20
 LAWS = VenueLaws(messages=(4, 0.1), ping_within=60.0, paths=dict.fromkeys(("trades", "ticker", "candles"), "/v2"))
 LACKS = frozenset({"timestamp"})

@@ -1,4 +1,4 @@
-"""The events of a market, independent of a venue: each venue's script turns them into its own frames."""
+"""The events of a market, independent of a venue; each venue's script writes them as the venue's frames."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ LISTED = (
 CHANNELS: Final = ("trades", "ticker", "candles")
 MINUTE = 60_000
 PRICES = dict.fromkeys(LISTED, 10.0) | {"BTC": 64_000.0, "ETH": 3_200.0, "SOL": 150.0}
-REST_FACTOR = 0.9  # factor of prices over REST, to recognize them
-OLD_FACTOR = 0.5  # of a price in the snapshot of old trades
+REST_FACTOR = 0.9  # factor of prices over REST, so that tests can recognize these
+OLD_FACTOR = 0.5  # factor of the prices of old trades in a snapshot
 
 
 @dataclass(frozen=True, slots=True)
 class Deal:
-    """One trade. ``number`` is the venue's running one, ``sold`` means that the taker sold, ``timestamp`` in ms."""
+    """One trade. ``number`` counts the venue's trades; ``sold``: the taker sold; ``timestamp`` in ms."""
 
     coin: str
     number: int
@@ -33,7 +33,7 @@ class Deal:
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """The last 24 hours of a market: ``volume`` in base currency, all of it traded at ``last``."""
+    """The 24 h statistics of a market: ``volume`` in base currency, all of it traded at ``last``."""
 
     coin: str
     last: float
@@ -81,18 +81,18 @@ class Bar:
 
 
 def iso(timestamp: int, digits: int = 6) -> str:
-    """A time in ms as the text that many venues write, with 3 to 9 digits after the seconds."""
+    """A time in ms as text in the form of many venues, with 3 to 9 digits after the seconds."""
     text = datetime.fromtimestamp(timestamp // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
     return f"{text}.{timestamp % 1000:03}{'0' * (digits - 3)}Z"
 
 
 def ms(text: str) -> int:
-    """The time in ms of such a text."""
+    """The time in ms of a text made by ``iso``."""
     return int(datetime.fromisoformat(text).timestamp() * 1000)
 
 
 def rest_day(coin: str, timestamp: int) -> Day:
-    """The last 24 hours in a venue's REST answer."""
+    """The 24 h statistics in a venue's REST answer."""
     last = PRICES[coin] * REST_FACTOR
     return Day(coin, last, last / 1.25, 1_000.0, timestamp)
 

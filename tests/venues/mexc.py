@@ -12,7 +12,7 @@ from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
 OPTIONS = {"ws": {"cost": 0.2}}  # ccxt spaces its messages by 50 ms
 LAWS = VenueLaws(topics=30, ping_within=60.0, paths=dict.fromkeys(("trades", "candles"), "/ws"))
-LACKS = frozenset({"ticker"})  # ccxt takes the book ticker for one, which has no last price
+LACKS = frozenset({"ticker"})  # ccxt uses the book ticker, which has no last price
 SENDS_OLD_TRADES = False
 REFUSES_WHOLE = False
 TRADE_IDS = False
@@ -26,7 +26,7 @@ def rest(path: str, query: Mapping[str, str], wire: Wire) -> Any:
     if path == "/api/v3/exchangeInfo":
         return {"timezone": "CST", "serverTime": now, "rateLimits": [], "exchangeFilters": [],
                 "symbols": [_market(coin) for coin in LISTED]}  # fmt: skip
-    if path == "/api/v1/contract/detail":  # ccxt asks for the swaps too, whatever is wanted
+    if path == "/api/v1/contract/detail":  # ccxt always requests the swaps too
         return {"success": True, "code": 0, "data": []}
     if path == "/api/v3/ticker/24hr":
         return [_day(rest_day(coin, now)) for coin in LISTED]

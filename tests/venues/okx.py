@@ -54,12 +54,12 @@ def answer(request: Any, wire: Wire) -> Iterable[Frame]:
             yield {"event": "error", "code": "60018", "msg": text, "connId": "a4d3ae55"}
             continue
         yield {"event": "subscribe", "arg": arg, "connId": "a4d3ae55"}
-        if channel == "trades":  # the last trade from before comes first
+        if channel == "trades":  # the last trade before the subscription comes first
             yield from trades(wire.history.get(coin, [])[-1:])
 
 
 def trades(deals: Sequence[Deal]) -> Iterable[Frame]:
-    for deal in deals:  # one per frame, as the channel documents; "count" is how many matches it sums up
+    for deal in deals:  # one trade per frame, as documented; "count" is the number of matches in it
         yield _pushed("trades", deal.coin, [{**_deal(deal), "count": "1", "source": "0", "seqId": deal.number}])
 
 

@@ -21,7 +21,7 @@ REFUSES_WHOLE = False
 GREETING: Sequence[Frame] = ()
 HEARTBEATS = okx.HEARTBEATS
 _CHANNELS = {"trades": "trades", "tickers": "ticker", "candle1m": "candles", "bbo-tbt": "quotes"}
-_SIZES = {"BTC": 0.01, "ETH": 0.1, "DOGE": 1000.0}  # of a contract, in base currency; 1 of the others
+_SIZES = {"BTC": 0.01, "ETH": 0.1, "DOGE": 1000.0}  # size of a contract in base currency; 1 for other coins
 
 
 def rest(path: str, query: Mapping[str, str], wire: Wire) -> Any:
@@ -108,7 +108,8 @@ def _deal(deal: Deal) -> dict[str, Any]:
 
 
 def _day(day: Day) -> dict[str, Any]:
-    """The volume in contracts, and in base currency under the name that is the turnover on spot."""
+    """The 24 h statistics: the volume in contracts, and in base currency under the name that on spot means the
+    turnover."""
     return {
         "instType": "SWAP", "instId": f"{day.coin}-USDT-SWAP", "last": str(day.last), "lastSz": "17",
         "askPx": str(day.ask), "askSz": "150", "bidPx": str(day.bid), "bidSz": "250", "open24h": str(day.opened),
@@ -118,6 +119,6 @@ def _day(day: Day) -> dict[str, Any]:
 
 
 def _bar(bar: Bar) -> list[str]:
-    """With the volume in contracts, in base and in quote currency."""
+    """A candle with the volume in contracts, in base currency and in quote currency."""
     values = (bar.open, bar.high, bar.low, bar.close, _contracts(bar.coin, bar.volume), bar.volume)
     return [str(bar.timestamp), *map(str, values), str(bar.volume * bar.close), "1" if bar.closed else "0"]

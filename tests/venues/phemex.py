@@ -9,7 +9,7 @@ from typing import Any
 from tests.venues.market import LISTED, MINUTE, Bar, Day, Deal, rest_bar, rest_day
 from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
-PACE = 10  # the spacing of messages and the rule that it keeps are both ten times as fast here
+PACE = 10  # the spacing of messages and the venue's rule for it are both ten times as fast here
 LAWS = VenueLaws(messages=(20, 0.1), requests=20, ping_within=30.0)
 LACKS: frozenset[str] = frozenset()
 SENDS_OLD_TRADES = True
@@ -42,9 +42,9 @@ def rest(path: str, query: Mapping[str, str], wire: Wire) -> Any:
 
 def asked(request: Any) -> Iterable[Topic]:
     method, wanted = request["method"], request["params"]
-    if method == "spot_market24h.subscribe":  # it sends the tickers of all markets
+    if method == "spot_market24h.subscribe":  # the venue then sends the tickers of all markets
         yield from (("ticker", coin) for coin in LISTED)
-    elif method in _CHANNELS:  # a second market in a request is passed over
+    elif method in _CHANNELS:  # the venue ignores a second market in a request
         yield _CHANNELS[method], wanted[0][1:-4]
 
 
@@ -58,7 +58,7 @@ def answer(request: Any, wire: Wire) -> Iterable[Frame]:
         return
     yield {"error": None, "id": request["id"], "result": {"status": "success"}}
     for channel, coin in topics:
-        if channel == "trades" and coin in wire.history:  # up to 1,000
+        if channel == "trades" and coin in wire.history:  # the venue sends up to 1,000 past trades
             yield _trades("snapshot", wire.history[coin])
         if channel == "candles" and coin in wire.old_bars:
             yield _kline("snapshot", list(reversed(wire.old_bars[coin])))

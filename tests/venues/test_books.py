@@ -1,4 +1,4 @@
-"""Order books of each venue over its real ccxt.pro class: disturbed ones are never delivered."""
+"""Order books of each venue over its real ccxt.pro class: wrong books are never delivered."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ALONE = {"okx", "kucoin", "gate", "bitget", "kraken", "htx", "poloniex", "mexc",
 
 
 class Books:
-    """The books of a venue and what its connections deliver of them; ``ended`` is what ended connections."""
+    """The books of a venue, and those that its connections deliver; ``ended`` has the errors that ended connections."""
 
     def __init__(self, name: str, wire: Wire) -> None:
         self.name = name
@@ -46,7 +46,7 @@ class Books:
         wire.depths.update({coin: states[0] for coin, states in self.states.items()})
 
     async def carry(self, session: CcxtVenue, channels: Sequence[str]) -> None:
-        """Connect, and again when a connection has ended."""
+        """Connect, and connect again when a connection has ended."""
         await session.load()
         wanted = Subscription({coin: session.market(coin) for coin in COINS}, channels)
         while True:
@@ -59,7 +59,7 @@ class Books:
                 await stream.close()
 
     def changes(self, coin: str, count: int) -> list[Change]:
-        """The next so many changes of a coin."""
+        """The next ``count`` changes of a coin's book."""
         made = list(book.changes(self.states[coin][-1], count))
         self.states[coin] += [change.after for change in made]
         return made
@@ -71,17 +71,18 @@ class Books:
         return [each for each in self.heard.books if each.coin == coin]
 
     def is_now(self, coin: str) -> bool:
-        """Whether the newest delivered book is the venue's own."""
+        """Whether the newest delivered book of the coin equals the venue's."""
         told = self.of(coin)
         return bool(told) and sides(told[-1]) == top(self.states[coin][-1])
 
     def is_quoted(self, coin: str) -> bool:
-        """Whether the newest quote is of the venue's own book."""
+        """Whether the newest quote equals the best levels of the venue's book."""
         told = [quote for quote in self.heard.quotes if quote.coin == coin]
         return bool(told) and quoted(told[-1]) == best(self.states[coin][-1])
 
     async def settled(self, coins: Collection[str] = COINS) -> None:
-        """Wait until the newest states are delivered; make changes meanwhile, at which some books join."""
+        """Wait until the newest states are delivered; make changes meanwhile, because some books join only at a
+        change."""
         for _ in range(60):
             if all(self.is_now(coin) for coin in coins):
                 return
@@ -96,7 +97,7 @@ class Books:
         )
 
     def wrong(self) -> list[OrderBook]:
-        """The delivered books that the venue never had; Bitfinex sends each level of a change by itself."""
+        """The delivered books that the venue never had; Bitfinex sends each level of a change in a frame of its own."""
         if self.name == "bitfinex":
             return []
         true = {coin: [top(state) for state in states] for coin, states in self.states.items()}
@@ -113,7 +114,7 @@ def sides(told: OrderBook) -> tuple[Any, Any]:
 
 @asynccontextmanager
 async def carried(name: str, channels: Sequence[str] = ("books",), **options: Any) -> AsyncIterator[Books]:
-    """A venue whose books are carried, both proven."""
+    """A venue with two subscribed books, both proven."""
     async with venue(name) as wire:
         books = Books(name, wire)
         known = {**scripts.options(name), **options}
@@ -139,7 +140,7 @@ async def carried(name: str, channels: Sequence[str] = ("books",), **options: An
 
 @pytest.mark.parametrize("transport", ["aiohttp", "picows"])
 @pytest.mark.parametrize("name", VENUES)
-async def test_the_books_that_are_delivered_are_the_venues_own(name: str, transport: str) -> None:
+async def test_every_delivered_book_equals_the_venues(name: str, transport: str) -> None:
     async with carried(name, transport=transport) as books:
         for _ in range(9):
             for coin in COINS:
@@ -192,7 +193,7 @@ async def test_an_update_that_comes_late_is_reported_and_damages_no_book(name: s
             for connection, frames in step:
                 await connection.send(frames)
         await until(lambda: len(books.heard.unsynced) > told)
-        wrong = books.wrong()  # before the late one came
+        wrong = books.wrong()  # books that were wrong before the late update came
         assert not wrong or name not in LINKED
         await books.settled()
         assert books.wrong() == wrong
@@ -214,7 +215,7 @@ async def test_a_wrong_size_is_reported_if_the_venue_has_a_checksum(name: str) -
 async def test_a_wrong_whole_book_is_replaced_by_the_next_one_over_the_same_connection(name: str) -> None:
     async with carried(name) as books:
         told = len(books.heard.unsynced)
-        for _ in range(2):  # one crossed state is ignored
+        for _ in range(2):  # a book that is crossed for one update is tolerated
             [good] = books.changes("BTC", 1)
             crossed = ((good.after.asks[0][0] + 1, 1.0), *good.after.bids)
             await books.wire.change(replace(good, after=replace(good.after, bids=crossed)))
@@ -239,7 +240,7 @@ async def test_an_update_that_cannot_be_read_makes_its_book_unproven(name: str) 
 
 
 def spoiled(frame: Any) -> Any:
-    """The frame without its second half."""
+    """The first half of the frame."""
     if isinstance(frame, bytes):
         packed = frame.startswith(b"\x1f\x8b")
         return gzip.compress(gzip.decompress(frame)[:-60]) if packed else frame[: len(frame) // 2]
@@ -248,7 +249,7 @@ def spoiled(frame: Any) -> Any:
 
 
 async def test_the_time_of_a_bitstamp_book_is_exact_to_the_millisecond() -> None:
-    """ccxt has whole seconds: by these, a trade from before the book would count as a later one."""
+    """ccxt has whole seconds, by which a trade before the book would count as a later one."""
     async with carried("bitstamp") as books:
         await books.change("BTC", 3)
         await until(lambda: books.is_now("BTC"))
@@ -265,7 +266,7 @@ async def test_after_a_cut_connection_all_books_are_proven_again() -> None:
 
 
 @pytest.mark.parametrize("name", ["bitstamp", "mexc"])
-async def test_quotes_without_a_channel_of_their_own_are_those_of_proven_books(name: str) -> None:
+async def test_without_a_channel_of_quotes_they_come_from_proven_books(name: str) -> None:
     async with venue(name) as wire:
         books = Books(name, wire)
         async with opened(name, wire.address, quote=scripts.quotes(name), options=scripts.options(name)) as session:

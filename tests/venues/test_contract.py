@@ -1,4 +1,4 @@
-"""Each venue's ccxt class gets frames as the venue documents them; their events are tested behind the whole feed."""
+"""Each venue's ccxt class gets frames as the venue documents them; the tests check the events of a whole feed."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from tests.venues.contract import Contract, Market, at, contract, made, session_
 from tests.venues.market import COINS, LISTED, MINUTE, PRICES, Bar, Day, Deal, rest_bar
 from tests.venues.wire import Wire, market_type, names, refuses_silently, script, sends_old_bars, venue, venue_name
 
-QUIET = {"connecting", "connected"}  # the events of a feed to which only data came
+QUIET = {"connecting", "connected"}  # status events of a feed without any problem
 
 
 @pytest.fixture(params=names())
 def name(request: pytest.FixtureRequest) -> str:
-    """Each venue in turn; tests of what is not supported yet must fail."""
+    """Each venue in turn; tests of features that a venue does not support yet must fail."""
     venue_name: str = request.param
     missing: Mapping[str, str] = getattr(script(venue_name), "MISSING", {})
     reason = missing.get(request.node.originalname)
@@ -35,7 +35,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 async def test_each_trade_arrives_once_in_order_and_unchanged(name: str) -> None:
-    """Some messages have several trades, heartbeats come between them, and nothing is left at the end."""
+    """Some messages have several trades, heartbeats come between them, and no task or connection is left at the end."""
     async with nothing_left(), contract(name) as it:
         for coin in COINS:
             await it.market.trade(coin, True, False, True)
@@ -52,7 +52,7 @@ async def test_each_trade_arrives_once_in_order_and_unchanged(name: str) -> None
 
 
 async def test_trades_from_before_the_subscription_are_not_delivered(name: str) -> None:
-    """They give neither a live trade nor a price: on a quiet market the newest of them may be hours old."""
+    """Such trades give no price either: on a quiet market the newest of them may be hours old."""
     if not script(name).SENDS_OLD_TRADES:
         pytest.skip("the venue sends no trades from before")
     async with contract(name, history=True) as it:
@@ -63,7 +63,7 @@ async def test_trades_from_before_the_subscription_are_not_delivered(name: str) 
 
 
 async def test_an_outage_loses_no_trade(name: str) -> None:
-    """Trades repeated at the new subscription and trades from REST are joined, each trade once."""
+    """Trades that are repeated at the new subscription and trades from REST are joined; each trade comes once."""
     async with contract(name) as it:
         await it.arrived()
         it.wire.cut()
@@ -84,7 +84,7 @@ async def test_an_outage_loses_no_trade(name: str) -> None:
         assert it.wire.violations == []
 
 
-async def test_tickers_bring_the_24_h_statistics_and_the_price(name: str) -> None:
+async def test_tickers_give_the_24_h_statistics_and_the_price(name: str) -> None:
     if "ticker" in script(name).LACKS:
         pytest.skip("the venue streams no tickers")
     async with contract(name) as it:
@@ -104,10 +104,10 @@ async def test_tickers_bring_the_24_h_statistics_and_the_price(name: str) -> Non
         it.true()
 
 
-async def test_the_24_h_statistics_come_over_rest_if_no_ticker_brings_them(
+async def test_the_24_h_statistics_come_over_rest_if_the_venue_has_no_tickers(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At the start and regularly, while prices come from trades."""
+    """They come at the start and at intervals, while prices come from trades."""
     lacks = script(name).LACKS
     if "ticker" not in lacks:
         pytest.skip("the venue streams tickers")
@@ -124,7 +124,7 @@ async def test_the_24_h_statistics_come_over_rest_if_no_ticker_brings_them(
         while not known():
             await it.market.trade("BTC", True, later=1_000)
             await it.arrived()
-            await asyncio.sleep(0.01)  # the day stats appear only with the next trade
+            await asyncio.sleep(0.01)  # new 24 h statistics appear only with the next trade
 
     async with contract(name) as it:
         await it.arrived()
@@ -137,17 +137,18 @@ async def test_the_24_h_statistics_come_over_rest_if_no_ticker_brings_them(
 
 @pytest.fixture
 def stamped_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The candles of these tests are stamped up to minutes ahead of the clock: their minutes need not pass."""
+    """Accept candles that are stamped minutes ahead of the clock, so that the tests need not wait for minutes."""
     monkeypatch.setattr("feed.candles.stamp_check.AHEAD", 5 * MINUTE)
 
 
 @pytest.mark.usefixtures("stamped_ahead")
 async def test_each_candle_is_closed_once(name: str) -> None:
-    """It is streamed, or built from trades; in the second case the first candle is partial, and REST has the whole."""
+    """The candle is streamed or built from trades. If it is built, the first one is partial, and REST has the whole
+    candle."""
     async with contract(name) as it:
         first = it.market.minute
         await (_stream_bars if it.native() else _trade_bars)(it)
-        end = first + 2 * MINUTE  # a later one may be over on a slow machine
+        end = first + 2 * MINUTE  # on a slow machine a later candle may be over too
         await it.got.until(lambda: sum(bar.timestamp < end for bar in _closed(it)) >= 2 * len(COINS))
         closed = [bar for bar in _closed(it) if bar.timestamp < end]
         assert sorted((bar.coin, bar.timestamp) for bar in closed) == [
@@ -169,7 +170,7 @@ def _closed(it: Contract) -> list[Candle]:
 
 @pytest.mark.usefixtures("stamped_ahead")
 async def test_candles_from_before_the_subscription_are_not_delivered_as_new(name: str) -> None:
-    """The last one is still open; the others were closed earlier."""
+    """The last of these candles is still open; the others were closed earlier."""
     if not sends_old_bars(name):
         pytest.skip("the venue sends no bars from before")
     async with contract(name, history=True) as it:
@@ -220,7 +221,7 @@ async def test_a_refused_coin_affects_no_other_coin(name: str) -> None:
 
 
 async def test_an_error_that_names_no_subscription_ends_no_stream() -> None:
-    """It ends neither a market nor an additional request that never brings data."""
+    """It ends the stream of no market, and no additional request, which never gets data."""
     async with contract("coinbase") as it:
         await it.arrived()
         for coin in COINS:
@@ -232,12 +233,12 @@ async def test_an_error_that_names_no_subscription_ends_no_stream() -> None:
             await it.market.trade(coin, False, later=1_000)
         await it.arrived()
         it.true()
-        assert it.feed.status.bad_frames == 1  # the error itself
+        assert it.feed.status.bad_frames == 1  # the frame with the error
         assert set(it.got.events) == {*QUIET, "bad_frame"}, it.got.status
 
 
-async def test_a_venue_that_refuses_every_coin_is_not_waited_for() -> None:
-    """An additional request stays open, and brings no data."""
+async def test_connecting_fails_at_once_if_the_venue_refuses_every_coin() -> None:
+    """An additional request stays open and gets no data."""
     async with venue("coinbase") as wire:
         wire.refused.add("BTC")
         feed = at(wire, ["BTC"])
@@ -245,7 +246,7 @@ async def test_a_venue_that_refuses_every_coin_is_not_waited_for() -> None:
             await feed.connect(timeout=PATIENCE)
 
 
-async def test_the_subscriptions_of_twenty_coins_keep_the_limits(name: str) -> None:
+async def test_the_subscriptions_of_twenty_coins_stay_within_the_limits(name: str) -> None:
     async with venue(name) as wire:
         feed = at(wire, LISTED)
         wanted = Contract(wire, feed).topics(LISTED)
@@ -259,8 +260,8 @@ async def test_the_subscriptions_of_twenty_coins_keep_the_limits(name: str) -> N
             await feed.disconnect()
 
 
-async def test_trades_over_rest_are_those_of_the_stream(name: str) -> None:
-    """They have the same ids, sides and times, because outages are filled with them."""
+async def test_trades_over_rest_equal_those_of_the_stream(name: str) -> None:
+    """Ids, sides and times must be equal, because outages are filled with trades over REST."""
     async with venue(name) as wire:
         market = Market(wire)
         market.before()
@@ -277,8 +278,8 @@ async def test_trades_over_rest_are_those_of_the_stream(name: str) -> None:
             await session.close()
 
 
-async def test_past_candles_over_rest_begin_where_they_were_asked_for(name: str) -> None:
-    """For any number of candles: no request exceeds the venue's limit."""
+async def test_past_candles_over_rest_begin_at_the_requested_time(name: str) -> None:
+    """This holds for any number of candles; no request exceeds the venue's limit."""
     async with venue(name) as wire:
         session = session_at(wire)
         since = time_ns() // 1_000_000 // MINUTE * MINUTE - 5 * MINUTE
@@ -296,7 +297,7 @@ async def test_past_candles_over_rest_begin_where_they_were_asked_for(name: str)
 
 
 async def test_the_venues_own_ping_is_answered(name: str) -> None:
-    """This concerns venues whose pings are messages of their own."""
+    """This concerns venues that send pings as messages."""
     pong: object = getattr(script(name), "ANSWERED", None)
     if pong is None:
         pytest.skip("the venue sends none that wants an answer")
@@ -305,14 +306,14 @@ async def test_the_venues_own_ping_is_answered(name: str) -> None:
         await it.wire.until_told(pong)
 
 
-def test_the_clients_own_ping_comes_in_time_and_is_answered(name: str) -> None:
+def test_the_client_sends_its_ping_in_time_and_accepts_the_answer(name: str) -> None:
     limit = script(name).LAWS.ping_within
     exchange = open_venue(venue_name(name), Access(market_type(name)))._api
     if limit is None:
         pytest.skip("the venue asks for no ping")
     assert exchange.streaming["keepAlive"] / 1000 < limit
     if getattr(exchange, "ping", None) is None:
-        return  # it sends the WebSocket's own, which the library answers
+        return  # such venues get the WebSocket's own pings, which the library sends
     wire = Wire(name, None)  # type: ignore[arg-type] # it serves nobody here
     path = script(name).LAWS.paths.get("trades", "/")
     assert list(script(name).answer(exchange.ping(SimpleNamespace(url=f"wss://venue{path}")), wire))

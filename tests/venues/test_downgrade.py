@@ -17,7 +17,7 @@ from tests.exchanges.support import served, streaming
 from tests.venues.wire import script, venue
 
 
-async def test_a_plain_address_that_came_over_tls_is_not_dialled(
+async def test_a_plain_text_address_that_came_over_tls_is_not_dialled(
     certificate: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

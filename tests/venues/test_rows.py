@@ -11,11 +11,11 @@ from tests.venues.contract import session_at
 from tests.venues.market import COINS
 from tests.venues.wire import names, script, venue
 
-BY_PLACE = ("hyperliquid",)  # without a row, later rows would be other assets
+BY_PLACE = ("hyperliquid",)  # rows are known by their place, so later rows would be other assets
 
 
 def containers(answer: Any) -> Iterator[Any]:
-    """The lists and mappings in an answer, including itself, whose values are mostly lists or mappings."""
+    """The lists and mappings in an answer, including the answer, whose values are mostly lists or mappings."""
     if isinstance(answer, dict | list):
         values = list(answer.values()) if isinstance(answer, dict) else answer
         inner = [value for value in values if isinstance(value, dict | list)]
@@ -36,7 +36,7 @@ def spoiled(answer: Any, bad: Any) -> Any:
 
 @pytest.mark.parametrize("bad", [None, "x", {}], ids=["null", "a text", "an empty object"])
 @pytest.mark.parametrize("name", [name for name in names() if name not in BY_PLACE])
-async def test_a_row_that_is_not_a_market_is_skipped_and_the_others_stay(
+async def test_a_row_that_is_not_a_market_is_skipped_and_the_others_are_used(
     name: str, bad: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = script(name).rest

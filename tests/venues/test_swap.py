@@ -1,4 +1,4 @@
-"""Linear perpetuals, beyond the contract of every venue: sizes are in base units, and they may follow spot."""
+"""Linear perpetuals, in addition to the tests of every venue: sizes in base units, and failover from spot to swap."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.venues.market import PRICES, REST_FACTOR, Day, Deal, rest_day
 from tests.venues.wire import Wire, market_type, names, venue, venue_name
 
 SWAPS = [name for name in names() if market_type(name) == "swap"]
-COINS = ("BTC", "ETH")  # whose contracts are of different sizes on OKX
+COINS = ("BTC", "ETH")  # on OKX their contracts have different sizes
 OF_REST = PRICES["BTC"] * REST_FACTOR
 
 
@@ -42,14 +42,14 @@ def deal(number: int, price: float) -> Deal:
 
 
 async def asked_and_told(wire: Wire, made: Deal) -> None:
-    """A trade, as soon as somebody is there for it."""
+    """Make a trade as soon as a client is subscribed."""
     await wire.until_asked({("trades", "BTC")})
     await wire.say("trades", "BTC", wire.script.trades([made]))
 
 
 @pytest.mark.parametrize("name", SWAPS)
-async def test_quotes_come_once_and_have_their_sizes_in_base_units(name: str) -> None:
-    """Bybit's are the tops of its order books, which ccxt keeps twice."""
+async def test_each_quote_comes_once_with_sizes_in_base_units(name: str) -> None:
+    """Bybit's quotes are the best levels of its order books, which ccxt keeps twice."""
     async with venue(name) as wire:
         feed = at(wire, COINS, ["quotes"])
         quotes: list[Quote] = []
@@ -92,8 +92,10 @@ async def test_the_24_h_turnover_over_rest_is_in_quote_currency(name: str) -> No
 
 
 @pytest.mark.parametrize(("first", "second"), [("okx_swap", "bybit_swap"), ("okx", "binance_swap")])
-async def test_another_venues_swap_takes_over_under_the_same_coin(first: str, second: str, tmp_path: Path) -> None:
-    """This includes a failover from spot, which is another market: every tick names its venue."""
+async def test_after_a_failover_another_venues_swap_is_delivered_for_the_same_coin(
+    first: str, second: str, tmp_path: Path
+) -> None:
+    """This includes a failover from spot, which is another market. Every tick names its venue."""
     async with AsyncExitStack() as stack:
         spare = await stack.enter_async_context(venue(second))
         primary = await stack.enter_async_context(AsyncExitStack())
@@ -140,7 +142,7 @@ async def test_check_reports_that_swap_venues_work(tmp_path: Path) -> None:
         finally:
             for task in telling:
                 task.cancel()
-        table = printed.decode().partition("\n\n")[0]  # the facts about the machine and the advice follow
+        table = printed.decode().partition("\n\n")[0]  # without the facts about the machine and the advice
         rows = [line.split() for line in table.splitlines()[1:]]
         assert [(row[0], row[1], row[-1]) for row in rows] == [(venue_name(name), "1/1", "ok") for name in SWAPS]
         assert process.returncode == 0

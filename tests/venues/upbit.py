@@ -1,6 +1,6 @@
 """Upbit, REST and WebSocket: https://docs.upbit.com/kr/reference. It answers in binary frames that hold JSON.
 
-It does not answer about a market that it does not list.
+It gives no answer for a market that it does not list.
 """
 
 from __future__ import annotations

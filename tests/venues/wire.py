@@ -1,4 +1,4 @@
-"""A venue on loopback, HTTP and WebSocket on one port, that follows its script and enforces its rules."""
+"""A venue on loopback that follows its script and enforces its rules, with HTTP and WebSocket on one port."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ from tests.venues.books import depth as books
 from tests.venues.books.depth import Change, Depth
 from tests.venues.market import Bar, Day, Deal
 
-Frame = str | bytes | dict[str, Any] | list[Any]  # the last two are sent as JSON
+Frame = str | bytes | dict[str, Any] | list[Any]  # dicts and lists are sent as JSON
 Topic = tuple[str, str]  # channel and coin
 
 
 @dataclass(frozen=True, slots=True)
 class VenueLaws:
-    """A venue's limits, from its documentation; None where it has none. Times in seconds."""
+    """A venue's limits, from its documentation; None if there is no such limit. Times in seconds."""
 
-    messages: tuple[int, float] | None = None  # so many of the client's within so many seconds, per connection
-    dials: tuple[int, float] | None = None  # so many within so many seconds
+    messages: tuple[int, float] | None = None  # (messages of the client, within seconds), per connection
+    dials: tuple[int, float] | None = None  # (dials, within seconds)
     batch: int | None = None  # topics in one request
     size: int | None = None  # characters in one request
-    topics: int | None = None  # per connection
-    requests: int | None = None  # that subscribe to something, per connection
-    replaces: bool = False  # each request for topics replaces the one before
-    settle: float = 0.0  # that a client must wait between the dial and its first message
-    subscribe_within: float | None = None  # from the dial to the first subscription
-    ping_within: float | None = None  # the longest that a client may be silent
-    paths: Mapping[str, str] = field(default_factory=dict)  # channel -> the one path on which it lives
+    topics: int | None = None  # topics per connection
+    requests: int | None = None  # requests with topics, per connection
+    replaces: bool = False  # each request for topics replaces the previous one
+    settle: float = 0.0  # least time between the dial and the client's first message
+    subscribe_within: float | None = None  # longest time between the dial and the first subscription
+    ping_within: float | None = None  # longest time without a message of the client
+    paths: Mapping[str, str] = field(default_factory=dict)  # channel -> the only path with this channel
     token: str = ""  # the "token" that a dial's query must have
-    wanted: Collection[str] = ()  # channels beside the coins' that a client must ask for
+    wanted: Collection[str] = ()  # channels of no coin that a client must subscribe to
 
 
 class Script(Protocol):
@@ -52,27 +52,29 @@ class Script(Protocol):
 
     LAWS: VenueLaws
     LACKS: Collection[str]
-    """What the venue's tickers don't tell: timestamp, turnover, change; or "candles", "ticker": it has none."""
+    """Fields that the venue's tickers lack: timestamp, turnover, change; or "candles", "ticker" if it has no such
+    channel."""
     SENDS_OLD_TRADES: bool
-    """Whether a subscription is answered with trades from before it."""
+    """Whether a subscription is answered with earlier trades."""
     REFUSES_WHOLE: bool
-    """Whether a request with one bad market is refused whole."""
+    """Whether a request with one wrong market is refused as a whole."""
     GREETING: Sequence[Frame]
-    """What the venue sends to a client that has just connected."""
+    """Frames that the venue sends to a client that has just connected."""
     HEARTBEATS: Sequence[Frame]
-    """What the venue sends unasked that is no data."""
+    """Frames without data that the venue sends by itself."""
 
     def rest(self, path: str, query: Mapping[str, str], wire: Wire) -> Any:
-        """The answer to a REST request, None where there is no such path; ``query`` is the body of one that has one."""
+        """The answer to a REST request, None if there is no such path; ``query`` has the body if the request has
+        one."""
 
     def asked(self, request: Any) -> Iterable[Topic]:
-        """The topics that a client's frame subscribes to; the coin is "" for a channel beside the coins'."""
+        """The topics that a client's frame subscribes to; the coin is "" for a channel of no coin."""
 
     def answer(self, request: Any, wire: Wire) -> Iterable[Frame]:
         """The venue's immediate answers to a client's frame: confirmations, errors, pongs, snapshots."""
 
     def trades(self, deals: Sequence[Deal]) -> Iterable[Frame]:
-        """New trades of one coin, in as few frames as the venue would make of them."""
+        """Frames for new trades of one coin, as few as the venue would send."""
 
     def ticker(self, day: Day) -> Iterable[Frame]: ...
 
@@ -80,7 +82,7 @@ class Script(Protocol):
 
 
 def names() -> list[str]:
-    """The venues that have a script: every module here but the harness itself."""
+    """The names of the scripts: all modules of this package except the harness and the tests."""
     modules = {module.name for module in iter_modules([str(Path(__file__).parent)])}
     return sorted(
         modules
@@ -94,7 +96,7 @@ def script(name: str) -> Script:
 
 
 def venue_name(name: str) -> str:
-    """The venue of a script: the script's own name, unless its VENUE says so, for another of the venue's markets."""
+    """The venue of a script: its VENUE, which scripts for other market types have, or the script's own name."""
     return str(getattr(script(name), "VENUE", name))
 
 
@@ -104,7 +106,7 @@ def market_type(name: str) -> Literal["spot", "swap"]:
 
 
 def options(name: str) -> dict[str, Any]:
-    """What ccxt is told for the test's sake: to space its messages less, as the script's rules do then."""
+    """Options with which ccxt spaces its messages less, because the script's rules are faster by the same factor."""
     return dict(getattr(script(name), "OPTIONS", {}))
 
 
@@ -114,12 +116,13 @@ def pace(name: str) -> float:
 
 
 def quotes(name: str) -> Sequence[str]:
-    """The quote currencies that the settings must list, if the venue has none of the usual ones."""
+    """The quote currencies for the settings: the script's QUOTES, which is there if the venue has none of the usual
+    ones."""
     return tuple(getattr(script(name), "QUOTES", ("USDT", "USDC", "USD")))
 
 
 def dialled(name: str, request: web.Request) -> Iterable[Topic]:
-    """The topics in a dial's address, on venues with topics there."""
+    """The topics in a dial's address, for venues whose addresses have topics."""
     by_address: Any = getattr(script(name), "dialled", None)
     return [] if by_address is None else by_address(request.path, request.query)
 
@@ -130,19 +133,19 @@ def refuses_silently(name: str) -> bool:
 
 
 def sends_old_bars(name: str) -> bool:
-    """Whether the venue answers a subscription to candles with candles from before it, as its SENDS_OLD_BARS says."""
+    """Whether the venue answers a subscription to candles with earlier candles, from the script's SENDS_OLD_BARS."""
     return bool(getattr(script(name), "SENDS_OLD_BARS", False))
 
 
 def trade_id(name: str, number: int) -> str:
-    """A trade's id as the venue writes it: the number, or the script's form."""
+    """A trade's id as the venue writes it: the number, or the result of the script's ``trade_id``."""
     spelled: Any = getattr(script(name), "trade_id", str)
     return str(spelled(number))
 
 
 def server_time(path: str, query: Mapping[str, str], now: int) -> Any:
-    """The venues' documented answers when asked for their time (``now``, Unix ms)."""
-    if path == "/info":  # Hyperliquid has one address for all questions
+    """The venues' documented answers to requests for their time (``now``, Unix ms)."""
+    if path == "/info":  # Hyperliquid has one address for all requests
         return {"specialStatuses": None, "time": now} if query.get("type") == "exchangeStatus" else None
     if path == "/timestamp":  # Poloniex
         return {"serverTime": now}
@@ -174,14 +177,14 @@ def server_time(path: str, query: Mapping[str, str], now: int) -> Any:
 
 
 class Window:
-    """Counts what happened within a span of seconds."""
+    """Counts events within a span of seconds."""
 
     def __init__(self, limit: tuple[int, float] | None) -> None:
         self._most, self._span = limit or (1 << 62, 1.0)
         self._times: deque[float] = deque()
 
     def exceeded(self) -> bool:
-        """Note one more; whether that is too many."""
+        """Count one more event; returns whether there are too many."""
         now = monotonic()
         self._times.append(now)
         while self._times[0] <= now - self._span:
@@ -190,7 +193,7 @@ class Window:
 
 
 class Connection:
-    """One client's WebSocket and what it subscribed to."""
+    """One client's WebSocket and its subscriptions."""
 
     def __init__(
         self, path: str, socket: web.WebSocketResponse, transport: asyncio.Transport | None, laws: VenueLaws
@@ -205,7 +208,7 @@ class Connection:
         self.messages = Window(laws.messages)
 
     def numbered(self, frames: Iterable[Frame], counted: str) -> list[Frame]:
-        """The frames with this connection's numbers, if ``counted`` names a field for them."""
+        """The frames, numbered in the field that ``counted`` names, if the venue numbers a connection's frames."""
         return [
             {**frame, counted: next(self.numbers)} if isinstance(frame, dict) and counted in frame else frame
             for frame in frames
@@ -220,10 +223,10 @@ class Connection:
 
 
 class Wire:
-    """One venue. ``refused`` coins get its error answer, ``history`` and ``old_bars`` are from before the
-    subscription, oldest first.
+    """One venue. ``refused`` coins get its error answer; ``history`` and ``old_bars`` have trades and candles from
+    before the subscription, oldest first.
 
-    For tests to look at: ``violations`` of the rules, ``dials``, ``requests`` (the client's frames), ``missing`` (REST
+    Tests can read ``violations`` of the rules, ``dials``, ``requests`` (the client's frames), ``missing`` (REST
     requests that the script has no answer for).
     """
 
@@ -244,7 +247,7 @@ class Wire:
         self._runner = port_of
         self._dialled = Window(self.script.LAWS.dials)
         self._stirred = asyncio.Event()
-        self._broken: Exception | None = None  # a script that does not know the client's frame
+        self._broken: Exception | None = None  # the error of a script that does not know a client's frame
 
     @property
     def address(self) -> str:
@@ -252,18 +255,18 @@ class Wire:
 
     @property
     def topics(self) -> set[Topic]:
-        """All that live connections are subscribed to."""
+        """All topics to which open connections are subscribed."""
         return {topic for connection in self.connections for topic in connection.topics}
 
     async def until_told(self, request: Any) -> None:
-        """Wait until the client has sent this."""
+        """Wait until the client has sent this frame."""
         async with asyncio.timeout(PATIENCE):
             while request not in self.requests:
                 self._stirred.clear()
                 await self._stirred.wait()
 
     async def until_asked(self, topics: Collection[Topic]) -> None:
-        """Wait until the client has subscribed to all of these."""
+        """Wait until the client has subscribed to all of these topics."""
         try:
             async with asyncio.timeout(PATIENCE):
                 while not self.topics.issuperset(topics):
@@ -360,7 +363,7 @@ class Wire:
         try:
             request = json.loads(text)
         except ValueError:
-            request = text  # some pings are no JSON
+            request = text  # some venues' pings are no JSON
         self.requests.append(request)
         if self.books is not None and await self._receive_for_books(connection, request):
             return
@@ -380,7 +383,7 @@ class Wire:
         self._stirred.set()
 
     async def _receive_for_books(self, connection: Connection, request: Any) -> bool:
-        """Answer a request that is for books; False for another one."""
+        """Answer a request for books; returns False for any other request."""
         books, frames = self.books, None
         coins = books.wanted(request) if hasattr(books, "wanted") else []
         gone = books.unwanted(request) if hasattr(books, "unwanted") else []
@@ -402,7 +405,7 @@ class Wire:
         return True
 
     def _judge(self, connection: Connection, asked: Collection[Topic], size: int) -> None:
-        """Note each rule that a frame of ``size`` characters breaks."""
+        """Note each rule that is broken by a frame of ``size`` characters."""
         laws, violate = self.script.LAWS, self.violations.append
         if laws.size is not None and size > laws.size:
             violate(f"{size} characters in one request")
@@ -436,7 +439,7 @@ async def venue(name: str) -> AsyncIterator[Wire]:
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     try:
         with pytest.MonkeyPatch.context() as patch:
-            # its clock, and no smaller cost: its bucket would then be large enough for a burst after each pause
+            # ccxt's clock runs faster; with a smaller cost its limit would allow a burst after each pause
             patch.setattr(import_module("ccxt.async_support.base.throttler"), "time", lambda: pace(name) * monotonic())
             yield wire
     finally:

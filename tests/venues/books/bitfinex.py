@@ -22,15 +22,15 @@ def opening(depth: Depth) -> list[Any]:
 
 
 def change(change: Change) -> list[Any]:
-    """One frame for each level, then the checksum (in truth it comes about every two seconds)."""
+    """One frame for each level, then the checksum (the real venue sends it about every two seconds)."""
     after, frames = change.after, []
     for levels, now, sign in ((change.bids, after.bids, 1), (change.asks, after.asks, -1)):
         kept = dict(now[:DEPTH])
         told = [level for level in levels if level[0] in kept or not level[1]]
         if any(not size for _, size in levels):
-            told.append(now[DEPTH - 1])  # moved up into the depth
+            told.append(now[DEPTH - 1])  # this level moved up into the depth
         frames += [[channel(change.coin), _row(level, sign)] for level in told]
-        frames += [[channel(change.coin), _row((now[DEPTH][0], 0.0), sign)]]  # pushed out of it
+        frames += [[channel(change.coin), _row((now[DEPTH][0], 0.0), sign)]]  # this level was pushed out of the depth
     return [*frames, [channel(change.coin), "cs", checksum(after)]]
 
 

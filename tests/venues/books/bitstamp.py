@@ -26,7 +26,7 @@ def rest(path: str, query: Mapping[str, str], depths: Mapping[str, Depth]) -> An
         return None
     depth = depths[path.strip("/").rpartition("/")[2].removesuffix("usd").upper()]
     times = _times(depth)
-    times["microtimestamp"] = str(int(times["microtimestamp"]) + 20)  # of no update
+    times["microtimestamp"] = str(int(times["microtimestamp"]) + 20)  # a time that no update has
     return {**times, "bids": texts(depth.bids), "asks": texts(depth.asks)}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from tests.venues.books.depth import Change, Depth, Levels, texts
 
 NOTICES = frozenset({"lost", "late"})
-DEPTH = 50  # the least that has the levels which are wanted
+DEPTH = 50  # the smallest depth with as many levels as wanted
 
 
 def opening(depth: Depth) -> list[Any]:

@@ -1,4 +1,5 @@
-"""An order book and its changes, independent of a venue: each module here turns them into its venue's frames."""
+"""An order book and its changes, independent of a venue; each module of this package writes them as its venue's
+frames."""
 
 from __future__ import annotations
 
@@ -11,9 +12,9 @@ from typing import Any, Protocol, cast
 
 from tests.venues.market import PRICES
 
-Level = tuple[float, float]  # price and size
+Level = tuple[float, float]  # (price, size)
 Levels = tuple[Level, ...]
-LEVELS = 30  # of each side
+LEVELS = 30  # number of levels of each side
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class Change:
 
 
 class BookScript(Protocol):
-    """The functions that a module of this package must have."""
+    """The functions that each module for a venue must have."""
 
     NOTICES: frozenset[str]
     """Which faults its frames show: "lost", "late" (an update comes after the next one), "level" (a wrong size)."""
@@ -57,7 +58,7 @@ class BookScript(Protocol):
 
 
 def names() -> list[str]:
-    """The venues that have a module here."""
+    """The names of the venues with a module in this package."""
     return sorted({module.name for module in iter_modules([str(Path(__file__).parent)])} - {"depth"})
 
 
@@ -66,7 +67,7 @@ def script(name: str) -> BookScript:
 
 
 def first(coin: str, timestamp: int = 1_767_000_000_000) -> Depth:
-    """A book of LEVELS levels a side around the coin's price, state 1."""
+    """A book with LEVELS levels a side around the coin's price; its number is 1."""
     price = PRICES[coin]
     bids = tuple((price - 0.5 * place, 1.25 + place) for place in range(1, LEVELS + 1))
     asks = tuple((price + 0.5 * place, 1.5 + place) for place in range(1, LEVELS + 1))
@@ -74,9 +75,10 @@ def first(coin: str, timestamp: int = 1_767_000_000_000) -> Depth:
 
 
 def changes(depth: Depth, count: int) -> Iterator[Change]:
-    """``count`` changes one after the other: of sizes, and of levels that come and go at the top and further down.
+    """``count`` successive changes: of sizes, and of levels that are added and removed at the top and further down.
 
-    No side is longer than LEVELS: what is pushed out at the end is told as gone, as venues with a fixed depth do.
+    No side is longer than LEVELS: a level that is pushed out at the end is sent as removed, as by venues with a fixed
+    depth.
     """
     for _ in range(count):
         step = depth.number
@@ -103,5 +105,5 @@ def changes(depth: Depth, count: int) -> Iterator[Change]:
 
 
 def texts(levels: Levels) -> list[list[str]]:
-    """Levels as most venues write them."""
+    """Levels in the form of most venues."""
     return [[f"{price:.2f}", "0" if not size else f"{size:.4f}"] for price, size in levels]

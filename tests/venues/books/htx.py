@@ -12,7 +12,7 @@ PACKED = True
 
 
 def opening(depth: Depth) -> list[Any]:
-    """The answer to ccxt's request after the first update."""
+    """The answer to ccxt's request for a snapshot, which it sends after the first update."""
     book = {"seqNum": 17 * depth.number, "bids": _rows(depth.bids), "asks": _rows(depth.asks)}
     told = {"id": "1", "rep": _topic(depth.coin), "status": "ok", "ts": depth.timestamp, "data": book}
     return [told]
@@ -51,7 +51,7 @@ def left(request: Any) -> list[Any]:
 
 
 def reply(request: Any, depths: Mapping[str, Depth]) -> list[Any]:
-    """The snapshot that a client asks for beside its subscription."""
+    """The snapshot that a client requests in addition to its subscription."""
     return [{**frame, "id": request["id"]} for coin in _coins(request, "req") for frame in opening(depths[coin])]
 
 

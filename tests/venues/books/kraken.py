@@ -21,7 +21,7 @@ def opening(depth: Depth) -> list[Any]:
 
 
 def change(change: Change) -> list[Any]:
-    """Levels beyond the depth are not sent, except those that move up into it."""
+    """Levels outside of the depth are not sent, except those that move up into it."""
     after = change.after
     sides = []
     for levels, now in ((change.bids, after.bids), (change.asks, after.asks)):
@@ -35,7 +35,7 @@ def change(change: Change) -> list[Any]:
 def _pushed(depth: Depth, bids: Levels, asks: Levels, kind: str) -> str:
     book = {"symbol": SYMBOLS[depth.coin], "bids": _rows(bids), "asks": _rows(asks), "checksum": checksum(depth)}
     message = {"channel": "book", "type": kind, "data": [{**book, "timestamp": iso(depth.timestamp)}]}
-    return json.dumps(message).replace('"#', "").replace('#"', "")  # numbers as they are written
+    return json.dumps(message).replace('"#', "").replace('#"', "")  # so that numbers keep their written form
 
 
 def _rows(levels: Levels) -> list[dict[str, str]]:
@@ -43,7 +43,7 @@ def _rows(levels: Levels) -> list[dict[str, str]]:
 
 
 def checksum(depth: Depth) -> int:
-    """Of the ten best asks and the ten best bids: their digits without the zeros before them."""
+    """The checksum of the ten best asks and the ten best bids, made of their digits without leading zeros."""
     digits = ""
     for price, size in (*depth.asks[:10], *depth.bids[:10]):
         digits += f"{price:.2f}".replace(".", "").lstrip("0") + f"{size:.8f}".replace(".", "").lstrip("0")

@@ -33,7 +33,10 @@ def rest(path: str, query: Mapping[str, str], depths: Mapping[str, Depth]) -> An
     if path != "/api/v1/market/orderbook/level2_100":
         return None
     depth = depths[query["symbol"].partition("-")[0]]
-    book = {"time": depth.timestamp, "sequence": str(3 * depth.number - 1)}  # in the middle of an update
+    book = {
+        "time": depth.timestamp,
+        "sequence": str(3 * depth.number - 1),
+    }  # the snapshot's number is in the middle of an update
     return {"code": "200000", "data": {**book, "bids": texts(depth.bids), "asks": texts(depth.asks)}}
 
 

@@ -39,7 +39,10 @@ def rest(path: str, query: Mapping[str, str], depths: Mapping[str, Depth]) -> An
     if path != "/api/v3/depth":
         return None
     depth = depths[query["symbol"].removesuffix("USDT")]
-    book = {"lastUpdateId": 3 * depth.number - 1, "timestamp": depth.timestamp}  # in the middle of an update
+    book = {
+        "lastUpdateId": 3 * depth.number - 1,
+        "timestamp": depth.timestamp,
+    }  # the snapshot's number is in the middle of an update
     return {**book, "bids": texts(depth.bids), "asks": texts(depth.asks)}
 
 
