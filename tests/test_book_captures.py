@@ -30,9 +30,8 @@ def assert_right(report: Report) -> None:
     assert not report.different
     assert not report.behind
     assert not report.faults
-    assert all(
-        "range" in reason for reason in report.lost
-    )  # the capture has only one snapshot, so the price leaves its range
+    # the capture has only one snapshot, so the price leaves its range
+    assert all("range" in reason for reason in report.lost)
 
 
 @pytest.fixture

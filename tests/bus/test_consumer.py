@@ -216,7 +216,7 @@ async def test_trades_that_the_bus_loses_are_published_again(
 async def test_a_bus_whose_folder_was_removed_goes_on_with_new_streams(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
 ) -> None:
-    """Leases and streams are gone; the publisher and the standby collector begin again."""
+    """Leases and streams are lost; the publisher and the standby collector begin again."""
     await collect("one")
     await publisher(bus.url, "binance")
     await collect("two")

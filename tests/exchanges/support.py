@@ -97,7 +97,7 @@ class Running:
     async def ended(self, timeout: float = 10.0) -> BaseException:
         """The error that ended the stream."""
         await asyncio.wait({self.task}, timeout=timeout)
-        assert self.task.done(), "the stream goes on"
+        assert self.task.done(), "the stream has not ended"
         error = self.task.exception()
         assert error is not None
         return error

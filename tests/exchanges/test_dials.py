@@ -154,9 +154,8 @@ async def test_when_a_dial_over_picows_is_cancelled_its_socket_is_closed(scheme:
     from exchanges.ccxt_adapter.transport.dial import connect
 
     tls = ssl.create_default_context()
-    with socket.create_server(
-        ("127.0.0.1", 0), backlog=2 * TURNS
-    ) as server:  # the kernel accepts connections, and nobody answers
+    # the kernel accepts connections, and nobody answers
+    with socket.create_server(("127.0.0.1", 0), backlog=2 * TURNS) as server:
         url = f"{scheme}://localhost:{server.getsockname()[1]}/"
         async with nothing_left():
             before = open_sockets()

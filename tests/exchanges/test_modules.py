@@ -112,9 +112,8 @@ def faults(name: str, channel: str) -> set[str]:
             elif isinstance(target, ast.Subscript) and channel == "ticker" and reaches(target.value, store):
                 found.add("changes a ticker that is kept")
             elif channel == "candles" and isinstance(target, ast.Subscript) and ast.unparse(target.value) in names:
-                last_one = isinstance(
-                    target.slice, ast.BinOp | ast.UnaryOp
-                )  # the last row, not the list of a timeframe
+                # the last row, not the list of a timeframe
+                last_one = isinstance(target.slice, ast.BinOp | ast.UnaryOp)
                 found |= {"changes a bar in place"} if last_one else set()
         if appends(function, store, names):
             delivers = delivers or channel in ("trades", "candles")

@@ -43,7 +43,7 @@ async def test_changing_a_tick_changes_no_price_of_the_feed(feed: MarketFeed) ->
     got = Recorder(feed)
     async with feed:
         await got.until(lambda: {tick.coin for tick in got.prices} == {"BTC", "ETH"})
-        assert all(tick.price == -1.0 for tick in got.prices), "subscribers of one event share it"
+        assert all(tick.price == -1.0 for tick in got.prices), "all subscribers of an event get the same object"
         for _ in range(2):
             told = [feed.get_price("BTC"), feed.require_fresh("BTC"), feed.get_all_prices()["BTC"]]
             told.append(feed.current_prices["BTC"])

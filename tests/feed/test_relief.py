@@ -104,7 +104,7 @@ def dropping(venue: SimulatedVenue) -> Iterator[None]:
 
 @contextmanager
 def cut_and_late(venue: SimulatedVenue) -> Iterator[None]:
-    """Cut the venue's connection; new connections bring late data."""
+    """Cut the venue's connection; new connections deliver late data."""
     with venue.behind(4.0):
         venue.cut()
         yield
@@ -204,9 +204,8 @@ async def test_a_venue_whose_stream_restarts_with_old_data_does_not_stay_active(
             await got.until(lambda: len(got.details("connected")) > connected)
         began = monotonic()
         await until(lambda: len(got.details("failover")) > 1)
-        assert (
-            monotonic() - began <= LIMIT + 3.0
-        )  # the stream counts as late after max_lag; otherwise the venue would stay active for ever
+        # the stream counts as late after max_lag; otherwise the venue would stay active for ever
+        assert monotonic() - began <= LIMIT + 3.0
         assert got.details("failover")[-1]["to"] == "bybit"
 
 

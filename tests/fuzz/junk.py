@@ -64,9 +64,8 @@ def spoiled_anywhere(draw: st.DrawFn, good: Any) -> Any:
             inner = place[key]
             if not isinstance(inner, dict | list) or not inner or draw(st.integers(0, 4)) == 0:
                 if draw(st.booleans()):
-                    place[key] = copy.deepcopy(
-                        draw(values)
-                    )  # copied, because later turns may change it, and it may be drawn again
+                    # copied, because later turns may change it, and it may be drawn again
+                    place[key] = copy.deepcopy(draw(values))
                 else:
                     del place[key]
                 break

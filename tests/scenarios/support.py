@@ -107,7 +107,7 @@ def open_sockets() -> int:
 
 @asynccontextmanager
 async def nothing_left() -> AsyncIterator[None]:
-    """Fail if the code inside leaves a task, a socket, a session, or an error that nobody handles."""
+    """Fail if the code inside leaves a task, a socket or a session open, or an error unhandled."""
     loop = asyncio.get_running_loop()
     unhandled: list[Mapping[str, Any]] = []
     loop.set_exception_handler(lambda loop, context: unhandled.append(context))

@@ -151,9 +151,8 @@ async def test_a_clock_that_is_days_off_is_reported_and_loses_no_data(
             assert told["error"].startswith(f"the clock of this machine is {abs(days)}.0 days ")
             assert ("behind" if days < 0 else "ahead of") in told["error"]
             await got.until(lambda: len(got.trades) > 20 and bool(got.candles))
-            assert (
-                abs(got.trades[-1].timestamp / 1000 + days * DAY - time.time()) < 30
-            )  # the trade has the venue's time
+            # the trade has the venue's time
+            assert abs(got.trades[-1].timestamp / 1000 + days * DAY - time.time()) < 30
             assert feed.require_fresh("BTC", 5).coin == "BTC"
             assert feed.status.state is FeedState.LIVE
         assert got.events.count("error") == 1

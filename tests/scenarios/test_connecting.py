@@ -67,9 +67,8 @@ async def test_a_connection_cut_before_the_first_data_is_dialled_again(
             await got.until(lambda: feed.status.state is FeedState.LIVE)
             assert "exchange_blocked" not in got.events
             assert "failover" not in got.events
-            assert (
-                sum(event in ("error", "disconnected") for event in got.events) <= 1
-            )  # aiohttp itself repeats REST requests, without an event
+            # aiohttp itself repeats REST requests, without an event
+            assert sum(event in ("error", "disconnected") for event in got.events) <= 1
             await got.more_trades()
             assert gate.connections == 2 or phase == "rest"  # the 24 h statistics are not requested again
 

@@ -124,9 +124,8 @@ async def test_a_stream_that_is_late_from_the_start_is_noticed_by_the_venues_clo
                 lagging = await got.until_event("feed_lagging")
                 came = [trade for trade in got.trades if trade.received_at / 1e6 <= lagging["at"] + 1]
                 delays = [trade.received_at / 1e9 - trade.timestamp / 1e3 for trade in came]
-                assert (
-                    min(delays) - 0.5 <= lagging["seconds"] <= max(delays) + 0.1
-                )  # the reported lag is that of the trades
+                # the reported lag is that of the trades
+                assert min(delays) - 0.5 <= lagging["seconds"] <= max(delays) + 0.1
                 assert not is_fresh(feed, "BTC", MAX_LAG)
                 await got.more_trades(20)
                 assert judge.wrong == []

@@ -146,9 +146,8 @@ async def test_binances_swaps_are_simulated_too() -> None:
 async def test_watch_order_book_returns_the_true_book(name: str) -> None:
     """ccxt joins Binance's snapshot and differences, and follows Bybit's snapshot and deltas."""
     symbol = "BTC/USDT:USDT" if name == "binance_swap" else "BTC/USDT"
-    rate = (
-        10 if name == "bybit" else 200
-    )  # ccxt keeps levels that left Bybit's depth, which are wrong when the price returns
+    # ccxt keeps levels that left Bybit's depth, which are wrong when the price returns
+    rate = 10 if name == "bybit" else 200
     async with Simulator(rate=rate, venues=(name,), coins=["BTC"]) as sim, connected(sim, name) as exchange:
         venue = sim[name]
         await exchange.load_markets()

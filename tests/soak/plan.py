@@ -10,9 +10,7 @@ from exchanges.simulator import ScheduledFault, parse_fault
 
 MEAN_PAUSE = 7.0  # seconds between two draws
 QUIET_START = 5.0  # seconds until the first fault
-BLOCK_PAUSE = (
-    650.0  # seconds between two blocks: after one the feed does not use the venue for 600 s, and two venues must remain
-)
+BLOCK_PAUSE = 650.0  # seconds between two blocks: the feed avoids a venue for 600 s after one, and two must remain
 LONG_ENOUGH = (
     7.0  # seconds of silence that the feed reports: without consecutive ids, only silence shows missing trades
 )

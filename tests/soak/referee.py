@@ -1,7 +1,7 @@
 """Compares the feed's events with the venues' true events, one by one; its memory does not grow with time.
 
 A trade is *lost* if it was not delivered although its coin's trades before and after it were, and the feed did not
-report that a gap there stayed incomplete. If the feed reported that, the trade is *told*. A venue's trades are compared
+report that a gap there stayed incomplete. If the feed reported that, it counts as *told*. A venue's trades are compared
 only while it was the active one, and no trade may come again in a later period.
 """
 
@@ -55,9 +55,8 @@ class Book:
     last: int | None = None
     highest: int = -1  # over all periods
     holes: list[Hole] = field(default_factory=list)
-    passed: deque[tuple[int, int]] = field(
-        default_factory=lambda: deque(maxlen=200)
-    )  # reported or lost trades, which may come late
+    # reported or lost trades, which may come late
+    passed: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=200))
 
 
 def _same(told: Sequence[float], true: Sequence[float]) -> bool:

@@ -192,9 +192,8 @@ async def _watch(
     census_at, sampled_at, pruned_at = began + min(SETTLED, result.seconds / 4), began, began
     looked = began
     while (now := time.monotonic()) < end and not reading.done():
-        referee.silences.stall(
-            looked + EVERY_LOOK, now
-        )  # this process, which has the venues, was not run: nothing was sent meanwhile
+        # this process, which has the venues, was not run: nothing was sent meanwhile
+        referee.silences.stall(looked + EVERY_LOOK, now)
         for name, truth in truths.items():
             truth.look(now)
             recent = sum(now - dialled < DIAL_WINDOW for dialled in truth.venue.dials)

@@ -35,9 +35,8 @@ class Truth:
     ) -> None:  # fmt: skip
         self.simulator = simulator
         self.venue = venue
-        self.well_since: float | None = (
-            monotonic()
-        )  # since when no fault stops data or dials; None: there is such a fault
+        # since when no fault stops data or dials; None: there is such a fault
+        self.well_since: float | None = monotonic()
         self.was_ill = False
         self._units = units or {}
         self._quotes = quotes

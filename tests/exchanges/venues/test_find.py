@@ -129,7 +129,7 @@ def test_a_renamed_coin_is_looked_for_under_both_codes() -> None:
     assert codes_of("MATIC") == ("MATIC", "POL")
     assert codes_of("BTC") == ("BTC",)
     codes = [code for pair in RENAMES for code in pair]
-    assert len(set(codes)) == len(codes), "a code of two coins"
+    assert len(set(codes)) == len(codes), "one code belongs to two coins"
 
 
 @pytest.mark.parametrize(

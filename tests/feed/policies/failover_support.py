@@ -1,4 +1,4 @@
-"""A failover policy over three venues, and one that has left the first of them."""
+"""Failover policies over three venues: a new one, and one that has left its first venue."""
 
 from __future__ import annotations
 

@@ -65,8 +65,8 @@ class FailoverRules(RuleBasedStateMachine):
                 case Switch(from_, to, reason):
                     assert (from_, reason != "") == (self.active, True)
                     assert to != from_
-                    assert self.shut[to] <= self.now, "a venue that said no is dialled before its cooldown is over"
-                    assert not self.carries(to) or set(self.trials) == {to}, "a trial is left behind"
+                    assert self.shut[to] <= self.now, "a venue that refused is dialled before its cooldown is over"
+                    assert not self.carries(to) or set(self.trials) == {to}, "a trial was not ended"
                     self.move_to(to)
                 case TryFailback(to):
                     assert self.trials == {}
@@ -81,7 +81,7 @@ class FailoverRules(RuleBasedStateMachine):
                 case Failback(from_, to):
                     assert (from_, self.trials) == (self.active, {to: True})
                     assert self.carried(to) >= FAILBACK
-                    assert self.carries(to), "a silent venue is returned to"
+                    assert self.carries(to), "the feed returns to a silent venue"
                     self.move_to(to)
                 case AbandonTrial(venue):
                     del self.trials[venue]
@@ -198,7 +198,7 @@ class FailoverRules(RuleBasedStateMachine):
         else:
             self.carry_out(self.policy.blocked(venue, status, self.now))
         assert venue not in self.trials
-        assert not was_active or self.exhausted or self.active != venue, "a no is not heeded at once"
+        assert not was_active or self.exhausted or self.active != venue, "a refusal has no immediate effect"
 
     @rule()
     def tick(self) -> None:

@@ -29,7 +29,7 @@ def watch(
 
     for at, coin in [*notes, (until, "")]:
         while (due := silence_watch.next_check(now)) < at:
-            assert due > now, "the owner would spin"
+            assert due > now, "the owner's loop would never wait"
             now = due
             check(now)
         now = at

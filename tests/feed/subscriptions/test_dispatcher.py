@@ -292,9 +292,8 @@ async def test_close_cancels_what_does_not_end_in_time(reports: Reports) -> None
             cleaned.append(event)
 
     subscription = dispatcher.subscribe("trades", callback)
-    hidden = dispatcher.subscribe(
-        "trades", lambda event: callback(event)
-    )  # hides that it is a coroutine function, so that a task starts it
+    # hides that it is a coroutine function, so that a task starts it
+    hidden = dispatcher.subscribe("trades", lambda event: callback(event))
     for number in range(3):
         dispatcher.publish("trades", "BTC", number)
     await until(lambda: own_tasks())

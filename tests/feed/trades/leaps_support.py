@@ -19,9 +19,8 @@ class Feed:
 
     policy: TradeSequence
     rest_lag: float = 0.0
-    record: list[tuple[float, TradeEvent]] = field(
-        default_factory=list
-    )  # the trades that REST has, each with the time since which it has them
+    # the trades that REST has, each with the time since which it has them
+    record: list[tuple[float, TradeEvent]] = field(default_factory=list)
     now: float = 0.0
     asked_at: float = -10.0
     arrived: dict[float, float] = field(default_factory=dict)  # a trade's price, which is unique -> when the trade came

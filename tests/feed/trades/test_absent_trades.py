@@ -67,9 +67,8 @@ def test_trades_that_show_that_ids_are_not_consecutive_are_delivered_once(how: s
     assert not feed.policy.numbered
     assert feed.prices == [item.price for item in truth]
     by_time = [gap for gap in feed.gaps if gap.from_id is None]
-    assert all(
-        gap.to_ts == truth[0].timestamp for gap in by_time
-    )  # there is one only if another venue had the last trade
+    # there is one only if another venue had the last trade
+    assert all(gap.to_ts == truth[0].timestamp for gap in by_time)
 
 
 @pytest.mark.parametrize("trades_between", [0, 1, 5])

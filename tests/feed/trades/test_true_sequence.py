@@ -98,7 +98,7 @@ def run(
         for n, since in waiting.items():
             assert now - since <= 2.0 + 1e-6 or str(n) in it.ids, "held for longer than promised"
     pass_time(now + 5)
-    assert it.policy.open_gaps.deadline is None, "something waits although its time is over"
+    assert it.policy.open_gaps.deadline is None, "a trade waits although its deadline has passed"
     return fetched
 
 
@@ -112,10 +112,10 @@ def test_no_trade_is_lost_repeated_or_out_of_order_under_any_interleaving(
     ids = [int(n) for n in it.ids]
     late = {int(item.trade_id) for item in it.late}
     assert ids == sorted(set(ids)), "doubled or out of order"
-    assert set(arrivals) - set(ids) <= late, "streamed, but neither delivered nor told to be late"
+    assert set(arrivals) - set(ids) <= late, "streamed, but neither delivered nor reported as late"
     assert not late & set(ids), "late, although delivered"
     reported = {n for gap in it.gaps for n in range(gap.from_id or 0, (gap.to_id or 0) + 1)}
-    assert set(range(1, max(arrivals) + 1)) - set(ids) <= reported, "missing, but never reported"
+    assert set(range(1, max(arrivals) + 1)) - set(ids) <= reported, "a missing trade was never reported"
     for item in it.delivered:
         assert not item.backfilled or int(item.trade_id) in fetched
     assert [end.gap for end in it.filled] == [gap for gap in it.gaps if gap.fetch], "each gap ends, in order"

@@ -42,9 +42,8 @@ async def joined(sim: Simulator, first: Any) -> BinanceReader:
     """A reader whose snapshot is not older than the first received difference."""
     async with asyncio.timeout(10):
         while True:
-            snapshot = await get(
-                sim, "/api/v3/depth", symbol="BTCUSDT", limit=5000
-            )  # the price can leave a smaller range
+            # the price can leave a smaller range
+            snapshot = await get(sim, "/api/v3/depth", symbol="BTCUSDT", limit=5000)
             if snapshot["lastUpdateId"] + 1 >= first["U"]:
                 return BinanceReader(snapshot)
 

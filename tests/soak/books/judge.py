@@ -53,9 +53,8 @@ class Figures:
     fresh: int = 0
     fresh_old: int = 0
     refused: int = 0
-    periods: list[float] = field(
-        default_factory=list
-    )  # lengths of unproven periods in seconds, including times with faults
+    # lengths of unproven periods in seconds, including times with faults
+    periods: list[float] = field(default_factory=list)
     hindered: list[float] = field(default_factory=list)  # seconds of each such period after the last fault's end
     frozen_seen_after: list[float] = field(default_factory=list)
 

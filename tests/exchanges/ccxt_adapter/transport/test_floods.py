@@ -119,9 +119,8 @@ async def test_other_tasks_run_during_a_flood_of_the_smallest_frames(over_picows
     going_on = asyncio.create_task(others())
     async with talking(flooding(text_frame("") * 1000, 2_000_000)) as url, dialled(url, over_picows, frames=frames):
         await asyncio.wait_for(going_on, 60)
-        assert (
-            max(frames.seen.values()) <= 8_192
-        )  # the first 16 KiB, which picows reads with the handshake, are 8,192 frames
+        # the first 16 KiB, which picows reads with the handshake, are 8,192 frames
+        assert max(frames.seen.values()) <= 8_192
 
 
 @pytest.mark.parametrize("times", [1, 2, 3])

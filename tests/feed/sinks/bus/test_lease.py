@@ -77,7 +77,7 @@ def test_a_holder_with_late_data_gives_way_to_one_with_timely_data() -> None:
     lease = held(100, state="lagging")
     assert lease.reason_to_take(data(90, 100), 100.05)
     assert not lease.reason_to_take(data(90, 100), 100.05, lagging=True)
-    assert not lease.reason_to_take(data(99, 100), 100.05), "it has just come itself"
+    assert not lease.reason_to_take(data(99, 100), 100.05), "its own data has only just begun"
 
 
 def test_after_the_loss_of_the_register_the_lease_can_be_taken() -> None:

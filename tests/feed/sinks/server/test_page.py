@@ -180,9 +180,8 @@ async def test_a_hostile_name_or_reason_is_shown_as_text(server: Server, feed: M
     def hostile() -> None:
         browser.get(server.url)
         see(browser, lambda: banner(browser) == "Live from binance")
-        browser.execute_script(
-            "onMessage = () => {}"
-        )  # otherwise a heartbeat would remove coins that the feed does not have
+        # otherwise a heartbeat would remove coins that the feed does not have
+        browser.execute_script("onMessage = () => {}")
         tick = {"coin": HOSTILE, "price": 1, "timestamp": 1, "volume_24h": 1, "change_24h": 1, "received_at": 1}
         tick |= {"exchange": HOSTILE, "market": HOSTILE}
         browser.execute_script("take(arguments[0], clock())", tick)
@@ -217,9 +216,8 @@ async def test_the_page_works_with_the_keyboard_and_on_a_phone(server: Server, b
         heads = browser.find_elements(By.CSS_SELECTOR, "tbody th[scope=row]")
         assert [head.text for head in heads] == ["BTC", "ETH", "SOL", "XRP", "DOGE"]
         live = browser.find_elements(By.CSS_SELECTOR, "[role=alert], [role=status]")
-        assert not any(
-            digit in node.text for node in live for digit in "0123456789"
-        )  # screen readers read these texts aloud
+        # screen readers read these texts aloud
+        assert not any(digit in node.text for node in live for digit in "0123456789")
         roles = {node.get_attribute("role") for node in browser.find_elements(By.CSS_SELECTOR, "[role]")}
         assert {"alert", "status", "log", "region", "img"} <= roles
 

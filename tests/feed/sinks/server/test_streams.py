@@ -272,9 +272,8 @@ async def test_a_client_that_leaves_during_its_answer_does_not_affect_others(
     snapshot = Broadcast.snapshot
     monkeypatch.setattr(Broadcast, "snapshot", lambda self, log: snapshot(self, log) + b" " * 20_000_000)
     monkeypatch.setattr(broadcast, "IDLE", 0.0)
-    _, writer = await stalled_client(
-        server, "drop_oldest"
-    )  # the same selection; the answer does not fit into the socket
+    # the same selection; the answer does not fit into the socket
+    _, writer = await stalled_client(server, "drop_oldest")
     (log,) = server._broadcast._logs.values()
     await until(lambda: log.users == 2)
     server._broadcast.tend()
@@ -309,9 +308,8 @@ async def test_too_many_selections_are_refused(
     assert "different selections" in answer["error"]
     await ws.close()
     await until(lambda: server._broadcast.clients == 1)
-    await other.send_json(
-        {"op": "subscribe", "channels": ["prices"], "coins": ["ETH"]}
-    )  # replaces the selection without clients
+    # replaces the selection without clients
+    await other.send_json({"op": "subscribe", "channels": ["prices"], "coins": ["ETH"]})
     assert (await other.receive_json(timeout=10))["type"] == "snapshot"
     await other.close()
 
