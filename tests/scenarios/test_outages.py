@@ -219,9 +219,8 @@ async def test_one_stalled_coin_of_twenty_is_reported_and_the_others_go_on(venue
                 await got.until(lambda: any(each["coin"] == "SOL" for each in got.details("coin_stale")))
                 seen, fresh = len(got.prices), set[str]()
 
-                def note(
-                    tick: PriceTick,
-                ) -> None:  # called at each coin's own tick, so that a slow machine makes no price old
+                # called at each coin's own tick, so that a slow machine makes no price old
+                def note(tick: PriceTick) -> None:
                     fresh.add(feed.require_fresh(tick.coin, max_age=3).coin)
 
                 feed.subscribe_price(note)

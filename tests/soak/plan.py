@@ -11,9 +11,8 @@ from exchanges.simulator import ScheduledFault, parse_fault
 MEAN_PAUSE = 7.0  # seconds between two draws
 QUIET_START = 5.0  # seconds until the first fault
 BLOCK_PAUSE = 650.0  # seconds between two blocks: the feed avoids a venue for 600 s after one, and two must remain
-LONG_ENOUGH = (
-    7.0  # seconds of silence that the feed reports: without consecutive ids, only silence shows missing trades
-)
+# seconds of silence that the feed reports: without consecutive ids, only silence shows missing trades
+LONG_ENOUGH = 7.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +58,8 @@ KINDS: tuple[Kind, ...] = (
     Kind(5, ("missing-{}+",), (2.0, 30.0), counted=True, choices=(0.02, 0.2, 0.6)),
     Kind(3, ("missing-{}+", "late-{}+", "doubled-{}+", "cut@1"), (3.0, 15.0), counted=True, choices=(0.05, 0.3)),
     Kind(4, ("silent-{}+",), (3.0, 100.0), counted=True, choices=COINS),
-    Kind(
-        20, ("refuse-503+", "cut"), (1.0, 3.0), first=True
-    ),  # a failover, and a failback as soon as the venue works again
+    # a failover, and a failback as soon as the venue works again
+    Kind(20, ("refuse-503+", "cut"), (1.0, 3.0), first=True),
     Kind(6, ("falling-behind-{}+",), (8.0, 40.0), choices=(8, 20, 60)),
     Kind(4, ("behind-{}+",), (3.0, 30.0), choices=(0.5, 3, 8, 15)),
     Kind(3, ("behind-{}+", "cut@{}"), (8.0, 30.0), choices=(3, 8)),  # a new connection to a late stream

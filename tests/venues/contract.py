@@ -18,9 +18,8 @@ from tests.support import Recorder
 from tests.venues.market import CHANNELS, COINS, MINUTE, OLD_FACTOR, PRICES, REST_FACTOR, Day, Deal, rest_bar
 from tests.venues.wire import Topic, Wire, market_type, options, quotes, script, trade_id, venue, venue_name
 
-AHEAD = (
-    20_000  # ms: times are ahead by this, so that even on a slow machine no trade is so old that it counts as history
-)
+# ms: times are ahead by this, so that even on a slow machine no trade is so old that it counts as history
+AHEAD = 20_000
 ROOM = 10_000  # ms that must be left of the minute in which a test trades
 
 
