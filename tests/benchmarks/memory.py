@@ -36,7 +36,7 @@ def rss() -> float:
 
 
 def weighed() -> str:
-    """As JSON: megabytes, objects, and milliseconds of a full collection."""
+    """Megabytes, objects, and milliseconds of a full collection, as JSON."""
     memory, objects, begin = rss(), len(gc.get_objects()), time.perf_counter()
     gc.collect()
     return json.dumps({"mb": memory, "objects": objects, "pause": 1000 * (time.perf_counter() - begin)})

@@ -173,7 +173,7 @@ def test_every_module_has_a_source_of_quotes() -> None:
 
 
 def test_every_module_keeps_its_stores_as_attributes() -> None:
-    """They must be attributes of the instance, so that our stores can replace them."""
+    """The stores must be attributes of the instance, so that ours can replace them."""
     for name, exchange in exchanges().items():
         for store in STORES.values():
             assert type(vars(exchange)[store]) is dict, (name, store)

@@ -207,7 +207,7 @@ def test_run_blocks_until_a_callback_stops_it(feed: MarketFeed) -> None:
 
 
 async def test_a_feed_can_be_started_while_an_event_loop_runs(feed: MarketFeed) -> None:
-    """As in Jupyter: start() works, coroutines can be awaited there, and run() raises an error with advice."""
+    """Jupyter is such a case: start() works, coroutines can be awaited there, and run() raises an error with advice."""
     with pytest.raises(FeedError, match=r"await connect\(\), or call start\(\)"):
         feed.run()
     feed.start()
@@ -222,7 +222,7 @@ async def test_a_feed_can_be_started_while_an_event_loop_runs(feed: MarketFeed) 
 
 
 def test_each_thread_of_a_web_server_can_read_prices(feed: MarketFeed) -> None:
-    """As in Flask and Django, each request has a thread of its own."""
+    """In Flask and Django, for example, each request has a thread of its own."""
     first = threading.Event()
     feed.subscribe_price(lambda tick: first.set(), "BTC")
     feed.start()

@@ -116,7 +116,7 @@ async def test_candles_begin_at_whole_minutes_and_have_consistent_prices(place: 
 
 
 async def test_disconnecting_leaves_nothing_open(place: Place) -> None:
-    """It takes less than five seconds, no task is left, and it may be repeated."""
+    """Disconnecting takes less than five seconds, leaves no task, and may be repeated."""
     before = asyncio.all_tasks()
     feed = place.feed(("BTC",))
     for _ in range(2):

@@ -107,7 +107,7 @@ async def test_tickers_give_the_24_h_statistics_and_the_price(name: str) -> None
 async def test_the_24_h_statistics_come_over_rest_if_the_venue_has_no_tickers(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They come at the start and at intervals, while prices come from trades."""
+    """The statistics come at the start and at intervals, while prices come from trades."""
     lacks = script(name).LACKS
     if "ticker" not in lacks:
         pytest.skip("the venue streams tickers")
@@ -221,7 +221,8 @@ async def test_a_refused_coin_affects_no_other_coin(name: str) -> None:
 
 
 async def test_an_error_that_names_no_subscription_ends_no_stream() -> None:
-    """It ends the stream of no market, and no additional request, which never gets data."""
+    """The error ends no market's stream. It does not end an additional request either, although that never gets
+    data."""
     async with contract("coinbase") as it:
         await it.arrived()
         for coin in COINS:

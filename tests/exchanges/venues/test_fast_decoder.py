@@ -182,7 +182,7 @@ async def test_the_hot_path_can_be_turned_off(pair: Pair, frame: Any) -> None:
 
 @pytest.mark.parametrize(("name", "frame"), ALL)
 async def test_a_coin_that_is_not_wanted_is_not_delivered(pair: Pair, frame: Any) -> None:
-    """Its frame is not reported as bad either."""
+    """The frame is not reported as bad either."""
     assert pair.receive(text(frame).replace("BTC", "SOL").replace("ETH", "SOL").replace("DOGE", "SOL")) == []
 
 

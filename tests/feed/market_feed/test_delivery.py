@@ -123,7 +123,7 @@ async def test_bad_frames_lose_no_good_trade(feed: MarketFeed, venue: SimulatedV
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_tickers_have_the_venues_24_h_statistics(transport: str) -> None:
-    """They are delivered to callbacks and an iterator, even if the settings lack the channel or the price is not
+    """Tickers come to callbacks and an iterator, even if the settings lack the channel or the price is not
     newer."""
     if transport == "picows":
         pytest.importorskip("picows", reason="the extra [fast] is not installed")

@@ -128,7 +128,7 @@ def test_one_coin_of_many_that_is_stamped_ahead_does_not_count_as_normal() -> No
         assert line.look(ETH=0.0, SOL=-HOUR) == pytest.approx(0)
 
 
-def test_a_venues_clock_that_is_set_forward_is_the_norm_when_its_stamps_agree() -> None:
+def test_after_a_venues_clock_is_set_forward_stamps_that_agree_count_as_normal() -> None:
     line = Line()
     line.looks(10)
     line.looks(4, late=-HOUR)

@@ -58,7 +58,7 @@ async def test_the_fallback_coins_of_one_exchange_may_come_from_different_other_
     await world.feed.disconnect()
 
 
-async def test_a_fallback_coin_changes_its_exchange_when_it_fails_but_the_feed_does_not() -> None:
+async def test_if_the_exchange_of_a_fallback_coin_fails_the_coin_moves_but_the_feed_stays() -> None:
     world = World(["BTC", "ETH"])
     world.venues[0].coins.discard("ETH")
     await world.connect()
