@@ -92,7 +92,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "certificates": "which authorities a venue's certificate may be from",
         "late_authorities": "authorities that are loaded when they are used",
         "name_lookup": "names looked up in threads that nobody waits for",
-        "dial_socket": "a dial's socket, which closes no descriptor but its own",
+        "dial_socket": "the socket of a dial over aiohttp, which closes no descriptor but its own",
         "websocket": "a WebSocket over picows, as ccxt's client needs it",
         "dial": "such a WebSocket's dial, and its end when it is given up",
         "http_client": "ccxt's session, over aiohttp or picows: proxies, redirects and bounds",

@@ -18,7 +18,6 @@ from aiohttp.http import SERVER_SOFTWARE
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from exchanges.ccxt_adapter.transport.dial_socket import DialSocket, dial_socket
 from exchanges.ccxt_adapter.transport.name_lookup import look_up
 from exchanges.ccxt_adapter.transport.websocket import Inflate, WebSocket
 from exchanges.foreign_text import READ
@@ -39,18 +38,13 @@ async def connect(url: str, headers: Mapping[str, str], tls: SSLContext, limit: 
     if compress:
         headers = {**headers, "Sec-WebSocket-Extensions": OFFER}
     where = URL(url)
-    socks: list[DialSocket] = []
+    socks: list[socket.socket] = []
     opened: list[WebSocket] = []
-
-    def made(address: tuple[Any, ...]) -> DialSocket:
-        socks.append(dial_socket(address))
-        return socks[-1]
 
     async def connected(to: object) -> socket.socket:
         found = await look_up(where.host or "", where.port or 0)
-        return await aiohappyeyeballs.start_connection(
-            found, happy_eyeballs_delay=EYEBALLS, interleave=1, socket_factory=made
-        )
+        socks.append(await aiohappyeyeballs.start_connection(found, happy_eyeballs_delay=EYEBALLS, interleave=1))
+        return socks[0]
 
     def listener(request: picows.WSUpgradeRequest, response: picows.WSUpgradeResponse) -> WebSocket:
         opened.append(WebSocket(_agreed(response.headers.get("Sec-WebSocket-Extensions", ""), compress), limit))
@@ -98,14 +92,14 @@ def headers_for(url: str, cookie_jar: aiohttp.abc.AbstractCookieJar, given: Any)
     return {name: value for name, value in headers.items() if name.lower() not in own} | dict(given or {})
 
 
-def _hang_up(socks: list[DialSocket]) -> None:
+def _hang_up(socks: list[socket.socket]) -> None:
     """Close the TCP connection, which also ends picows's connection on it."""
     for sock in socks:
         with suppress(OSError):
-            sock.hang_up()
+            sock.shutdown(socket.SHUT_RDWR)
 
 
-async def _give_up(dialling: asyncio.Task[Any], socks: list[DialSocket], opened: list[WebSocket]) -> None:
+async def _give_up(dialling: asyncio.Task[Any], socks: list[socket.socket], opened: list[WebSocket]) -> None:
     """Cancel a dial and wait until its socket is closed.
 
     Picows forgets the transport while it waits for the upgrade. After that nothing is read yet, so that the end of the
@@ -120,7 +114,7 @@ async def _give_up(dialling: asyncio.Task[Any], socks: list[DialSocket], opened:
     _hang_up(socks)
     with suppress(TimeoutError):
         async with asyncio.timeout(GONE_WITHIN):
-            while any(sock.is_open for sock in socks):  # noqa: ASYNC110 - nothing tells of the end
+            while any(sock.fileno() >= 0 for sock in socks):  # noqa: ASYNC110 - nothing tells of the end
                 await asyncio.sleep(0)
 
 

@@ -15,7 +15,7 @@ from exchanges.simulator import Simulator
 
 uvloop = pytest.importorskip("uvloop", reason="uvloop is not installed")
 
-TURNS = 30  # a dial is cancelled after each number of loop turns below this
+TURNS = 60  # a dial is cancelled after each number of loop turns below this
 TAKEN = 40  # descriptors that are opened after a cancelled dial
 
 pytestmark = pytest.mark.filterwarnings("ignore:'asyncio.iscoroutinefunction' is deprecated:DeprecationWarning")
@@ -45,43 +45,33 @@ async def dials_cancelled(dial: Callable[[], Awaitable[object]]) -> None:
             os.close(descriptor)
 
 
+async def request(client: HttpClient, simulator: Simulator) -> None:
+    async with client.get(f"{simulator.rest_url}/api/v3/time"):
+        pass
+
+
+async def websocket(client: HttpClient, simulator: Simulator) -> None:
+    connection = await client.ws_connect(f"{simulator.ws_url}/ws").__aenter__()
+    await connection.close()
+
+
+@pytest.mark.parametrize("dial", [request, websocket])
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
-def test_a_cancelled_request_closes_no_other_descriptor(run: Callable[..., None]) -> None:
-    async def requests() -> None:
+def test_a_cancelled_dial_over_aiohttp_closes_no_other_descriptor(
+    run: Callable[..., None], dial: Callable[[HttpClient, Simulator], Awaitable[None]]
+) -> None:
+    async def dials() -> None:
+        clients: list[HttpClient] = []  # one for each dial, because a client reuses its open connections
+
+        async def dialled() -> None:
+            clients.append(HttpClient(True, lambda url: None))
+            await dial(clients[-1], simulator)
+
         async with Simulator(venues=("binance",), rate=1) as simulator:
-            url = f"{simulator.rest_url}/api/v3/time"
-            clients: list[HttpClient] = []  # one for each request, because a client reuses its open connections
-
-            async def request() -> None:
-                clients.append(HttpClient(True, lambda url: None))
-                async with clients[-1].get(url):
-                    pass
-
             try:
-                await dials_cancelled(request)
+                await dials_cancelled(dialled)
             finally:
                 for client in clients:
                     await client.close()
-
-    run(requests())
-
-
-@pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
-def test_a_cancelled_dial_over_picows_closes_no_other_descriptor(run: Callable[..., None]) -> None:
-    pytest.importorskip("picows", reason="the extra [fast] is not installed")
-    from ssl import create_default_context
-
-    from exchanges.ccxt_adapter.transport.dial import connect
-
-    tls = create_default_context()
-
-    async def dials() -> None:
-        async with Simulator(venues=("binance",), rate=1) as simulator:
-
-            async def dial() -> None:
-                connection = await connect(f"{simulator.ws_url}/ws", {}, tls, 1 << 20, False)
-                connection.abort()
-
-            await dials_cancelled(dial)
 
     run(dials())
