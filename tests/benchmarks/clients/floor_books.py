@@ -18,18 +18,10 @@ from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 from exchanges.books.order_book import LocalBook
 from feed import OrderBook, TradeEvent
+from tests.benchmarks.clients.binance_trade import decode as decode_trade
 
 DEPTH = 20
 PAUSE = 0.1  # seconds until another request for a snapshot that was too old
-
-
-class Trade(msgspec.Struct, gc=False):
-    s: str
-    p: float
-    q: float
-    m: bool
-    T: int
-    t: int
 
 
 class Diff(msgspec.Struct, gc=False):
@@ -47,7 +39,6 @@ class Snapshot(msgspec.Struct, gc=False):
     asks: list[tuple[float, float]]
 
 
-decode_trade = msgspec.json.Decoder(Trade, strict=False).decode
 decode_diff = msgspec.json.Decoder(Diff, strict=False).decode
 decode_snapshot = msgspec.json.Decoder(Snapshot, strict=False).decode
 

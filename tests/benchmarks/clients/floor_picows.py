@@ -4,22 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-import msgspec
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
+from tests.benchmarks.clients.binance_trade import decode
 from tests.benchmarks.clients.tally import begin, take
-
-
-class Trade(msgspec.Struct, gc=False):
-    s: str
-    p: float
-    q: float
-    m: bool
-    T: int
-    t: int
-
-
-decode = msgspec.json.Decoder(Trade, strict=False).decode
 
 
 class Reader(WSListener):

@@ -10,23 +10,11 @@ import asyncio
 from time import time_ns
 from typing import Any
 
-import msgspec
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 from feed import PriceTick, TradeEvent
+from tests.benchmarks.clients.binance_trade import decode
 from tests.benchmarks.clients.tally import begin, take
-
-
-class Trade(msgspec.Struct, gc=False):
-    s: str
-    p: float
-    q: float
-    m: bool
-    T: int
-    t: int
-
-
-decode = msgspec.json.Decoder(Trade, strict=False).decode
 
 
 def on_trade(trade: TradeEvent) -> None:
