@@ -17,9 +17,9 @@ from collections.abc import Sequence
 
 from exchanges.events import TradeEvent
 from feed.trades.duplicates import RecentIds
-from feed.trades.gaps import DELIVER, DUPLICATE, HELD, LATE, Filled, Gap, OpenGap, Outcome, TradeVerdict, number_of
+from feed.trades.gaps import DELIVER, DUPLICATE, HELD, LATE, Filled, Gap, Outcome, TradeVerdict, number_of
 from feed.trades.leaps import REORDER_LIMIT, Leap, content
-from feed.trades.open_gaps import MAX_OPEN, GivenUpGaps, OpenGaps, Outage
+from feed.trades.open_gaps import MAX_OPEN, GivenUpGaps, OpenGap, OpenGaps, Outage
 from feed.trades.wrong_ids import DoubtfulIds, correction
 from feed.trades.wrong_stamps import StampDoubt, is_disproved
 

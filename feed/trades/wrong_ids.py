@@ -9,8 +9,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from exchanges.events import TradeEvent
-from feed.trades.gaps import Filled, Gap, OpenGap
+from feed.trades.gaps import Filled, Gap
 from feed.trades.leaps import Content, Leap, content
+from feed.trades.open_gaps import OpenGap
 
 MANY = 8  # leaps, and trades with wrong ids, that are remembered
 
