@@ -1,12 +1,12 @@
-"""The session of a ccxt instance for REST and dials; decides which redirects are followed, and bounds REST answers.
+"""A ccxt instance's session for REST and dials; decides which redirects are followed, and how large answers may be.
 
 It takes the proxy of each address (``proxies``), looks names up without delaying the end of the program
-(``name_lookup``), limits the bytes of an answer, and follows no redirect from TLS to plain text, or to a host that the
-settings do not name.
+(``name_lookup``), limits the bytes of an answer and of a message, and follows no redirect from TLS to plain text, or to
+a host that the settings do not name.
 
 A WebSocket is dialled over picows if that is chosen (``choose``), otherwise over aiohttp. A dial that picows can't make
 goes over aiohttp too: through any proxy, without verified certificates, with a redirect in place of the handshake, or
-with options that a later ccxt may pass. A message may have as many bytes as ccxt allows on both, and both offer the
+with options that a later ccxt may pass. A message may have as many bytes on the one as on the other, and both offer the
 server to compress.
 """
 
@@ -34,6 +34,7 @@ from exchanges.ccxt_adapter.transport.proxies import PORTS, TLS, Proxy
 from exchanges.foreign_text import READ
 
 MOST_BYTES = 64 << 20  # size of an unpacked REST answer at most; the largest lists of markets have some 20 MB
+MOST_MESSAGE_BYTES = 10 << 20  # size of an unpacked WebSocket message at most; ccxt's own limit is the same
 REFUSAL_WITHIN = 1.0  # seconds for reading the answer of a server that refuses a dial
 REDIRECTS = (301, 302, 303, 307, 308)
 SOCKS_PORT = 1080  # the port if the address names none
@@ -129,7 +130,7 @@ class HttpClient:
 
     def ws_connect(self, url: str, **options: Any) -> _PendingSocket:
         """Return a context manager, as aiohttp's session does; ccxt enters it and never leaves it."""
-        return _PendingSocket(self, redirect(url, self._ws_url), options)
+        return _PendingSocket(self, redirect(url, self._ws_url), {**options, "max_msg_size": MOST_MESSAGE_BYTES})
 
     async def dial(self, url: str, options: Mapping[str, Any]) -> Any:
         """Dial a WebSocket; raises aiohttp's errors."""

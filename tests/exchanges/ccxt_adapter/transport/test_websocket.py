@@ -14,6 +14,7 @@ import pytest
 from aiohttp import WSMsgType, web
 
 from exchanges.ccxt_adapter.stream.client_guard import abort
+from exchanges.ccxt_adapter.transport import http_client
 from exchanges.simulator.connections.websocket_frames import close_frame, text_frame
 from tests.exchanges.ccxt_adapter.transport.support import (
     dialled,
@@ -143,6 +144,20 @@ async def test_frames_of_any_size_are_read(over_picows: bool, size: int) -> None
 
     async with talking(talk) as url, dialled(url, over_picows) as made:
         await until(lambda: made.frames == ["x" * size])
+
+
+async def test_a_message_above_the_limit_ends_the_connection(
+    over_picows: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_client, "MOST_MESSAGE_BYTES", 1000)
+
+    async def talk(request: web.Request, socket: web.WebSocketResponse) -> None:
+        await socket.send_str("x" * 900)
+        await socket.send_str("x" * 1100)
+
+    async with talking(talk, compress=False) as url, dialled(url, over_picows) as made:
+        await until(lambda: made.client.closed() and bool(made.errors))
+        assert made.frames == ["x" * 900]
 
 
 async def test_fragments_are_put_together(over_picows: bool) -> None:
