@@ -24,7 +24,6 @@ from feed.settings.schema import ExchangeConfig, Settings
 from feed.subscriptions.status import Report
 from feed.subscriptions.wanted_data import WantedData
 
-RELEASE_TIMEOUT = 3.0  # seconds for closing all connections at the end
 OWN_MOVES = frozenset({"failover", "failback"})  # moves of the feed, not of fallback coins alone
 
 
@@ -218,12 +217,12 @@ class CoinRouting:
             shared.sequences.before |= {each.coin: each for each in self.before if each.exchange == config.name}
 
     async def _release(self) -> None:
-        """Close everything that is open, within RELEASE_TIMEOUT."""
+        """Close everything that is open."""
         for supervisor in self._supervisors:
             supervisor.end()
         for each in self.venues.values():
             self._closings.add(each.venue.close())
-        await self._closings.finish(RELEASE_TIMEOUT)
+        await self._closings.finish()
 
 
 def naming(coins: Callable[[], Iterable[CoinConfig]], aside: Report) -> Report:

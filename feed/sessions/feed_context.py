@@ -1,4 +1,4 @@
-"""The parts of a feed with which its sessions work, and the connections that are being closed."""
+"""The parts of a feed with which its sessions work; decides how long the end of a feed waits for open connections."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from feed.policies.staleness import SilenceWatch
 from feed.settings.schema import Settings
 from feed.subscriptions.status import Report
 from feed.subscriptions.wanted_data import WantedData
+
+CLOSE_WITHIN = 3.0  # seconds for closing all connections at the end of a feed: disconnect() takes at most 5
 
 
 class Closings:
@@ -31,9 +33,9 @@ class Closings:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def finish(self, within: float) -> None:
-        """Wait at most ``within`` seconds until everything is closed, and cancel what is left."""
-        end = self._clock.monotonic() + within
+    async def finish(self) -> None:
+        """Wait until everything is closed, at most CLOSE_WITHIN, and cancel what is left."""
+        end = self._clock.monotonic() + CLOSE_WITHIN
         while self._tasks and self._clock.monotonic() < end:  # ending sessions add the closing of connections
             await asyncio.wait(self._tasks, timeout=end - self._clock.monotonic())
         late = list(self._tasks)
