@@ -1,4 +1,4 @@
-"""MarketFeed, the class that programs use: its methods, their arguments and defaults; other modules do the work."""
+"""MarketFeed, the class that programs use: its methods, arguments and defaults (timeouts); others do the work."""
 
 from __future__ import annotations
 
@@ -31,6 +31,8 @@ from feed.subscriptions.wanted_data import WantedData
 
 if TYPE_CHECKING:
     from feed.replay.source import ReplaySource
+
+CONNECT_TIMEOUT = 30  # seconds after which connect(), run() and start() give up
 
 
 class MarketFeed:
@@ -146,7 +148,7 @@ class MarketFeed:
     # Events, as callbacks and as async iterators
 
     def subscribe_price(
-        self, cb: Callable[[PriceTick], Any], coins: Coins = None, *, on_full: str = "drop_oldest"
+        self, cb: Callable[[PriceTick], Any], coins: Coins = None, *, on_full: str = PRICES.on_full
     ) -> Subscriber:
         """Call ``cb(PriceTick)`` on every trade, and on every ticker that is newer than the coin's last tick.
 
@@ -155,7 +157,7 @@ class MarketFeed:
         return self._subscriptions.subscribe(PRICES, cb, coins, on_full)
 
     def subscribe_trades(
-        self, cb: Callable[[TradeEvent], Any], coins: Coins = None, *, on_full: str = "drop_oldest"
+        self, cb: Callable[[TradeEvent], Any], coins: Coins = None, *, on_full: str = TRADES.on_full
     ) -> Subscriber:
         """Call ``cb(TradeEvent)`` for every trade, once, in the venue's order per coin.
 
@@ -170,7 +172,7 @@ class MarketFeed:
         coins: Coins = None,
         timeframe: str = "1m",
         *,
-        on_full: str = "drop_oldest",
+        on_full: str = CANDLES.on_full,
     ) -> Subscriber:
         """Call ``cb(Candle)`` on every update of a candle; ``closed`` is True exactly once per candle.
 
@@ -187,13 +189,13 @@ class MarketFeed:
         return self._subscriptions.subscribe_history(cb, coins)
 
     def subscribe_quotes(
-        self, cb: Callable[[Quote], Any], coins: Coins = None, *, on_full: str = "drop_oldest"
+        self, cb: Callable[[Quote], Any], coins: Coins = None, *, on_full: str = QUOTES.on_full
     ) -> Subscriber:
         """Call ``cb(Quote)`` on every change of the best bid or ask. Returns a handle with ``cancel()``."""
         return self._subscriptions.subscribe(QUOTES, cb, coins, on_full)
 
     def subscribe_books(
-        self, cb: Callable[[OrderBook], Any], coins: Coins = None, depth: int = 20, *, on_full: str = "latest"
+        self, cb: Callable[[OrderBook], Any], coins: Coins = None, depth: int = 20, *, on_full: str = BOOKS.on_full
     ) -> Subscriber:
         """Call ``cb(OrderBook)`` at each change among the best ``depth`` levels (1 to 1000) of a proven book.
 
@@ -203,7 +205,7 @@ class MarketFeed:
         return self._subscriptions.subscribe(BOOKS, cb, coins, on_full, known_depth(depth))
 
     def subscribe_tickers(
-        self, cb: Callable[[Ticker], Any], coins: Coins = None, *, on_full: str = "drop_oldest"
+        self, cb: Callable[[Ticker], Any], coins: Coins = None, *, on_full: str = TICKER.on_full
     ) -> Subscriber:
         """Call ``cb(Ticker)`` with each of the venue's own 24 h summaries; a figure that the venue does not give is
         None.
@@ -221,37 +223,37 @@ class MarketFeed:
         return self._subscriptions.dispatcher.subscribe(STATUS, cb, unpack=True)
 
     def prices(
-        self, coins: Coins = None, *, on_full: str = "drop_oldest", size: int = QUEUE_SIZE
+        self, coins: Coins = None, *, on_full: str = PRICES.on_full, size: int = QUEUE_SIZE
     ) -> AsyncIterator[PriceTick]:
         """The ticks of ``subscribe_price``, for ``async for``; ends when the feed disconnects."""
         return self._subscriptions.iterate(PRICES, coins, on_full, size)
 
     def trades(
-        self, coins: Coins = None, *, on_full: str = "drop_oldest", size: int = QUEUE_SIZE
+        self, coins: Coins = None, *, on_full: str = TRADES.on_full, size: int = QUEUE_SIZE
     ) -> AsyncIterator[TradeEvent]:
         """The trades of ``subscribe_trades``, for ``async for``."""
         return self._subscriptions.iterate(TRADES, coins, on_full, size)
 
     def candles(
-        self, coins: Coins = None, timeframe: str = "1m", *, on_full: str = "drop_oldest", size: int = QUEUE_SIZE
+        self, coins: Coins = None, timeframe: str = "1m", *, on_full: str = CANDLES.on_full, size: int = QUEUE_SIZE
     ) -> AsyncIterator[Candle]:
         """The candles of ``subscribe_candles``, for ``async for``."""
         return self._subscriptions.iterate(CANDLES, coins, on_full, size, known_timeframe(timeframe))
 
     def quotes(
-        self, coins: Coins = None, *, on_full: str = "drop_oldest", size: int = QUEUE_SIZE
+        self, coins: Coins = None, *, on_full: str = QUOTES.on_full, size: int = QUEUE_SIZE
     ) -> AsyncIterator[Quote]:
         """The quotes of ``subscribe_quotes``, for ``async for``."""
         return self._subscriptions.iterate(QUOTES, coins, on_full, size)
 
     def books(
-        self, coins: Coins = None, depth: int = 20, *, on_full: str = "latest", size: int = QUEUE_SIZE
+        self, coins: Coins = None, depth: int = 20, *, on_full: str = BOOKS.on_full, size: int = QUEUE_SIZE
     ) -> AsyncIterator[OrderBook]:
         """The books of ``subscribe_books``, for ``async for``; by default only the newest of each coin waits."""
         return self._subscriptions.iterate(BOOKS, coins, on_full, size, known_depth(depth))
 
     def tickers(
-        self, coins: Coins = None, *, on_full: str = "drop_oldest", size: int = QUEUE_SIZE
+        self, coins: Coins = None, *, on_full: str = TICKER.on_full, size: int = QUEUE_SIZE
     ) -> AsyncIterator[Ticker]:
         """The tickers of ``subscribe_tickers``, for ``async for``."""
         return self._subscriptions.iterate(TICKER, coins, on_full, size)
@@ -415,7 +417,7 @@ class MarketFeed:
 
     # Connecting, and the coins
 
-    async def connect(self, timeout: float | None = 30) -> None:
+    async def connect(self, timeout: float | None = CONNECT_TIMEOUT) -> None:
         """Connect, and return when live data of the first venue that works is flowing.
 
         Raises NoExchangeAvailable, with one line per venue, when no venue delivers within ``timeout`` seconds, or none
@@ -437,14 +439,14 @@ class MarketFeed:
     ) -> None:
         await self.disconnect()
 
-    def run(self, timeout: float | None = 30) -> None:
+    def run(self, timeout: float | None = CONNECT_TIMEOUT) -> None:
         """Connect, and block until ``stop()`` or Ctrl-C: for programs without asyncio.
 
         Raises what ``connect()`` raises, and FeedError where an event loop is running already or the feed is connected.
         """
         self._runner.run(timeout)
 
-    def start(self, timeout: float | None = 30) -> None:
+    def start(self, timeout: float | None = CONNECT_TIMEOUT) -> None:
         """Connect in a thread of its own and return when data flows; callbacks run in that thread.
 
         Methods that only read (``get_price``, ``require_fresh``, ``volatility``, ...) may be called from any thread.

@@ -40,7 +40,7 @@ class Queries:
     staleness: Staleness
     wanted: WantedData
 
-    def require_fresh(self, coin: str, max_age: float | None = None) -> PriceTick:
+    def require_fresh(self, coin: str, max_age: float | None) -> PriceTick:
         """See MarketFeed.require_fresh."""
         coin = symbol(coin)
         limit = self._limit(coin, max_age)
@@ -51,11 +51,11 @@ class Queries:
         self._refuse_old("price", tick, price.priced_at, price.stamp(), limit, whole_feed=max_age is None)
         return tick
 
-    def get_book(self, coin: str, depth: int = 20) -> OrderBook | None:
+    def get_book(self, coin: str, depth: int) -> OrderBook | None:
         """See MarketFeed.get_book."""
         return self.hub.books.get(symbol(coin), known_depth(depth), self.staleness.feed_stale_after)
 
-    def require_fresh_book(self, coin: str, max_age: float | None = None, depth: int = 20) -> OrderBook:
+    def require_fresh_book(self, coin: str, max_age: float | None, depth: int) -> OrderBook:
         """See MarketFeed.require_fresh_book."""
         coin, depth = symbol(coin), known_depth(depth)
         limit = self._limit(coin, max_age)

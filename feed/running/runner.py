@@ -182,7 +182,7 @@ class FeedRunner:
         if self._driver is not None:
             self._driver.renew()
 
-    async def connect(self, timeout: float | None = 30) -> None:
+    async def connect(self, timeout: float | None) -> None:
         """See MarketFeed.connect."""
         seconds("timeout", timeout, "retrying for ever")
         try:
@@ -307,11 +307,11 @@ class FeedRunner:
         task = self._task
         return task is not None and task.get_loop() is not asyncio.get_running_loop()
 
-    def run(self, timeout: float | None = 30) -> None:
+    def run(self, timeout: float | None) -> None:
         """See MarketFeed.run."""
         self._in_background(timeout).run()
 
-    def start(self, timeout: float | None = 30) -> None:
+    def start(self, timeout: float | None) -> None:
         """See MarketFeed.start."""
         self._in_background(timeout).start()
 
@@ -371,7 +371,7 @@ class FeedRunner:
         session = self.carrier(self.wanted.coins[0].symbol)
         return () if session is None else session.venue.timeframes
 
-    async def candles_history(self, coin: str, timeframe: str = "1m", limit: int = 100) -> list[Candle]:
+    async def candles_history(self, coin: str, timeframe: str, limit: int) -> list[Candle]:
         """See MarketFeed.candles_history."""
         symbol = one_of(coin, self.wanted.coins)
         if (task := self._task) is None:

@@ -55,7 +55,7 @@ class Subscriptions:
         row = _row(channel, tuple(CHANNELS))
         return self.subscribe(row, callback, coins, row.on_full if on_full is None else on_full)
 
-    def observe(self, channel: str, take: Take, coins: Coins = None, *, size: int = 500) -> Observation:
+    def observe(self, channel: str, take: Take, coins: Coins, *, size: int) -> Observation:
         """See MarketFeed.observe."""
         row = _row(channel, OF_VENUES)
         return self.dispatcher.observe(row.key(), take, watched(coins, self._wanted.coins), size)
