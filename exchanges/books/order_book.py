@@ -1,4 +1,4 @@
-"""The two sides of an order book, kept sorted, and only as deep as snapshot and updates prove it."""
+"""The two sides of an order book, sorted; decides how deep they are: as far as proven, and at most 6,000 levels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads some subjects of a stream in its order, each message once: the last ones first, or from a sequence on."""
+"""Reads subjects of a stream in order, each message once, from the last ones or a sequence on; finds a lost reader."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fetches past candles over REST and joins them to the delivered ones; at connecting, those that volatility needs."""
+"""Fetches past candles over REST, up to a limit, also those for volatility; joins them to the delivered ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A coin's volatility: the standard deviation of its 1-minute returns, from closed candles. Pure: no clock, no I/O."""
+"""A coin's volatility: the standard deviation of 1-minute returns; decides how many closed candles it needs. Pure."""
 
 from __future__ import annotations
 

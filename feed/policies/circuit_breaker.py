@@ -58,7 +58,7 @@ class Transition:
 class CircuitBreakerPolicy:
     """Opens for ``cooldown`` seconds after ``failures`` failures within ``window`` seconds; ``now`` is monotonic.
 
-    The caller decides what counts as a failure: a disconnect, a stale period, a failover, no venue left. Failures while
+    The caller decides what counts as a failure, by the table in feed/subscriptions/status_events.py. Failures while
     the breaker is open change nothing: they neither prolong the cooldown nor count after it.
 
     While half-open, the first failure opens it again, and data closes it: data of ``healthy_for`` seconds, from the

@@ -1,4 +1,4 @@
-"""Runs a feed for programs without asyncio: in an event loop that blocks, or in a thread of its own."""
+"""Runs a feed for programs without asyncio, blocking or in a thread of its own; decides how long stop() waits."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""What settings.yaml may have, with its defaults (waits, silence, failover, breaker, coins, channels), as dataclasses.
+"""What settings.yaml may have, with its defaults (timeouts, waits, silence, failover, breaker, coins, channels).
 
-They are the schema: each field's annotation says which values are allowed. It says so in code (msgspec checks type and
-bounds, a ``read`` function checks the rest) and in words (``description``, which ends the line about a wrong value).
+The dataclasses are the schema: each field's annotation says which values are allowed. It says so in code (msgspec
+checks type and bounds, a ``read`` function checks the rest) and in words (``description``, which ends the line about a
+wrong value).
 """
 
 from __future__ import annotations
@@ -238,6 +239,9 @@ class Connection:
     """When to dial again, and when to try another venue.
 
     In seconds, except the attempts and ``backoff_jitter``, which is a share.
+
+    ``connect_timeout``: how long a connection may take until its first data, and also how long each REST request may
+    take.
 
     ``max_price_ratio``: a coin's first price on another venue or market may be this many times its last price, or its
     last price this many times the first; the factor is taken to the power of 1 + the last price's age / 600 s.

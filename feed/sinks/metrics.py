@@ -37,6 +37,7 @@ __all__ = ["FeedCollector", "Metrics", "start_metrics"]
 
 SAMPLE = 200  # delays measured for one coin before the next coin's turn
 SERIOUS = ("slow_callback", "callback_error", "feed_stale", "feed_lagging", "circuit_open", "disconnected")
+# the upper bounds of the buckets of delays, in seconds
 DELAYS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 

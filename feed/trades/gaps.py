@@ -1,4 +1,4 @@
-"""The types for missing trades: the verdict on a trade, a gap, the trades found for a gap, and how a gap ended."""
+"""The types for missing trades: the verdict on a trade, a gap, and how it ended; ``open_gaps.py`` decides."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The outage that causes gaps of one coin, the open gaps, and those that were given up."""
+"""The open gaps of one coin: decides when it is proven that no trade of a gap is missing; and the last outage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Skips the rows of a venue's list of markets that cannot be read, so that the other markets can be used.
+"""Skips unreadable rows of a venue's list of markets, so that the others are used; decides how many are too many.
 
 ccxt's modules parse a list in one go: a null among thousands of markets, or a row that lacks a field, ends in an error,
 and nothing is left of the answer. Here the answers are kept while the markets are loaded. If parsing them fails, the

@@ -1,4 +1,4 @@
-"""Turns ccxt's rows into events at the moment they are stored, and passes these to the connection's listener."""
+"""Turns ccxt's rows into events when they are stored, and passes them on; decides which trades are past ones."""
 
 from __future__ import annotations
 

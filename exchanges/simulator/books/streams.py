@@ -1,4 +1,4 @@
-"""The order books of a venue that have readers: they change with time, and each stream sends its messages.
+"""The order books of a venue that have readers: how often their orders change, and what each stream sends.
 
 A market whose book nobody reads costs nothing here. ``book_at`` is the true book of a number, for tests.
 """

@@ -1,4 +1,4 @@
-"""Writes bytes to stdout, in order and without blocking the feed."""
+"""Writes bytes to stdout in order; decides how many may wait for a slow reader before the feed must wait too."""
 
 from __future__ import annotations
 
