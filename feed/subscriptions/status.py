@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from loguru import logger
@@ -18,30 +18,16 @@ from feed.subscriptions.status_events import KINDS, StatusEvent
 Report = Callable[..., None]
 """report(event, exchange, **details), which is StatusReporter.note."""
 
-# state -> event -> next state. Only StatusReporter.note applies it.
-_MOVES: Mapping[FeedState, Mapping[StatusEvent, FeedState]] = {
-    FeedState.IDLE: {StatusEvent.CONNECTING: FeedState.CONNECTING, StatusEvent.CLOSED: FeedState.CLOSED},
-    FeedState.CONNECTING: {StatusEvent.CONNECTED: FeedState.LIVE, StatusEvent.CLOSED: FeedState.CLOSED},
-    FeedState.LIVE: {
-        StatusEvent.FEED_LAGGING: FeedState.LAGGING,
-        StatusEvent.FEED_STALE: FeedState.STALE,
-        StatusEvent.DISCONNECTED: FeedState.RECONNECTING,
-        StatusEvent.CLOSED: FeedState.CLOSED,
-    },
-    FeedState.LAGGING: {
-        StatusEvent.FEED_CAUGHT_UP: FeedState.LIVE,
-        StatusEvent.CONNECTED: FeedState.LIVE,
-        StatusEvent.FEED_STALE: FeedState.STALE,
-        StatusEvent.DISCONNECTED: FeedState.RECONNECTING,
-        StatusEvent.CLOSED: FeedState.CLOSED,
-    },
-    FeedState.STALE: {
-        StatusEvent.FEED_RECOVERED: FeedState.LIVE,
-        StatusEvent.DISCONNECTED: FeedState.RECONNECTING,
-        StatusEvent.CLOSED: FeedState.CLOSED,
-    },
-    FeedState.RECONNECTING: {StatusEvent.CONNECTED: FeedState.LIVE, StatusEvent.CLOSED: FeedState.CLOSED},
-    FeedState.CLOSED: {StatusEvent.CONNECTING: FeedState.CONNECTING},
+# event -> the states in which it moves the feed, and the next state. Only StatusReporter.note applies it.
+_MOVES: Mapping[StatusEvent, tuple[Collection[FeedState], FeedState]] = {
+    StatusEvent.CONNECTING: ((FeedState.IDLE, FeedState.CLOSED), FeedState.CONNECTING),
+    StatusEvent.CONNECTED: ((FeedState.CONNECTING, FeedState.LAGGING, FeedState.RECONNECTING), FeedState.LIVE),
+    StatusEvent.FEED_LAGGING: ((FeedState.LIVE,), FeedState.LAGGING),
+    StatusEvent.FEED_CAUGHT_UP: ((FeedState.LAGGING,), FeedState.LIVE),
+    StatusEvent.FEED_STALE: ((FeedState.LIVE, FeedState.LAGGING), FeedState.STALE),
+    StatusEvent.FEED_RECOVERED: ((FeedState.STALE,), FeedState.LIVE),
+    StatusEvent.DISCONNECTED: ((FeedState.LIVE, FeedState.LAGGING, FeedState.STALE), FeedState.RECONNECTING),
+    StatusEvent.CLOSED: (tuple(FeedState), FeedState.CLOSED),
 }
 FLOWING = 2.0  # seconds; data counts as flowing if the last data is not older than this
 
@@ -67,7 +53,9 @@ class StatusReporter:
         """Report that ``event`` happened at ``exchange``; ``details`` are those beside exchange and time."""
         event = StatusEvent(event)
         kind = KINDS[event]
-        self.state = _MOVES[self.state].get(event, self.state)
+        states, then = _MOVES.get(event, ((), self.state))
+        if self.state in states:
+            self.state = then
         if kind.places:
             self.exchange = exchange
         if event is StatusEvent.CONNECTED:
