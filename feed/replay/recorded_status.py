@@ -8,7 +8,7 @@ from typing import Any
 
 from exchanges.recording.rows import StatusRow
 from feed.events import FeedState
-from feed.policies.circuit_breaker import CircuitBreakerPolicy, Transition
+from feed.policies.circuit_breaker import BreakerState, CircuitBreakerPolicy, Transition
 from feed.subscriptions.status import StatusReporter
 from feed.subscriptions.status_events import StatusEvent
 
@@ -17,27 +17,15 @@ OF_CONSUMERS = frozenset({StatusEvent.CALLBACK_ERROR, StatusEvent.SLOW_CALLBACK}
 
 
 class RecordedBreaker(CircuitBreakerPolicy):
-    """A circuit breaker that is open whenever it was open in the recording; failures do not change it."""
+    """A circuit breaker that is open whenever it was open in the recording; failures do not change it.
+
+    Nothing else would: what looks at time and data (``FeedRunner._guard``) does not run in a replay.
+    """
 
     def __init__(self) -> None:
         super().__init__(1, 1.0, 1.0)
-        self.open = False
-
-    @property
-    def tradable(self) -> bool:
-        return not self.open
-
-    @property
-    def next_tick(self) -> float | None:
-        return None
 
     def failure(self, reason: str, now: float) -> list[Transition]:
-        return []
-
-    def data(self, now: float) -> list[Transition]:
-        return []
-
-    def tick(self, now: float) -> list[Transition]:
         return []
 
 
@@ -69,7 +57,7 @@ class RecordedStatus:
         reporter.reconnects, reporter.failovers = feed["reconnect_count"], feed["failover_count"]
         reporter.errors = feed["errors"]
         reporter.state = FeedState(feed["state"])
-        self._breaker.open = not feed["tradable"]
+        self._breaker.state = BreakerState.CLOSED if feed["tradable"] else BreakerState.OPEN
         reporter.repeat(row.event, details)
 
     def begin(self, exchange: str) -> None:
