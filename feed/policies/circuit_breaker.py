@@ -34,24 +34,15 @@ MOVES: dict[tuple[BreakerState, BreakerSignal], BreakerState] = {
     (BreakerState.HALF_OPEN, BreakerSignal.HEALTHY): BreakerState.CLOSED,
 }
 
-EVENTS: dict[BreakerState, str] = {
-    BreakerState.CLOSED: "circuit_closed",
-    BreakerState.OPEN: "circuit_open",
-    BreakerState.HALF_OPEN: "circuit_half_open",
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """``event`` is the status event's name; with circuit_open, ``until`` is the end of the cooldown in monotonic
-    seconds.
-
-    ``seconds`` is the time from now to ``until``: the caller reports the end in Unix ms.
+    """``event`` is the status event's name; with circuit_open, ``seconds`` is the time from now to the cooldown's end:
+    the caller reports the end in Unix ms.
     """
 
     event: str
     reason: str = ""
-    until: float | None = None
     seconds: float | None = None
 
 
@@ -123,6 +114,5 @@ class CircuitBreakerPolicy:
         self.state = MOVES[self.state, signal]
         self._failed.clear()
         self._healthy_since = None
-        if self.state is BreakerState.OPEN:
-            return Transition(EVENTS[self.state], reason, self._until, self._cooldown)
-        return Transition(EVENTS[self.state])
+        event = f"circuit_{self.state.value}"
+        return Transition(event, reason, self._cooldown if self.state is BreakerState.OPEN else None)
