@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -17,15 +16,7 @@ from feed.settings.schema import Staleness
 from feed.subscriptions.status import StatusReporter
 from feed.subscriptions.wanted_data import WantedData
 
-_HEALTH: Mapping[FeedState, str] = {
-    FeedState.IDLE: "failed",
-    FeedState.CONNECTING: "degraded",
-    FeedState.LIVE: "healthy",
-    FeedState.LAGGING: "degraded",
-    FeedState.STALE: "degraded",
-    FeedState.RECONNECTING: "degraded",
-    FeedState.CLOSED: "failed",
-}
+_HEALTH = {FeedState.IDLE: "failed", FeedState.LIVE: "healthy", FeedState.CLOSED: "failed"}  # others: degraded
 _FLOWING = (FeedState.LIVE, FeedState.LAGGING)
 _CONNECTED = (*_FLOWING, FeedState.STALE)
 
@@ -150,15 +141,16 @@ class Queries:
 
     def get_health(self) -> dict[str, Any]:
         """See MarketFeed.get_health."""
-        status = self.status
+        status, routing = self.status, self.runner.routing
         at = status.last_message_time
+        in_part = status.state is FeedState.LIVE and routing is not None and routing.lags_in_part
         return {
-            "status": "degraded" if status.state is FeedState.LIVE and self._lags_in_part else _HEALTH[status.state],
+            "status": "degraded" if in_part else _HEALTH.get(status.state, "degraded"),
             "last_activity": None if at is None else datetime.fromtimestamp(at, UTC).isoformat(),
             "error_count": status.errors,
             "metrics": {key: value for key, value in self.get_status().items() if key not in ("coins", "errors")}
             | {"off_book_trades": self.hub.off_book_trades}
-            | (self.runner.routing.undelivered if self.runner.routing is not None else {}),
+            | ({} if routing is None else routing.undelivered),
         }
 
     @property
@@ -172,10 +164,6 @@ class Queries:
     def _state(self) -> FeedState:
         state = FeedState.CLOSED if self.runner.loop_closed else self.reporter.state
         return FeedState.STALE if state in _FLOWING and self._hangs else state
-
-    @property
-    def _lags_in_part(self) -> bool:
-        return self.runner.routing is not None and self.runner.routing.lags_in_part
 
     def _lag_of(self, exchange: str) -> float | None:
         """Seconds by which the venue's data is late; None while that is not known."""
