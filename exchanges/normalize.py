@@ -53,40 +53,22 @@ def trade(
             is_buyer_maker = _SIDES[row["side"]]
         except (KeyError, TypeError):  # TypeError: a side that can't be hashed
             return _any_trade(row, coin, exchange, received_at, scale, market)
-        if type(price) is float and type(amount) is float and type(timestamp) is int and type(trade_id) is str:
-            quantity = amount * scale
-            sound = _sound(coin, price, quantity, is_buyer_maker, timestamp, exchange, trade_id, received_at, market)
-            if sound is not None:
-                return sound
+        if (
+            type(price) is float
+            and type(amount) is float
+            and type(timestamp) is int
+            and type(trade_id) is str
+            and 0.0 < price < ABSURD
+            and 0.0 < (quantity := amount * scale) < ABSURD
+            and EARLIEST <= timestamp <= received_at // 1_000_000 + AHEAD
+            and "e+" not in trade_id
+            and len(trade_id) <= LONGEST_NAME
+            and trade_id.isprintable()
+        ):
+            return TradeEvent(
+                coin, price, quantity, is_buyer_maker, timestamp, exchange, trade_id, received_at, False, market
+            )
     return _any_trade(row, coin, exchange, received_at, scale, market)
-
-
-def _sound(
-    coin: str,
-    price: float,
-    quantity: float,
-    is_buyer_maker: bool,
-    timestamp: int,
-    exchange: str,
-    trade_id: str,
-    received_at: int,
-    market: str,
-) -> TradeEvent | None:
-    """The trade of values that have the right types, or None if one of them is unusual; then :func:`trade` checks them
-    again.
-    """
-    if (
-        0.0 < price < ABSURD
-        and 0.0 < quantity < ABSURD
-        and EARLIEST <= timestamp <= received_at // 1_000_000 + AHEAD
-        and "e+" not in trade_id
-        and len(trade_id) <= LONGEST_NAME
-        and trade_id.isprintable()
-    ):
-        return TradeEvent(
-            coin, price, quantity, is_buyer_maker, timestamp, exchange, trade_id, received_at, False, market
-        )
-    return None
 
 
 def ticker(
@@ -114,9 +96,9 @@ def ticker(
     timestamp = _time(get("timestamp"), exchange, received_at, missing=0)
     if timestamp is None:
         return None
-    volume = _volume(get("quoteVolume"))
-    if volume is None and (base := _volume(get("baseVolume"))) is not None:
-        volume = _volume(base * volume_scale * (_positive(get("vwap")) or last))
+    volume = _size(get("quoteVolume"))
+    if volume is None and (base := _size(get("baseVolume"))) is not None:
+        volume = _size(base * volume_scale * (_positive(get("vwap")) or last))
     change = _number(get("percentage"))
     if change is None or not -100.0 <= change < ABSURD:
         opened = _positive(get("open")) or _positive(get("previousClose"))
@@ -247,16 +229,10 @@ def _positive(value: Any) -> float | None:
     return number if number is not None and 0.0 < number < ABSURD else None
 
 
-def _size(value: Any, scale: float) -> float | None:
-    """``value`` as a size in base units; zero is allowed."""
+def _size(value: Any, scale: float = 1.0) -> float | None:
+    """``value`` as a size in base units, or as a day's volume; zero is allowed."""
     number = _number(value)
     return scaled if number is not None and 0.0 <= (scaled := number * scale) < _ABSURD_VOLUME else None
-
-
-def _volume(value: Any) -> float | None:
-    """``value`` as a day's volume; zero is allowed."""
-    number = _number(value)
-    return number if number is not None and 0.0 <= number < _ABSURD_VOLUME else None
 
 
 def _time(value: Any, exchange: str, received_at: int, missing: int | None) -> int | None:
