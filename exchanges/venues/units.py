@@ -5,7 +5,7 @@ Venues list coins with very small prices like this, mostly as swaps; ccxt keeps 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import TypeVar
 
@@ -21,6 +21,13 @@ _UNITS: Mapping[str, int] = {
 }
 _AFTER = ("1000", "10000", "100000", "1000000")  # Bybit writes SHIB1000 as well as 1000BONK
 
+# The prices of an event, which are a unit's, and its quantities, which are numbers of units.
+_FIELDS: Mapping[type, tuple[Sequence[str], Sequence[str]]] = {
+    TradeEvent: (("price",), ("quantity",)),
+    Ticker: (("last", "bid", "ask"), ("bid_size", "ask_size")),
+    Quote: (("bid", "ask"), ("bid_size", "ask_size")),
+    Candle: (("open", "high", "low", "close"), ("volume",)),
+}
 _Event = TypeVar("_Event", TradeEvent, Ticker, Quote, Candle, OrderBook)
 
 
@@ -46,23 +53,13 @@ def of_coin(event: _Event, units: int) -> _Event:
     if units == 1:
         return event
     down = 1 - len(str(units))  # powers of ten: 1000 is 3 places
-    if isinstance(event, TradeEvent):
-        event.price = _moved(event.price, down)
-        event.quantity = _moved(event.quantity, -down)
-    elif isinstance(event, Ticker):
-        event.last = _moved(event.last, down)
-        event.bid, event.ask = _moved(event.bid, down), _moved(event.ask, down)
-        event.bid_size, event.ask_size = _moved(event.bid_size, -down), _moved(event.ask_size, -down)
-    elif isinstance(event, Quote):
-        event.bid, event.ask = _moved(event.bid, down), _moved(event.ask, down)
-        event.bid_size, event.ask_size = _moved(event.bid_size, -down), _moved(event.ask_size, -down)
-    elif isinstance(event, OrderBook):
+    if isinstance(event, OrderBook):
         event.bids = [(_moved(price, down), _moved(size, -down)) for price, size in event.bids]
         event.asks = [(_moved(price, down), _moved(size, -down)) for price, size in event.asks]
     else:
-        event.open, event.high = _moved(event.open, down), _moved(event.high, down)
-        event.low, event.close = _moved(event.low, down), _moved(event.close, down)
-        event.volume = _moved(event.volume, -down)
+        for names, places in zip(_FIELDS[type(event)], (down, -down), strict=True):
+            for name in names:
+                setattr(event, name, _moved(getattr(event, name), places))
     return event
 
 
