@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import heapq
+from bisect import insort
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -25,27 +25,23 @@ class WeightLimit:
 
     def wait(self, weight: int, now: float, share: float = 1.0) -> float:
         """Seconds until a request of that weight may leave, 0.0 for now, if only ``share`` of the limit is used."""
-        self._expire(now)
-        left = int(self.allowed * share) - self._sum
-        if weight <= left or not self._spent:
-            return 0.0  # also if one request weighs more than the limit
-        for at, spent in self._spent:
-            left += spent
-            if weight <= left:
-                return at + WINDOW - now
-        return self._spent[-1][0] + WINDOW - now
+        return self.seconds_for([weight], now, share)
 
     def spend(self, weight: int, now: float) -> None:
         """Note that a request is sent."""
         self._spent.append((now, weight))
         self._sum += weight
 
-    def seconds_for(self, weights: Iterable[int], now: float) -> float:
-        """How many seconds these requests take within the limit, in this order, if nothing else is requested."""
+    def seconds_for(self, weights: Iterable[int], now: float, share: float = 1.0) -> float:
+        """How many seconds these requests take within ``share`` of the limit, in this order, if nothing else is
+        requested.
+
+        A request that weighs more than the limit leaves when nothing of the last minute is left.
+        """
         self._expire(now)
-        spent, total, last = deque(self._spent), self._sum, now
+        spent, total, last, allowed = deque(self._spent), self._sum, now, int(self.allowed * share)
         for weight in weights:
-            while spent and total + weight > self.allowed:
+            while spent and total + weight > allowed:
                 at, freed = spent.popleft()
                 total -= freed
                 last = max(last, at + WINDOW)
@@ -67,20 +63,20 @@ class SnapshotTurns:
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
 
     def __post_init__(self) -> None:
-        self._waiting: list[tuple[bool, int, int]] = []  # is it a renewal, number, weight
+        self._waiting: list[tuple[bool, int, int]] = []  # in their order: is it a renewal, number, weight
         self._number = 0
         self._moved = asyncio.Event()
 
     def seconds_for(self, weights: Iterable[int]) -> float:
         """How many seconds the venue's limit takes for these requests beside those that wait already."""
-        waiting = [weight for _, _, weight in sorted(self._waiting)]
+        waiting = [weight for _, _, weight in self._waiting]
         return self.limit.seconds_for([*waiting, *weights], self.monotonic())
 
     async def take(self, weight: int, *, renewal: bool) -> None:
         """Wait for the turn of a request of that weight, and spend it."""
         self._number += 1
         turn = renewal, self._number, weight
-        heapq.heappush(self._waiting, turn)
+        insort(self._waiting, turn)
         try:
             while True:
                 if self._waiting[0] != turn:
@@ -94,5 +90,4 @@ class SnapshotTurns:
                     return
         finally:
             self._waiting.remove(turn)
-            heapq.heapify(self._waiting)
             self._moved.set()

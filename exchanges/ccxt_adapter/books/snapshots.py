@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -33,9 +33,9 @@ class VenueSnapshots:
     def __repr__(self) -> str:
         return f"<VenueSnapshots {self._turns.limit!r}>"
 
-    def seconds_for(self, limit: int, count: int = 1) -> float:
-        """Seconds that ``count`` more snapshots of ``limit`` levels must wait for the weight."""
-        return self._turns.seconds_for([self._rules.weights[limit]] * count)
+    def seconds_for(self, limit: int) -> float:
+        """Seconds that one more snapshot of ``limit`` levels must wait for the weight."""
+        return self._turns.seconds_for([self._rules.weights[limit]])
 
     async def turn(self, limit: int, *, renewal: bool) -> None:
         """Wait until the weight allows a snapshot of ``limit`` levels; a ``renewal`` waits for all others."""
@@ -55,8 +55,10 @@ class VenueSnapshots:
         return await self._ask(market_id, limit)
 
     async def _ask(self, market_id: str, limit: int) -> BookSnapshot:
+        ask: Any = getattr(self._api, self._rules.others.get(self._api.id, self._rules.method))
         try:
-            snapshot = await self._answer(market_id, limit)
+            async with self._at_once, self._translated():
+                snapshot = self._rules.read(await ask({"symbol": market_id, "limit": limit}), limit)
         except Rejected:  # an error of this market alone
             raise
         except VenueError:
@@ -64,9 +66,3 @@ class VenueSnapshots:
             raise
         self._failed_at = None
         return snapshot
-
-    async def _answer(self, market_id: str, limit: int) -> BookSnapshot:
-        ask: Any = getattr(self._api, self._rules.others.get(self._api.id, self._rules.method))
-        params: Mapping[str, Any] = {"symbol": market_id, "limit": limit}
-        async with self._at_once, self._translated():
-            return self._rules.read(await ask(params), limit)

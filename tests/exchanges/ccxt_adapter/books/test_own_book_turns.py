@@ -44,7 +44,7 @@ class Turns:
     def __init__(self) -> None:
         self.asked: list[bool] = []
 
-    def seconds_for(self, limit: int, count: int = 1) -> float:
+    def seconds_for(self, limit: int) -> float:
         return 0.0
 
     async def turn(self, limit: int, *, renewal: bool) -> None:
