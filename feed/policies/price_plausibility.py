@@ -69,10 +69,7 @@ class PricePlausibility:
         """Judge a price of ``market``; ``last`` is the coin's last known price, ``age`` seconds old, None for none."""
         if not _is_price(price):
             return PriceVerdict(False)
-        if last is None or not _is_price(last):
-            self._release(coin, market)
-            return PriceVerdict(True)
-        ratio = _apart(price, last)
+        ratio = _apart(price, last) if last is not None and _is_price(last) else 0.0  # 0.0: nothing to compare it with
         if ratio <= self.allowed(age):
             self._release(coin, market)
             return PriceVerdict(True)
