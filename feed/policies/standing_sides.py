@@ -6,6 +6,7 @@ Pure.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 BEHIND = 2.0  # seconds that a book may take to follow the trades
 MISSED = 3  # trades with orders that the book does not have; one or two may have been hidden orders
@@ -54,22 +55,18 @@ class StandingSides:
         return self._bids.fault(now) or self._asks.fault(now)
 
 
+@dataclass(slots=True, eq=False)
 class _Watched:
-    __slots__ = (
-        "_apart", "_apart_since", "_best", "_levels", "_missed", "_missed_since", "_name", "_passed", "_price", "_sign",
-    )  # fmt: skip
-
-    def __init__(self, name: str, sign: int) -> None:
-        self._name = name
-        self._sign = sign
-        self._levels: Sequence[Level] = ()
-        self._passed: float | None = None  # when the first trade since the last change was beyond the best price
-        self._missed_since = 0.0  # when the first of the _missed trades came
-        self._missed = 0  # trades since the last change that took an order which the side does not have
-        self._price = 0.0
-        self._apart_since = 0.0  # when the first of the _apart quotes came
-        self._apart = 0  # quotes in a row with another best price than the side's
-        self._best = 0.0
+    _name: str
+    _sign: int
+    _levels: Sequence[Level] = ()
+    _passed: float | None = None  # when the first trade since the last change was beyond the best price
+    _missed_since: float = 0.0  # when the first of the _missed trades came
+    _missed: int = 0  # trades since the last change that took an order which the side does not have
+    _price: float = 0.0
+    _apart_since: float = 0.0  # when the first of the _apart quotes came
+    _apart: int = 0  # quotes in a row with another best price than the side's
+    _best: float = 0.0
 
     def on_levels(self, levels: Sequence[Level], now: float) -> None:
         if levels != self._levels:
