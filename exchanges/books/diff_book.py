@@ -9,7 +9,8 @@ after a snapshot has first <= number <= last.
 Such a snapshot has only the best levels, and a level that nobody changes is never sent. So the book keeps the levels
 inside the snapshot's range, and needs a new snapshot before too little of the range is left. The old book continues
 until the new snapshot has joined, and the two are compared. If the price leaves the range before, the book is unproven
-until the price is back or a new snapshot has come. A proven book is also compared with a snapshot from time to time.
+until the price is back or a new snapshot has come. A proven book is also compared with a snapshot from time to time,
+and at once when its diffs have changed only one side for a while: the venue may have stopped sending the other side.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ FIRST = 4.0  # a first snapshot has so many times the wanted depth
 WIDE = 50  # a snapshot that renews the first one has so many times the wanted depth
 SPARE = 2  # if a side has fewer levels than so many times the wanted depth, a new snapshot is requested
 CHECKED_EVERY = 60_000  # ms after which a book is compared with a snapshot again
+ONE_SIDED = 5  # diffs in a row that changed only the same side, after which the book is compared with a snapshot
 SOON = 60_000  # ms: a snapshot that was used up sooner was too small
 
 
@@ -55,6 +57,8 @@ class DiffBook:
         self._outside = False  # the price is outside of the range; inside of it all levels are still known
         self._joined_at = 0  # the venue's time
         self._checked_at = 0  # the venue's time at which it was compared with a snapshot, or joined one
+        self._only_bids = self._only_asks = 0  # diffs in a row that changed only this side
+        self._one_sided = ONE_SIDED  # more for a coin whose right books have had more one-sided diffs in a row
 
     @property
     def proven(self) -> bool:
@@ -66,6 +70,7 @@ class DiffBook:
         self._joined = False
         self._snapshot = None
         self._diffs.clear()
+        self._only_bids = self._only_asks = 0
 
     def wants_snapshot(self) -> int:
         """How many levels the next snapshot must have; 0 if none is needed now.
@@ -75,6 +80,8 @@ class DiffBook:
         if not self._diffs or self._snapshot is not None:
             return 0
         if self._outside or not self._joined:
+            return self._first
+        if max(self._only_bids, self._only_asks) >= self._one_sided:
             return self._first
         left = self.levels.levels_left()
         if self._limit < self._wide and left < inf:
@@ -96,6 +103,8 @@ class DiffBook:
         if self._joined:
             self.levels.apply(update.bids, update.asks)
             self.sequence, self.timestamp, self.received_at = update.last, update.timestamp, update.received_at
+            self._only_bids = 0 if update.asks else self._only_bids + 1
+            self._only_asks = 0 if update.bids else self._only_asks + 1
             while len(self._diffs) > KEPT:
                 self._diffs.popleft()
         else:
@@ -133,6 +142,7 @@ class DiffBook:
             return lost(f"it differs from a new snapshot at {number}: {difference}")
         newest = self._diffs[-1]
         self._checked_at = newest.timestamp
+        self._one_sided = max(self._one_sided, 2 * self._only_bids, 2 * self._only_asks)
         if self.proven and limit < self._limit:
             return None  # the snapshot was requested only for a comparison
         if limit >= self._wide:

@@ -194,7 +194,8 @@ class OwnBookKeeper:
         verdict = book.join(snapshot)
         if verdict.step is Step.JOINED:
             self._tell(market_id, book)
-        elif verdict.step is Step.LOST:
+        elif verdict.step is Step.LOST:  # the stream has omitted changes, and may do so again soon
+            self._renewed.pop(market_id, None)
             self.delivery.lose(self._symbols[market_id], verdict.reason)
         return verdict.step is Step.JOINED
 

@@ -168,6 +168,42 @@ def test_a_proven_book_is_compared_with_a_small_snapshot_at_intervals() -> None:
     assert book.join(BookSnapshot([(10.0, 9.0)], ASKS, 7, 10)).step is Step.LOST
 
 
+@pytest.mark.parametrize("frozen", ["bids", "asks"])
+def test_a_book_is_compared_when_only_one_side_changes_and_seldom_again_if_it_was_right(frozen: str) -> None:
+    book = DiffBook(1, LIMITS, first=10)  # 10 levels, so that the range needs no renewal
+    book.apply(diff(1, 5))
+    assert book.join(BookSnapshot(BIDS, ASKS, 5, 10)).step is Step.JOINED
+
+    def move(number: int) -> BookUpdate:
+        level = [(10.0, float(number))] if frozen == "asks" else [(11.0, float(number))]
+        return diff(number, number, *((level, []) if frozen == "asks" else ([], level)))
+
+    for number in range(6, 10):
+        book.apply(move(number))
+        assert book.wants_snapshot() == 0
+    book.apply(diff(10, 10, [(10.0, 1.0)], [(11.0, 1.0)]))
+    for number in range(11, 16):
+        assert book.wants_snapshot() == 0
+        book.apply(move(number))
+    assert book.wants_snapshot() == 10
+    right = BookSnapshot(book.levels.bids.top(3), book.levels.asks.top(3), 15, 10)
+    assert book.join(right).step in (Step.FOLLOWS, Step.JOINED)
+    for number in range(16, 21):
+        assert book.wants_snapshot() == 0
+        book.apply(move(number))
+    assert book.wants_snapshot() == 10  # ten in a row now
+    assert book.join(BookSnapshot(BIDS[1:], ASKS[1:], 20, 10)).step is Step.LOST
+
+
+def test_a_book_whose_sides_change_in_turn_is_not_compared() -> None:
+    book = joined()
+    book.join(snapshot(5, limit=100))
+    for number in range(6, 60, 2):
+        book.apply(diff(number, number, [(10.0, float(number))]))
+        book.apply(diff(number + 1, number + 1, [], [(11.0, float(number))]))
+        assert book.wants_snapshot() == 0
+
+
 def test_a_book_that_differs_from_a_new_snapshot_is_not_proven() -> None:
     book = joined()
     verdict = book.join(BookSnapshot([(10.0, 2.0)], ASKS, 5, 3))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from typing import Any
@@ -12,6 +12,7 @@ import pytest
 
 from exchanges.simulator import SimulatedVenue as Simulated
 from exchanges.simulator import Simulator
+from exchanges.simulator.markets.order_book import Side
 from tests.exchanges.support import Heard, Running, opened, streaming
 from tests.support import until
 
@@ -129,6 +130,28 @@ async def test_a_crossed_book_is_reported_and_never_delivered(moving: Simulator)
             assert any("crossed" in reason for _, reason in running.heard.unsynced[told:])
         await running.until(lambda: "BTC" in checked.proven)
     assert all(book.best_bid < book.best_ask for book, _ in checked.wrong)
+
+
+@pytest.mark.parametrize("side", ["bids", "asks"])
+async def test_a_side_that_the_venue_stops_sending_is_found_by_a_snapshot(side: Side) -> None:
+    """No trade and no quote is subscribed to, and no number is missing."""
+    async with Simulator(venues=("binance",), rate=0) as simulator, reading(simulator, ["BTC"]) as running:
+        venue = the(simulator)
+
+        async def move_until(condition: Callable[[], bool]) -> None:
+            while not condition():
+                await venue.move_book("BTC", 8)
+                await asyncio.sleep(0.02)
+
+        def differs(times: int) -> bool:
+            return sum("differs from a new snapshot" in reason for _, reason in running.heard.unsynced) >= times
+
+        async with asyncio.timeout(10):
+            await move_until(lambda: bool(running.heard.books))
+            with venue.books_frozen(side):
+                await move_until(lambda: differs(1))
+                async with asyncio.timeout(4):  # less than RENEW_EVERY: such a venue is doubted again soon
+                    await move_until(lambda: differs(2))
 
 
 async def test_a_book_that_its_receiver_distrusts_is_fetched_again(moving: Simulator) -> None:
