@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 BEHIND = 2.0  # seconds that a book may take to follow the trades
 MISSED = 3  # trades with orders that the book does not have; one or two may have been hidden orders
+ALONE = 20  # changes of the other side alone; after these, one such trade is enough
 APART = 3  # quotes in succession with another best price than the book's; one or two may be from a slow source
 
 Level = tuple[float, float]
@@ -21,9 +22,10 @@ class StandingSides:
 
     A trade above the best ask, or below the best bid, uses up levels, so that side has to change within BEHIND
     seconds. The bids also have to change when takers sell above the best bid, and the asks when takers buy below the
-    best ask: the orders they took are not in the book. A side that changed after the trade does not stand still,
-    whatever its price is now. The venue's own quotes may show it too: APART quotes with another best price, while the
-    side does not change for BEHIND seconds. Times are monotonic seconds.
+    best ask: the orders they took are not in the book. MISSED such trades show it, or a single one if the other side
+    alone has changed ALONE times; coins with few trades need that. A side that changed after the trade does not stand
+    still, whatever its price is now. The venue's own quotes may show it too: APART quotes with another best price,
+    while the side does not change for BEHIND seconds. Times are monotonic seconds.
 
     A trade that is in the book already must not be passed as a new one: the orders it took are gone from the book. If
     the venue does not stamp its books, this is not known, and ``stamped`` is False.
@@ -63,6 +65,7 @@ class _Watched:
     _passed: float | None = None  # when the first trade since the last change was beyond the best price
     _missed_since: float = 0.0  # when the first of the _missed trades came
     _missed: int = 0  # trades since the last change that took an order which the side does not have
+    _alone: int = 0  # changes of the other side since this side's last change
     _price: float = 0.0
     _apart_since: float = 0.0  # when the first of the _apart quotes came
     _apart: int = 0  # quotes in a row with another best price than the side's
@@ -70,7 +73,9 @@ class _Watched:
 
     def on_levels(self, levels: Sequence[Level], now: float) -> None:
         if levels != self._levels:
-            self._levels, self._passed, self._missed, self._apart = levels, None, 0, 0
+            self._levels, self._passed, self._missed, self._apart, self._alone = levels, None, 0, 0, 0
+        else:
+            self._alone += 1
 
     def on_best(self, price: float, now: float) -> None:
         """Take the venue's best price of this side."""
@@ -98,7 +103,7 @@ class _Watched:
     def fault(self, now: float) -> str:
         if self._passed is not None and now - self._passed > BEHIND:
             how = "pass through them"
-        elif self._missed >= MISSED and now - self._missed_since > BEHIND:
+        elif self._missed >= (MISSED if self._alone < ALONE else 1) and now - self._missed_since > BEHIND:
             how = "take better ones"
         elif self._apart >= APART and now - self._apart_since > BEHIND:
             return f"its {self._name} stand still at {self._levels[0][0]:g} while its quotes say {self._best:g}"

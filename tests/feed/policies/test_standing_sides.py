@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from feed.policies.standing_sides import StandingSides
+from feed.policies.standing_sides import ALONE, StandingSides
 
 BIDS = [(10.0, 1.0), (9.0, 1.0)]
 ASKS = [(11.0, 1.0), (12.0, 1.0)]
@@ -56,6 +56,17 @@ def test_one_or_two_trades_with_hidden_orders_cause_no_doubt() -> None:
     side.on_trade(10.5, True, 1.0)
     side.on_trade(10.5, True, 2.0)
     assert side.fault(10.0) == ""
+
+
+@pytest.mark.parametrize(("changes", "found"), [(ALONE - 1, False), (ALONE, True)])
+def test_one_trade_at_a_better_price_is_enough_while_only_the_other_side_changes(changes: int, found: bool) -> None:
+    side = StandingSides()
+    side.on_book(BIDS, ASKS, 0.0)
+    for number in range(changes):
+        side.on_book([(10.0, 2.0 + number)], ASKS, 0.1)
+    side.on_trade(10.5, False, 1.0)
+    assert side.fault(2.9) == ""
+    assert ("its asks stand still" in side.fault(3.1)) is found
 
 
 def test_trades_at_better_prices_cause_no_doubt_if_the_book_may_already_contain_them() -> None:
