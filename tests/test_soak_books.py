@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from exchanges.simulator import Simulator, TrueBook
+from exchanges.simulator.markets.order_book import Side
 from exchanges.simulator.venue import SimulatedVenue
 from tests.soak.books.judge import Judge
 from tests.soak.books.plan import draw
@@ -163,23 +164,32 @@ async def test_an_old_book_that_was_called_fresh_is_found() -> None:
         assert bench.found == ["called fresh although it is old"]
 
 
-async def test_a_frozen_side_may_go_unnoticed_for_a_few_seconds_only() -> None:
+@pytest.mark.parametrize("side", ["bids", "asks"])
+async def test_a_frozen_side_may_go_unnoticed_for_a_few_seconds_after_a_trade_shows_it(side: Side) -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim:
-        bench = Bench(sim["binance"])
-        with sim["binance"].books_frozen("bids"):
-            bench.judge.look(bench.now)
+        bench, venue = Bench(sim["binance"]), sim["binance"]
+
+        def deliver(wrong: Side) -> None:
             true = bench.true()
-            bench.deliver(true.bids[1:], true.asks, true.sequence)
+            bids, asks = (true.bids[1:], true.asks) if wrong == "bids" else (true.bids, true.asks[1:])
+            bench.deliver(bids, asks, true.sequence)
+
+        with venue.books_frozen(side):
+            bench.judge.look(bench.now)
+            for _ in range(5):
+                deliver(side)
+                bench.look_until(1.0)
             assert bench.found == []
-            bench.look_until(1.5)
-            bench.deliver(true.bids[1:], true.asks, true.sequence)
-            bench.look_until(1.5)
-            bench.deliver(true.bids[1:], true.asks, true.sequence)
+            shown = getattr(bench.true(), side)[0][0]  # a better price than the book has
+            await venue.trade("BTC", price=shown, buyer_maker=side == "bids")
+            for _ in range(3):
+                deliver(side)
+                bench.look_until(1.0)
             assert bench.found == []
-            bench.look_until(1.5)
-            bench.deliver(true.bids[1:], true.asks, true.sequence)
+            bench.look_until(0.25)
+            deliver(side)
             assert bench.found == ["wrong book"]
-            bench.deliver(true.bids, true.asks[1:], true.sequence)
+            deliver("asks" if side == "bids" else "bids")  # that one is not frozen
             assert bench.judge.breach_counts["wrong book"] == 2
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from statistics import median
 from typing import Any
 
@@ -13,7 +14,7 @@ from exchanges.simulator import SimulatedVenue
 BREACHES_KEPT = 12  # breaches of each kind whose text is kept
 LONGEST = 3.0  # seconds that a book may be unproven while the venue answers REST within 1 s
 QUIET = 2.0  # seconds without a book of a working venue, after which the feed must have reported why
-UNSEEN = 3.5  # seconds for which a frozen side may go unnoticed after its best price became wrong: only trades show it
+UNSEEN = 3.0  # seconds for which a frozen side may go unnoticed after a trade that shows it
 HELD_UP = 1.0  # seconds without a step of a process that should act four times a second: the machine was busy
 LATE_BY = 0.25  # seconds by which a book that counts as fresh may be older than max_age: a busy machine
 HINDRANCES = (  # with these faults books are not proven, or not for long
@@ -21,9 +22,19 @@ HINDRANCES = (  # with these faults books are not proven, or not for long
     "malformed", "stall", "mute", "partition", "blocked", "refuse", "accept-then-drop", "rest-down", "behind",
     "falling-behind", "split", "rest-behind", "rest-frozen", "halted", "slow-rest-2",
 )  # fmt: skip
+LATE = ("stall", "mute", "partition", "behind", "falling-behind", "split")  # with these faults trades come late
 SENDS_NOTHING = ("stall", "partition", "book-lost-1.0", "behind")  # with these faults the stream is silent on purpose
 
 Levels = Sequence[Sequence[float]]
+
+
+@dataclass(slots=True)
+class Frozen:
+    """A frozen side whose best price is wrong: since when (monotonic seconds), and since when a trade shows it."""
+
+    since: float
+    last_trade: int  # id of the last trade that was looked at
+    shown: float | None = None
 
 
 @dataclass(slots=True)
@@ -33,7 +44,7 @@ class Coin:
 
     unproven: float | None
     last_book: float | None = None
-    frozen_wrong: dict[str, float] = field(default_factory=dict)  # side -> since when its best price is wrong
+    frozen_wrong: dict[str, Frozen] = field(default_factory=dict)  # by side
     quiet_told: bool = False
 
 
@@ -75,6 +86,7 @@ class Judge:
         self._hindered = dict.fromkeys(self._coins, began)  # when one of HINDRANCES was last in force
         self._sent = dict.fromkeys(self._coins, began)  # when a fault last kept the stream silent
         self._frozen = dict[str, float]()  # side -> when its fault was last in force
+        self._late = began  # when a fault last made trades late
         self._looked = began
         self._asked: float | None = None  # when the subject last called for a fresh book
         self.held_up = 0
@@ -94,7 +106,8 @@ class Judge:
         self.held_up += 1
         self.strike(now)
         for coin in self._coins.values():
-            coin.frozen_wrong = dict.fromkeys(coin.frozen_wrong, now)
+            for frozen in coin.frozen_wrong.values():
+                frozen.since, frozen.shown = now, None if frozen.shown is None else now
 
     # -- the venue ------------------------------------------------------------------------------------
 
@@ -102,6 +115,7 @@ class Judge:
         """Note an event at the venue that ends a connection or all books."""
         self._hindered = dict.fromkeys(self._coins, now)
         self._sent = dict.fromkeys(self._coins, now)
+        self._late = now
 
     def look(self, now: float) -> None:
         """Note the present faults, and report books that are missing at the feed."""
@@ -112,6 +126,8 @@ class Judge:
         for fault in faults:
             if fault.startswith("book-frozen-"):
                 self._frozen[fault.removeprefix("book-frozen-")] = now
+            if fault.startswith(LATE):
+                self._late = now
             for name in self._coins:
                 mine = fault == f"silent-{name}"
                 if mine or fault.startswith(HINDRANCES):
@@ -174,7 +190,7 @@ class Judge:
             if coin.unproven is None:
                 coin.unproven, coin.quiet_told = at, False
             if coin.frozen_wrong:
-                self.figures.frozen_seen_after += [at - since for since in coin.frozen_wrong.values()]
+                self.figures.frozen_seen_after += [at - frozen.since for frozen in coin.frozen_wrong.values()]
                 coin.frozen_wrong.clear()
         elif event == "book_synced":
             self.figures.proven_told += 1
@@ -219,12 +235,26 @@ class Judge:
             if told[place] and told[place][0][0] == right[place][0][0]:
                 coin.frozen_wrong.pop(side, None)  # trades at the best price do not show the levels behind it
                 return
-            if at - coin.frozen_wrong.setdefault(side, at) <= UNSEEN:
+            if not self._is_overdue(at, name, coin, side, told[place]):
                 return
         self.figures.wrong += 1
         pairs = zip(told[place], right[place], strict=False)
         first = next(((i, tuple(a), b) for i, (a, b) in enumerate(pairs) if tuple(a) != b), None)
         self.breach("wrong book", f"{name} {side} at {sequence}: {first}, faults {self._venue.faults}")
+
+    def _is_overdue(self, at: float, name: str, coin: Coin, side: str, told: Levels) -> bool:
+        """Whether a trade has shown for UNSEEN seconds that the ``told`` levels of a frozen side are wrong."""
+        trades = self._venue.trades[name]
+        newest = trades[-1].id if trades else -1
+        frozen = coin.frozen_wrong.setdefault(side, Frozen(at, newest))
+        if frozen.shown is None and told:
+            best, sign = told[0][0], 1 if side == "asks" else -1
+            for trade in takewhile(lambda trade: trade.id > frozen.last_trade, reversed(trades)):
+                beyond = (trade.price - best) * sign
+                if beyond > 0 or (beyond < 0 and trade.buyer_maker is (side == "bids")):
+                    frozen.shown = at
+        frozen.last_trade = newest
+        return frozen.shown is not None and at - max(frozen.shown, self._late) > UNSEEN
 
     def _fresh(self, at: float, unix_ms: int, name: str, sequence: int) -> None:
         self.figures.fresh += 1
