@@ -151,7 +151,10 @@ class DiffBook:
         self.sequence, self.timestamp, self._joined_at = newest.last, newest.timestamp, newest.timestamp
         self._limit, self.received_at = max(limit, known), newest.received_at
         self._joined, self._outside = True, book.is_outside
-        return WAITING if self._outside else JOINED
+        if self._outside:
+            self._enlarge_first()
+            return WAITING
+        return JOINED
 
     def _followed(self) -> Verdict:
         """The verdict on a diff that continues: the price may have left the range, or come back into it."""
@@ -160,11 +163,15 @@ class DiffBook:
             return FOLLOWS
         self._outside = levels.is_outside
         if self._outside and not was:
-            self._first = min(self._enough(self._first + 1), self._wide)
+            self._enlarge_first()
             return lost("the price left the range that its snapshot proves")
         if self._outside:
             return WAITING
         return JOINED if was else FOLLOWS
+
+    def _enlarge_first(self) -> None:
+        """Note that the last snapshot was too small: the price has left its range."""
+        self._first = min(self._enough(self._first + 1), self._wide)
 
     def _enough(self, levels: float) -> int:
         return next((limit for limit in self._limits if limit >= levels), self._limits[-1])

@@ -19,7 +19,7 @@ LONGEST_PAUSE = 2.0  # seconds: the pause doubles up to here, so that a book is 
 LOST_AGAIN = 1.0  # seconds: the longest pause of a book that is lost again and again
 STEADY = 5.0  # seconds: if a book was proven for longer and is lost, its snapshot is requested at once
 LOOK_EVERY = 500  # ms of the venue's time between two checks whether a proven book needs a new snapshot
-RENEW_EVERY = 5.0  # seconds between two renewals of one book at least
+RENEW_EVERY = 5.0  # seconds between two renewals of one book with the same number of levels at least
 SUSPECT = 1.0  # seconds in which an update should follow an unreadable message
 IN_STREAM = 1.5  # seconds in which a snapshot should come in the stream after a subscription
 
@@ -48,7 +48,8 @@ class OwnBookKeeper:
         self._joining: dict[str, asyncio.Task[Any]] = {}  # market id -> the task that gets its snapshot
         self._renewing: dict[str, asyncio.Task[Any]] = {}  # the same for proven books
         self._look_at: dict[str, int] = {}
-        self._renewed: dict[str, float] = {}  # market id -> when it was renewed last, in the loop's time
+        # market id -> levels -> when such a snapshot last renewed the book, in the loop's time
+        self._renewed: dict[str, dict[int, float]] = {}
         # a venue that loses every third message would cost all the weight that other books need
         self._pauses = PausesOfBooks(FIRST_PAUSE, LOST_AGAIN, STEADY)
         self._news = asyncio.Event()  # set when a book has joined
@@ -102,8 +103,8 @@ class OwnBookKeeper:
                 self._news.set()
             elif update.timestamp >= self._look_at.get(market_id, 0):
                 self._look_at[market_id] = update.timestamp + LOOK_EVERY
-                if book.wants_snapshot():
-                    self._renew(market_id)
+                if limit := book.wants_snapshot():
+                    self._renew(market_id, limit)
         elif step is Step.LOST:
             self._lost(market_id, verdict)
         elif step is Step.WAITING:
@@ -140,11 +141,12 @@ class OwnBookKeeper:
                 work = self._fetch(market_id, self.snapshots, pause, renewal=False)
             self._do(market_id, work, self._joining)
 
-    def _renew(self, market_id: str) -> None:
+    def _renew(self, market_id: str, limit: int) -> None:
         now = asyncio.get_running_loop().time()
-        due = now - self._renewed.get(market_id, -RENEW_EVERY) >= RENEW_EVERY
+        renewed = self._renewed.setdefault(market_id, {})
+        due = now - renewed.get(limit, -RENEW_EVERY) >= RENEW_EVERY
         if self.snapshots is not None and due and market_id not in self._renewing and market_id not in self._joining:
-            self._renewed[market_id] = now
+            renewed[limit] = now
             self._do(market_id, self._fetch(market_id, self.snapshots, 0.0, renewal=True), self._renewing)
 
     def _do(self, market_id: str, work: Any, tasks: dict[str, asyncio.Task[Any]]) -> None:

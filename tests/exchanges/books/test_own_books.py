@@ -126,6 +126,16 @@ def test_a_first_snapshot_that_was_too_small_is_larger_only_until_one_with_many_
     assert book.wants_snapshot() == 10
 
 
+def test_after_a_snapshot_whose_range_the_price_has_left_already_a_larger_one_is_requested() -> None:
+    """REST may take a second, in which the price moves."""
+    book = DiffBook(1, LIMITS)
+    book.apply(diff(1, 5))
+    assert book.wants_snapshot() == 10
+    book.apply(diff(6, 6, bids=[(10.0, 0.0), (9.0, 0.0), (8.0, 0.0), (7.0, 1.0)]))
+    assert book.join(BookSnapshot(BIDS, ASKS, 5, 3)).step is Step.WAITING
+    assert book.wants_snapshot() == 100
+
+
 def test_a_book_with_half_of_its_levels_is_proven_and_one_with_an_empty_side_is_not() -> None:
     book = DiffBook(1, (3,))
     book.apply(diff(1, 5))
