@@ -80,8 +80,8 @@ class Recorder:
                     await self._stirred.wait()
         except TimeoutError:
             raise AssertionError(
-                f"not within {timeout:g} s; status {self.status[-5:]}, {len(self.trades)} trades, "
-                f"{len(self.prices)} prices, {len(self.candles)} candles"
+                f"not within {timeout:g} s; events {self.events[-40:]}, the last {self.status[-5:]}, "
+                f"{len(self.trades)} trades, {len(self.prices)} prices, {len(self.candles)} candles"
             ) from None
 
     async def until_event(self, event: str, count: int = 1, timeout: float = PATIENCE) -> dict[str, Any]:

@@ -208,8 +208,7 @@ async def test_the_feed_returns_to_a_preferred_venue_that_was_in_maintenance_at_
             async with feed:
                 assert feed.status.exchange == other
                 first[0].halted.clear()
-                await got.until_event("failback")
-                await got.until(lambda: got.prices[-1].exchange == venue_name)
+                await got.until(lambda: feed.status.exchange == venue_name and got.prices[-1].exchange == venue_name)
 
 
 @pytest.mark.parametrize(("preferred", "next_one"), [("binance", "bybit"), ("bybit", "binance")])
