@@ -41,7 +41,7 @@ OnMessage = Callable[["Msg"], Awaitable[None]]
 
 
 class BusError(Exception):
-    """The bus has refused or failed a request; the text says why. ``code`` is JetStream's, 0 where it has none."""
+    """A request to the bus failed; the text says why. ``code`` is JetStream's error code, 0 if there is none."""
 
     def __init__(self, reason: str, code: int = 0) -> None:
         super().__init__(reason)

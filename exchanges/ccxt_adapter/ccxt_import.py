@@ -41,7 +41,8 @@ _names_of = deferred_names.names_of
 class _Package(ModuleType):
     """A package whose exchanges are imported when a name is looked up; a plain module as soon as none is missing."""
 
-    deferred: dict[str, tuple[str, str]]  # name in the package -> module and name in it; on the class of each package
+    deferred: dict[str, tuple[str, str]]
+    """The name in the package -> the module that has the object, and its name there. Each package has its own class."""
 
     def __getattr__(self, name: str) -> Any:
         names = _names_of(self)
@@ -135,7 +136,7 @@ def _run(code: CodeType, package: str, names: dict[str, Any]) -> dict[str, tuple
         names["__builtins__"] = vars(builtins)
         deferred = {key: names.pop(key).place for key in tuple(names) if type(names[key]) is _Mark}
     if any(mark() is not None for mark in marks):
-        raise _Unexpected("keeps exchanges elsewhere than under their names")
+        raise _Unexpected("it keeps exchanges in other places than under their names")
     return deferred
 
 
@@ -162,7 +163,7 @@ class _Loader(Loader):
             elif deferred := _run(self._code, module.__name__, module.__dict__):
                 module.__class__ = type("module", (_Package,), {"deferred": deferred})
         except Exception as error:  # noqa: BLE001 - a later ccxt may do anything with what is not there yet
-            logger.warning("{}: imported whole, its code is not as expected: {!r}", module.__name__, error)
+            logger.warning("{} is imported as a whole, its code is not as expected: {!r}", module.__name__, error)
             self._loader.exec_module(module)
 
 
@@ -196,7 +197,7 @@ def _import() -> ModuleType:
     """Import ``ccxt.pro`` without its exchanges, if possible, and return it."""
     if os.environ.get(VARIABLE) != WHOLE:
         if "ccxt" in sys.modules and not _deferring("ccxt"):
-            logger.info("ccxt is imported already: it stays whole")
+            logger.info("the program has imported ccxt as a whole already")
         else:
             finder = _Finder()
             sys.meta_path.insert(0, finder)
@@ -206,7 +207,7 @@ def _import() -> ModuleType:
             finally:
                 sys.meta_path.remove(finder)
             if whole := [package for package in PACKAGES if not _deferring(package)]:
-                logger.warning("{}: imported whole", ", ".join(whole))
+                logger.warning("imported as a whole: {}", ", ".join(whole))
                 deferred_names.load()
     return _import_pro()
 

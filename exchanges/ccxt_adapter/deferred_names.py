@@ -139,7 +139,7 @@ def execute(module: ModuleType, code: CodeType) -> None:
     here = f"{__name__}:"
     ours = {name: here + name for name in code.co_names if name.partition(".")[0] in PACKAGES}
     if any(each.argval in ours and each.opname != "IMPORT_NAME" for each in dis.get_instructions(code)):
-        raise ValueError(f"{module.__name__} uses {' or '.join(PACKAGES)} otherwise than by names of them")
+        raise ValueError(f"{module.__name__} uses {' or '.join(PACKAGES)} without importing names from it")
     names = vars(module)
     kind: Any = type("module", (_Module,), {})
     module.__class__ = kind

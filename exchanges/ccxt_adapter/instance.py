@@ -384,7 +384,7 @@ async def _end_waiting(throttlers: list[Any]) -> None:
         for turn, _ in throttler.queue:
             turn.cancel()
     for throttler in running:
-        await asyncio.sleep(2 * throttler.config["delay"])  # by then the throttler has checked whether to go on
+        await asyncio.sleep(2 * throttler.config["delay"])  # within this time the throttler sees that it must end
 
 
 def _unburden(exchange: Any) -> None:

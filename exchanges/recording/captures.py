@@ -22,7 +22,7 @@ from exchanges.venues.binance_frames import BINANCE
 from exchanges.venues.fast_decoder import FrameContext, One
 
 EXCHANGE = "binance"
-WINDOW = 4096  # events that are handed on at a time
+WINDOW = 4096  # events that are passed on at a time
 _GZIP = b"\x1f\x8b"
 _COMBINED = [kind for kind in BINANCE.kinds["a"] if isinstance(kind, One)]
 _CHANNELS: dict[type, str] = {TradeEvent: "trades", Ticker: "ticker", Candle: "candles", Quote: "quotes"}

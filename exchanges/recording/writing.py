@@ -224,7 +224,7 @@ def sync_folder(path: Path) -> None:
 
 
 def note(folder: Path, line: Mapping[str, Any]) -> None:
-    """Add a line to the manifest, for good. Raises OSError."""
+    """Add a line to the manifest, and wait until it is on the disk. Raises OSError."""
     with _changing, open(folder / MANIFEST, "ab") as file:
         if file.tell() and not _ends_with_newline(folder / MANIFEST):
             file.write(b"\n")  # a crash left half a line, which is skipped

@@ -105,7 +105,7 @@ class Simulator:
         if rate is not None and rate < 0:
             raise SimulatorError(f"rate must be 0 or more trades per second, found {rate:g}")
         if speed < 0:
-            raise SimulatorError(f"speed must be 0 (as fast as it goes) or more, found {speed:g}")
+            raise SimulatorError(f"speed must be 0 (as fast as possible) or more, found {speed:g}")
 
     def _replay(self, capture: Capture, speed: float, rate: float | None) -> Replay:
         for venue in self.venues.values():

@@ -154,7 +154,7 @@ class SimulatedVenue(BookStreams):
             rows.append((trade_id, ticks, lots, sold if buyer_maker is None else buyer_maker))
         for before, after in pairwise([market.last_id or 0, *(row[0] for row in rows)]):
             if after <= before:
-                raise SimulatorError(f"trade id {after} of {market.id} after {before}: ids must go on increasing")
+                raise SimulatorError(f"trade id {after} of {market.id} after {before}: ids must increase")
         now = self.now()
         self.roll(now)
         trades = market.record(rows, now)

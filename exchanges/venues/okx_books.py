@@ -1,7 +1,7 @@
 """What proves OKX's order books: each update has the number of the state before it.
 
 Source: "WS, order book channel, sequence ID" of its documentation. A message without changes, about once a minute,
-repeats the number. After maintenance the numbers may go on from a lower one; each update still names the one before.
+repeats the number. After maintenance the numbers may continue from a lower one; each update still names the one before.
 ``checksum`` is 0 since 2026: it is only read where there are no numbers.
 """
 

@@ -136,7 +136,7 @@ class Overdue:
         try:
             rows = await self.fetch(*key, tracker.unclosed)
         except VenueError as error:
-            logger.info("{}: the {} bars of {} can't be closed yet: {}", self.name, key[1], key[0], error)
+            logger.info("{}: the {} candles of {} can't be closed yet: {}", self.name, key[1], key[0], error)
             return
         if self.kept.get(key) is tracker:
             until, shown = int(at - GRACE * 1000), -inf if streamed is None else streamed

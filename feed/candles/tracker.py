@@ -77,7 +77,7 @@ class CandleTracker(MissingCandles):
 
         A candle is not closed by a row that has less volume than was seen of the candle: the record is behind. The
         record's newest row may be behind in any case. This row is taken if the stream has shown the same volume and
-        the market's data goes on after the candle's end. Otherwise the stream may have lost the market: then the row
+        the market's data continues after the candle's end. Otherwise the stream may have lost the market: then the row
         is taken only when the candle's end is SETTLED ago, and not while the record is known to be behind.
         A candle that the record lacks does not exist at this venue.
         """
@@ -203,7 +203,7 @@ class CandleTracker(MissingCandles):
             self._newest, self._open, self._interrupted = opened, None, True
 
     def note_unclosed(self, unclosed: Collection[int]) -> None:
-        """Note that these candles (open times) were delivered and never closed: they are holes unless they go on."""
+        """Note that these candles (open times) were delivered and never closed: they are holes unless they continue."""
         first, newest = min(unclosed), self._newest
         if newest is None:
             self.go_on_after(first - timeframe_ms(self.timeframe))

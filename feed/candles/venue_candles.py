@@ -197,7 +197,7 @@ class VenueCandles:
     def _repair_missing(self, symbol: str, timeframe: str) -> None:
         key = symbol, timeframe
         if self._kept[key].holes() and key not in self._repairs:
-            task = asyncio.create_task(self._repair(symbol, timeframe), name=f"bars of {symbol} on {self.name}")
+            task = asyncio.create_task(self._repair(symbol, timeframe), name=f"candles of {symbol} on {self.name}")
             self._repairs[key] = task
             task.add_done_callback(lambda task: self._repairs.pop(key, None))
 
@@ -221,7 +221,8 @@ class VenueCandles:
                 if attempts[opened] < len(MEND_DELAYS):
                     due_at[opened] = time.monotonic() + MEND_DELAYS[attempts[opened]]
             if given_up := kept.forget(opened for opened in due if attempts[opened] == len(MEND_DELAYS)):
-                logger.warning("{}: {} bars of {} stay open: {}", self.name, timeframe, symbol, given_up)
+                text = "{}: {} candles of {} will not be closed, because their values are unknown: {}"
+                logger.warning(text, self.name, timeframe, symbol, given_up)
                 if self.give_up is not None:
                     self.give_up(kept.coin, timeframe, given_up)
 
@@ -238,7 +239,7 @@ class VenueCandles:
                 rows = await self.fetch(symbol, timeframe, holes[0])
                 self._answered(kept, rows)
         except VenueError as error:
-            logger.warning("{}: {} bars of {} are not repaired yet: {}", self.name, timeframe, symbol, error)
+            logger.warning("{}: {} candles of {} are not repaired yet: {}", self.name, timeframe, symbol, error)
             return
         settled, final = attempt >= SETTLED, attempt >= FINAL
         for candle in kept.fill(rows, time.time_ns(), due, settled=settled, final=final):

@@ -93,7 +93,7 @@ def coins(text: str) -> list[str]:
 
 seconds = number(0, 1e8, "a number of seconds above 0", above=True)
 rate = number(0, 1e6, "a number of trades per second from 0 to 1000000")
-speed = number(0, 1e6, "a factor from 0 (as fast as it goes) to 1000000")
+speed = number(0, 1e6, "a factor from 0 (as fast as possible) to 1000000")
 port = whole(0, 65535, "a port from 0 (any free one) to 65535")
 
 
@@ -323,7 +323,7 @@ def parser() -> argparse.ArgumentParser:
         "--seed", type=whole(0, 2**63 - 1, "a whole number from 0"), help="the same seed: the same trades"
     )
     simulate.add_argument("--replay", nargs="+", metavar="FILE", help="send the frames of capture files instead")
-    simulate.add_argument("--speed", type=speed, help="of the replay (default: 1; 0: as fast as it goes)")
+    simulate.add_argument("--speed", type=speed, help="of the replay (default: 1; 0: as fast as possible)")
     simulate.add_argument(
         "--fault",
         action="append",

@@ -95,11 +95,11 @@ class CandleHistory:
                     await self._fetched(coin, TIMEFRAME, WARM)
                 self._done.add(coin.symbol)
             except (VenueError, FeedError) as error:
-                logger.info("{}: no volatility from past candles yet: {}", coin.symbol, error)
+                logger.info("{}: its past candles could not be fetched for volatility yet: {}", coin.symbol, error)
                 if isinstance(error, Disconnected):
                     return  # the venue has failed, not the coin: the other coins are fetched in the next round
             except Exception:  # noqa: BLE001 - a defect of ours here must not end the feed: prices flow without it
-                logger.exception("{}: no volatility from past candles over an unforeseen error", coin.symbol)
+                logger.exception("{}: its past candles are not used for volatility: an unforeseen error", coin.symbol)
                 self._done.add(coin.symbol)
 
     async def _fetched(self, coin: CoinConfig, timeframe: str, limit: int) -> list[Candle]:

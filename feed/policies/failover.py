@@ -59,8 +59,8 @@ class _Turn:
     venue: str
     since: float  # the turn's begin
     proving: bool = False  # on trial as the preferred one, to be returned to
-    first: float | None = None  # first data on this connection
-    last: float = -inf
+    first: float | None = None  # when this connection had its first data
+    last: float = -inf  # when it had its last data
     failed: int = 0
     fallen: bool = False  # a connection has ended, and no later one was stable
     returned: bool = False  # it was returned to as the preferred one: leaving it soon is flapping

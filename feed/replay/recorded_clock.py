@@ -55,7 +55,7 @@ class RecordedClock(Clock):
         Raises FeedError where it is over already.
         """
         if self.over:
-            raise FeedError("the replay is over: its clock does not go on")
+            raise FeedError("the replay is over: its clock stands still")
         future = asyncio.get_running_loop().create_future()
         due = self._time() + max(0, int(seconds * 1e9))
         entry = due, next(self._numbers), future

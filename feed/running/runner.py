@@ -157,7 +157,7 @@ class FeedRunner:
             gone = set(some_of(coins, self.wanted.coins))
             left = [config for config in self.wanted.coins if config.symbol not in gone]
             if not left:
-                raise SettingsError(["coins: found all of the feed's, allowed is to leave one; disconnect() ends it"])
+                raise SettingsError(["coins: found all of the feed, allowed are all but one; disconnect() ends it"])
             self.wanted.coins = left
         self.hub.forget(gone)
         if self._driver is not None:
@@ -175,7 +175,7 @@ class FeedRunner:
     def resume_after(self, trades: Iterable[TradeEvent]) -> None:
         """See MarketFeed.resume_after."""
         if self.is_running:
-            raise FeedError("the feed is connected already; resume_after() goes before connect()")
+            raise FeedError("the feed is connected already; call resume_after() before connect()")
         self._before = list(trades)
 
     def renew(self) -> None:
@@ -344,9 +344,9 @@ class FeedRunner:
             self.reporter.note("error", driver.exchange, error=str(failure))
         except* Exception as errors:  # noqa: BLE001 - a defect of ours: the end must not be silent
             dispatcher = self.reporter.dispatcher
-            logger.critical("the feed ended over an unforeseen error\n{}", dispatcher.traceback_of(errors))
+            logger.critical("the feed ended because of an unforeseen error\n{}", dispatcher.traceback_of(errors))
             told = dispatcher.cleaner.redacted(repr(errors.exceptions[0]))
-            failure = FeedError(f"the feed ended over an unforeseen error: {told}")
+            failure = FeedError(f"the feed ended because of an unforeseen error: {told}")
             self.reporter.note("error", driver.exchange, error=str(failure))
         return failure
 

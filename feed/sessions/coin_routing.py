@@ -163,7 +163,7 @@ class CoinRouting:
                 supervisor.look(now)
             except Exception:  # noqa: BLE001 - a defect of ours must not end the other coins
                 before = self._supervisors[place - 1]
-                logger.exception("{} come anew after an unforeseen error", ", ".join(before.lacking))
+                logger.exception("{} are connected again after an unforeseen error", ", ".join(before.lacking))
                 before.lacking = []
                 self._end(place)
                 break
@@ -208,7 +208,7 @@ class CoinRouting:
         for config in self.order:
             try:
                 venue = open_exchange(config.name, access_of(config, self.settings))
-            except VenueError as error:  # the venue's settings can't work: go on without this venue
+            except VenueError as error:  # the venue's settings can't work: continue without this venue
                 self.main.reasons[config.name] = error.reason
                 self.report("error", config.name, error=error.reason)
                 continue

@@ -36,7 +36,7 @@ class DayStats:
             self._waiting.pop(coin, None)
 
     def outdate(self) -> None:
-        """Make the next fetch include all coins again: the day stats that were taken will be old by then."""
+        """Make the next fetch include all coins again: the fetched day stats will be too old then."""
         self._fetched.clear()
 
     def drop(self) -> None:
@@ -60,7 +60,8 @@ class DayStats:
             async with asyncio.timeout(within):
                 tickers = await self._venue.fetch_tickers(markets)
         except (VenueError, TimeoutError) as error:
-            logger.warning("{}: no 24 h statistics by REST: {}", self._venue.name, error or "no answer in time")
+            reason = error or "no answer in time"
+            logger.warning("{}: its 24 h statistics could not be fetched over REST: {}", self._venue.name, reason)
             return
         known = self._known()  # a coin that was removed meanwhile and is added again must not get them
         for ticker in (ticker for ticker in tickers if ticker.coin in known):

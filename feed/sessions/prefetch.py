@@ -11,7 +11,7 @@ from loguru import logger
 from exchanges.errors import VenueError
 from feed.sessions.session import Session
 
-AFTER = 1.0  # seconds of data after which the next venue's markets are loaded ahead of need
+AFTER = 1.0  # seconds of data after which the next venue's markets are loaded in advance
 AGAIN = 60.0  # seconds until it is tried again, if it failed
 ANSWER_WITHIN = 5.0  # seconds that a venue has for its markets before the next venue is asked too
 
@@ -49,4 +49,4 @@ async def _loaded(session: Session) -> None:
     try:
         await (session.refresh() if session.venue.loaded else session.venue.load())
     except VenueError as error:
-        logger.info("{}: the markets could not be loaded ahead of need: {}", error.exchange, error.reason)
+        logger.info("{}: its markets could not be loaded in advance: {}", error.exchange, error.reason)

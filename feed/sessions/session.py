@@ -69,7 +69,7 @@ class Session:
     def start(self, since: Callable[[], Mapping[str, int]], *, trial: bool) -> None:
         """Carry the venue, as soon as it may be dialled.
 
-        ``since`` returns the time (Unix ms) of each coin's last trade on the venue that was left by then; later trades
+        ``since`` returns the time (Unix ms) of each coin's last trade on the venue that was left; later trades
         are fetched.
         """
         if self._task is None:
@@ -245,7 +245,7 @@ class Session:
         except Exception as error:  # noqa: BLE001 - a defect of ours must not end the feed in silence
             clean = self.venue.clean
             told = clean.lines("".join(traceback.format_exception(error)))
-            logger.error("{}: the connection was given up over an unforeseen error\n{}", self.name, told)
+            logger.error("{}: the connection was closed because of an unforeseen error\n{}", self.name, told)
             return Disconnected(self.name, clean(f"unforeseen {error!r}"))
         finally:
             if asking is not None:
@@ -296,7 +296,7 @@ class Session:
             if self.delivering:
                 self.backfiller.lost()
                 self._feed.silence_watch.lost()
-        raise AssertionError("a group that waits for ever ends by an error")
+        raise AssertionError("unreachable: the tasks of the group run until one of them raises")
 
     async def _rearrange(self, group: asyncio.TaskGroup) -> None:
         """Change the connections after coins, channels or timeframes were added or removed, or the list has changed."""
@@ -331,7 +331,7 @@ class Session:
         if self.delivering:
             self._feed.report(event, self.name, **details)
         else:
-            logger.info("{} {} on trial", event, self.name)
+            logger.info("{} {}, which is on trial", event, self.name)
 
     def _on_decided(self, candle: Candle) -> None:
         """Deliver a candle that was open during an outage and is closed with the venue's record now."""
@@ -384,7 +384,7 @@ class Session:
             try:
                 await self.refresh()
             except VenueError as error:  # keep carrying the coins; the old list says what is missing
-                logger.warning("{}: its markets could not be asked for: {}", self.name, error.reason)
+                logger.warning("{}: its list of markets could not be requested: {}", self.name, error.reason)
                 self.listing.confirm(self._feed.wanted.coins)
                 self.renew()
             self.listing.schedule(clock.monotonic(), again=True)

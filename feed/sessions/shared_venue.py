@@ -71,7 +71,7 @@ class SharedVenue:
             async with asyncio.timeout(TIME_TIMEOUT):
                 time = await self.venue.fetch_time()
         except (VenueError, TimeoutError) as error:
-            logger.info("{}: its time could not be asked for: {}", self.venue.name, error or "no answer in time")
+            logger.info("{}: its time could not be requested: {}", self.venue.name, error or "no answer in time")
             return
         if time is not None:
             now = clock.running()

@@ -207,7 +207,7 @@ class Supervisor:
         final = isinstance(failure, Rejected | Blocked) and not isinstance(failure, Halted)
         (self._final.add if final else self._final.discard)(name)
         if not session.delivering:
-            logger.info("{} fell on trial: {}", name, failure.reason)
+            logger.info("the trial of {} has failed: {}", name, failure.reason)
         if session.delivering and (self.has_connected or self.reasons.get(name) != failure.reason):
             self.reasons[name] = failure.reason  # before the first data: report it once, not in every round
             if isinstance(failure, Blocked):

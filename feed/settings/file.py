@@ -160,7 +160,7 @@ def _hides(line: list[str], column: int) -> bool:
 def _survey(reader: Reader, node: Node, path: str, above: tuple[Node, ...], sizes: dict[int, int]) -> int:
     """Return how many values ``node`` stands for; note duplicate keys and values that YAML itself can't make."""
     if any(node is each for each in above):
-        raise Unreadable(f"line {node.start_mark.line + 1}: found an anchor that contains itself, allowed is what ends")
+        raise Unreadable(f"line {node.start_mark.line + 1}: found an anchor that contains itself, which is not allowed")
     if id(node) in sizes:
         return sizes[id(node)]
     total = 1
@@ -182,5 +182,5 @@ def _survey(reader: Reader, node: Node, path: str, above: tuple[Node, ...], size
         except (ValueError, LookupError, AttributeError, ArithmeticError, TypeError):  # PyYAML's, e.g. of 2024-13-45
             place = f"line {node.start_mark.line + 1}, column {node.start_mark.column + 1}: "
             found = HIDDEN if any(map(is_secret_name, re.split(r"\W", path))) else show(node.value)
-            raise Unreadable(f"{place}found {found}, allowed is what its form promises, or quotes") from None
+            raise Unreadable(f"{place}found {found}, allowed is a valid value of its form, or text in quotes") from None
     return sizes.setdefault(id(node), total)

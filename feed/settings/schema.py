@@ -297,7 +297,7 @@ def packaged_settings() -> Path | Traversable:
 
     found = files("feed") / here.name
     if not found.is_file():
-        raise SettingsError([f"feed/{here.name} is missing in this program: have it packed too ({PACKED})"])
+        raise SettingsError([f"feed/{here.name} is missing in this program: pack it too ({PACKED})"])
     return found
 
 

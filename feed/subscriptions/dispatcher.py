@@ -260,7 +260,8 @@ class Dispatcher:
         if count:
             name, channel = subscription.name, subscription.channel
             trace = self.traceback_of(error)
-            logger.error("{} raised over {} ({} times since last told)\n{}", name, channel, count, trace)
+            text = "{} raised for an event of {} ({} times since the last report)\n{}"
+            logger.error(text, name, channel, count, trace)
             told = self.cleaner.redacted(_repr(error))
             self._tell("callback_error", {"callback": name, "error": told, "count": count}, reported)
 

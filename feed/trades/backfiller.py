@@ -275,11 +275,10 @@ class TradeBackfiller:
                     counted = sequence.numbered
                     self._carry_out(coin, sequence.answered(pages, self.clock.monotonic()))
                     if counted and not sequence.numbered:
-                        logger.warning(
-                            "{}: the trade ids of {} are not consecutive, as the venue itself shows: they don't count",
-                            self.venue.name,
-                            coin,
+                        text = (
+                            "{}: its answers show that the trade ids of {} are not consecutive: gaps are found by time"
                         )
+                        logger.warning(text, self.venue.name, coin)
                 except Disconnected as error:
                     logger.info("{}: the gap in {} is not filled yet: {}", self.venue.name, coin, error.reason)
                     await self.clock.sleep(min(max(RETRY_AFTER, error.retry_after or 0.0), HOLD_FOR))

@@ -25,7 +25,7 @@ class RecentIds:
         self._order: deque[str] = deque()
         self._known: set[str] = set()
         self._gone = 0  # number of ids that were forgotten
-        self._marks: deque[tuple[float, int]] = deque()  # times, and the number of ids added by then
+        self._marks: deque[tuple[float, int]] = deque()  # times, and the number of ids that were added until that time
         self._look_at = 0.0
 
     def __len__(self) -> int:

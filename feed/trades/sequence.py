@@ -5,7 +5,7 @@ full, when the fetch gives it up, or when its time is over. Without an open gap 
 path, and costs one comparison per trade.
 
 When the trades after a gap have been delivered, a trade that belongs into the gap can't be delivered in order any more:
-it is LATE, which is counted and not delivered. The gap has been reported as incomplete by then.
+it is LATE, which is counted and not delivered. The gap was reported as incomplete when they were delivered.
 
 A wrong id or time stamp of the venue never holds back a coin's good trades. A trade with a wrong id is delivered once,
 as it came, and the sequence continues as if it had not been there.

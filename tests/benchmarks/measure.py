@@ -72,7 +72,7 @@ class Process:
         try:
             line = await asyncio.wait_for(self._process.stdout.readline(), seconds)
         except TimeoutError:
-            raise Failed(f"nothing within {seconds:g} s{self._complaint()}") from None
+            raise Failed(f"it printed nothing within {seconds:g} s{self._complaint()}") from None
         if not line:
             raise Failed(f"it ended{self._complaint()}")
         return json.loads(line)

@@ -31,7 +31,7 @@ LINKED = [name for name in VENUES if "lost" in book.script(name).NOTICES and nam
 LATE = [name for name in VENUES if "late" in book.script(name).NOTICES and name != "bitfinex"]
 DEPTH = 20
 ALONE = {"okx", "kucoin", "gate", "bitget", "kraken", "htx", "poloniex", "mexc", "cryptocom", "bybit_swap"}
-"""Where one book can be had anew without the others."""
+"""Venues where one book can be requested again without the others."""
 
 
 class Books:

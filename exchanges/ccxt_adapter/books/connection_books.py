@@ -176,7 +176,7 @@ class ConnectionBooks:
             return
         many, one = (_has(exchange, f"un_watch_order_book{each}") for each in ("_for_symbols", ""))
         if not many and not one:
-            raise Disconnected(name, f"the book of {symbol} is not proven, and cannot be had anew alone")
+            raise Disconnected(name, f"the book of {symbol} is not proven, and cannot be requested again alone")
         params = dict(self._profile.books.params)
         if asked is not None:
             params["limit"] = asked

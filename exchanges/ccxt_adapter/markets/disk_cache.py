@@ -55,7 +55,7 @@ class MarketCache:
             table = self._checked(self._content())
         except (OSError, ValueError, msgspec.MsgspecError, zlib.error, RecursionError) as error:
             if not isinstance(error, FileNotFoundError):
-                logger.debug("{}: not used: {}", self.path, error)
+                logger.debug("the list of markets in {} is not used: {}", self.path, error)
             return None
         table_bytes.give_back_memory()
         return table
@@ -65,41 +65,41 @@ class MarketCache:
         try:
             content = table_bytes.written(table)
             if table_bytes.read(content) != table:
-                raise ValueError("it would not come back as it is")
+                raise ValueError("it would not be read back the same")
             if len(content) + DIGEST > MOST_BYTES:
-                raise ValueError(f"{len(content)} bytes, at most {MOST_BYTES} are kept")
+                raise ValueError(f"it has {len(content)} bytes, allowed are {MOST_BYTES}")
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._put(_digest(self._key, content), self._key, content)
             self._tidy()
         except (OSError, ValueError, TypeError, OverflowError, msgspec.MsgspecError, RecursionError) as error:
-            logger.debug("{}: not written: {}", self.path, error)
+            logger.debug("the list of markets is not written to {}: {}", self.path, error)
         table_bytes.give_back_memory()
 
     def _content(self) -> bytes:
         with open(self.path, "rb", opener=_at_once) as file:
             found = os.fstat(file.fileno())
             if not stat.S_ISREG(found.st_mode):
-                raise ValueError("no plain file")
+                raise ValueError("it is no plain file")
             if hasattr(os, "getuid") and (found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
-                raise ValueError("others can write it")
+                raise ValueError("other users can write to it")
             digest, key, content = file.read(DIGEST), file.read(DIGEST), file.read(MOST_BYTES - DIGEST + 1)
         if len(key) + len(content) > MOST_BYTES:
-            raise ValueError(f"more than {MOST_BYTES} bytes")
+            raise ValueError(f"it has more than {MOST_BYTES} bytes")
         if digest != _digest(key, content):
-            raise ValueError("broken")
+            raise ValueError("it is broken")
         if key != self._key:
-            raise ValueError("of something else")
+            raise ValueError("it is the list of another exchange or address")
         return content
 
     def _checked(self, content: bytes) -> MarketTable:
         table = table_bytes.read(content)
         age = time.time() - table.loaded_at
         if not 0 <= age < TTL:
-            raise ValueError(f"{age:.0f} s old, counts for {TTL:.0f} s")
+            raise ValueError(f"it is {age:.0f} s old, allowed are {TTL:.0f} s")
         if not sound(table):
-            raise ValueError("has no markets, or under wrong names")
+            raise ValueError("it has no markets, or has them under wrong names")
         if not all(symbol in table.markets for symbols in table.ids.values() for symbol in symbols):
-            raise ValueError("has ids of no market")
+            raise ValueError("it has an id that belongs to no market")
         return table
 
     def _put(self, *content: bytes) -> None:
@@ -193,7 +193,7 @@ def market_cache(asked: object, rest_url: str | None, name: str, *key: Any) -> M
     try:
         return MarketCache(folder, name, rest_url, *key)
     except (TypeError, ValueError, OverflowError) as error:  # options that cannot be encoded
-        logger.debug("{}: no market cache: {}", name, error)
+        logger.debug("{}: its list of markets is not kept on disk: {}", name, error)
         return None
 
 

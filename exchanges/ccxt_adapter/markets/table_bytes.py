@@ -61,7 +61,7 @@ def compacted(table: MarketTable) -> MarketTable:
 def give_back_memory() -> None:
     """Give freed memory back to the system: 20 MB after parsing a list of 3,000 markets, 3 MB after importing ccxt.
 
-    The C library keeps it otherwise; only glibc can be told not to.
+    The C library keeps it otherwise; only glibc has a call that returns it.
     """
     with suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)

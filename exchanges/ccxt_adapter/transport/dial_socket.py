@@ -1,8 +1,8 @@
 """The sockets of aiohttp's dials: if the event loop has closed a descriptor, its socket does not close it again.
 
 uvloop 0.22.1, which ccxt requires, closes the descriptor if a dial is cancelled while it takes the socket over, and
-does not tell the socket (MagicStack/uvloop 738). The socket would close the same number later, which may be another
-connection's by then. Picows's dials do not need this: its transports (aiofastnet) take sockets over themselves.
+does not tell the socket (MagicStack/uvloop 738). The socket would close the same number later, when it may belong to
+another connection. Picows's dials do not need this: its transports (aiofastnet) take sockets over themselves.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ class BookFaults(TradeFaults):
 
     def restart_books(self) -> None:
         """Every stream of books begins again with a snapshot of update id 1, as after a restart of the service."""
-        raise SimulatorError("this venue's books do not begin anew: book-restart is Bybit's")
+        raise SimulatorError("this venue's books never begin again: only Bybit has the fault book-restart")
 
     def strike(self, fault: Fault) -> None:
         if fault.kind == "book-restart":

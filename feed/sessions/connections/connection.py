@@ -287,7 +287,7 @@ class CoinConnection:
 
     async def _replace(self, old: OpenConnection) -> None:
         """Open a successor, and close the old connection when the successor has data."""
-        logger.info("{}: replacing a connection that stands", self.host.name)
+        logger.info("{}: a connection that works is replaced", self.host.name)
         try:
             async with self._successor_of(old) as new:
                 await wait(new, asyncio.Event(), OVERLAP + OVERLAP_EACH * new.subscriptions)
@@ -324,7 +324,7 @@ class CoinConnection:
     async def _replace_silent(self, old: OpenConnection, now: float) -> None:
         """Replace a silent connection: it may be broken, or its coins quiet, and a successor shows which."""
         reason = f"no data for {old.silent_for(now):.1f} s"
-        logger.info("{}: {} on one of the connections", self.host.name, reason)
+        logger.info("{}: one of its connections is silent: {}", self.host.name, reason)
         self._silence_allowed.spend(now)
         self.host.on_silence(self)
         async with self._successor_of(old) as new:

@@ -159,7 +159,7 @@ class Collector:
         await reader.begin()
         if self._trouble:
             self._trouble = ""
-            logger.info("{}: the bus is back", self.exchange)
+            logger.info("{}: the bus can be reached again", self.exchange)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(reader.run(), name=f"leases of {self.exchange}")

@@ -139,7 +139,7 @@ class Publisher:
             await asyncio.sleep(LOOK)  # another collector was first
             return
         self._lease.note(read_object(says), revision, self._now())
-        logger.info("{}: publishes now: {}", self._subjects.exchange, reason)
+        logger.info("{}: this collector publishes from now on: {}", self._subjects.exchange, reason)
         self._publication.writer.clear()
         await self._announce(client, reason, [])
         if missed := await self._publication.go_on(client, self._timeframe):
@@ -250,7 +250,7 @@ class Publisher:
 
     def _stand_by(self, reason: str) -> None:
         if self._publication.live:
-            logger.warning("{}: stands by: {}", self._subjects.exchange, reason)
+            logger.warning("{}: this collector stands by: {}", self._subjects.exchange, reason)
         self._publication.stop()
         if self._lease.mine:
             self._lease.holder = ""

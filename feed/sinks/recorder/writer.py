@@ -155,7 +155,7 @@ class Writer:
     def _guarded(self, step: Callable[[], None]) -> None:
         try:
             step()
-        except Exception as error:  # noqa: BLE001 - a defect of ours: the recording must go on and say so
+        except Exception as error:  # noqa: BLE001 - a defect of ours: the recording must continue, and report it
             logger.opt(exception=error).error("recording failed")
             self.failure = repr(error)
 

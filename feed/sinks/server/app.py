@@ -56,7 +56,7 @@ class Server:
         origins: Collection[str] = (),
     ) -> None:
         if token is None and not is_loopback(host):
-            raise FeedError(f"host: found {host!r} without a token, allowed without one is this machine alone")
+            raise FeedError(f"host: found {host!r} without a token, allowed without a token is only this machine")
         self.host = host
         self.port = port
         self._feed = feed

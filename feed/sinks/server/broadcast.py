@@ -125,7 +125,7 @@ class Broadcast:
             if len(self._logs) >= LOGS:
                 self._forget_idle(0.0)
             if len(self._logs) >= LOGS:
-                raise RequestError(f"this server carries {LOGS} different selections at a time, and has as many")
+                raise RequestError(f"this server has {LOGS} different selections, allowed are no more")
             log = self._logs[selection] = EventLog(selection)
             self._clients_of[log] = []
             for channel in selection.channels:

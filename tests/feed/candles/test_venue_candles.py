@@ -76,7 +76,7 @@ async def test_a_candle_that_the_venue_closes_while_its_request_waits_is_not_fet
         for symbol in coins:
             tell_row(bars, symbol, "1m", [OPENED, 1.0, 1.0, 1.0, 1.0, 1.0], 0, True)
         assert bars.holes() == {}
-        repairs = [task for task in asyncio.all_tasks() if task.get_name().startswith("bars of ")]
+        repairs = [task for task in asyncio.all_tasks() if task.get_name().startswith("candles of ")]
         assert len(repairs) == len(coins)
         answered.set()
         assert await asyncio.gather(*repairs, return_exceptions=True) == [None] * len(coins)
@@ -173,7 +173,7 @@ async def test_rows_that_are_read_after_the_end_of_a_session_close_no_candle(nat
     await bars.end()
 
 
-async def test_a_candle_whose_trades_have_a_gap_is_asked_for() -> None:
+async def test_a_candle_whose_trades_have_a_gap_is_requested() -> None:
     """Fetched trades are not added to the candle. The candles before and after it are closed by their own trades."""
     repaired = Delivered()
     bars = VenueCandles("one", repaired.fetch, repaired.deliver)

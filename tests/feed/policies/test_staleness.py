@@ -18,10 +18,9 @@ Told = list[tuple[float, Finding]]
 
 
 def watch(
-    silence_watch: SilenceWatch, now: float, notes: list[tuple[float, str]], until: float, *, heed: bool = True
+    silence_watch: SilenceWatch, now: float, notes: list[tuple[float, str]], until: float, *, eager: bool = True
 ) -> Told:
-    """Run the silence watch as its owner does: check when a check is due, and with ``heed`` also when note() returns
-    True."""
+    """Run the silence watch as its owner does: check when that is due. ``eager``: also when note() returns True."""
     told: Told = []
 
     def check(at: float) -> None:
@@ -33,7 +32,7 @@ def watch(
             now = due
             check(now)
         now = at
-        if coin and silence_watch.note(coin, at) and heed:
+        if coin and silence_watch.note(coin, at) and eager:
             check(at)
     check(until)
     return told
@@ -95,11 +94,11 @@ def test_a_recovery_is_found_within_a_second_even_if_the_result_of_note_is_ignor
     for pause, coin in pauses:
         now += pause
         notes.append((now, coin))
-    heeding, ignoring = SilenceWatch(LIMITS), SilenceWatch(LIMITS)
-    for silence_watch in (heeding, ignoring):
+    eager, waiting = SilenceWatch(LIMITS), SilenceWatch(LIMITS)
+    for silence_watch in (eager, waiting):
         silence_watch.start(COINS, 0.0)
-    exact = watch(heeding, 0.0, notes, now + 1.1)
-    late = watch(ignoring, 0.0, notes, now + 1.1, heed=False)
+    exact = watch(eager, 0.0, notes, now + 1.1)
+    late = watch(waiting, 0.0, notes, now + 1.1, eager=False)
     assert sorted(kinds(exact)) == sorted(kinds(late))
     for kind in SilenceKind:
         for (at, _), (then, _) in zip(

@@ -145,7 +145,7 @@ async def test_a_socks_proxy_is_dialled_over_aiohttp(over_picows: bool) -> None:
     async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         _, methods = await reader.readexactly(2)
         await reader.readexactly(methods)
-        writer.write(b"\x05\x00")  # the method without a password
+        writer.write(b"\x05\x00")  # SOCKS 5: no login is needed
         *_, length = await reader.readexactly(5)
         asked.append(await reader.readexactly(length))
         writer.write(b"\x05\x04\x00\x01" + bytes(6))  # host unreachable
