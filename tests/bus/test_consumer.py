@@ -213,7 +213,7 @@ async def test_trades_that_the_bus_loses_are_published_again(
     assert check_order([read("trade", each.data).trade_id for each in found]) == []
 
 
-async def test_a_bus_whose_folder_was_removed_goes_on_with_new_streams(
+async def test_a_bus_whose_folder_was_removed_continues_with_new_streams(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
 ) -> None:
     """Leases and streams are lost; the publisher and the standby collector begin again."""

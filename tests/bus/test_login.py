@@ -160,7 +160,7 @@ async def test_a_pipe_for_the_systems_authorities_is_not_waited_for(
 
 
 @pytest.mark.parametrize("how", ["tls://", "an authority"])
-async def test_a_login_is_never_sent_in_plain_text_where_tls_is_asked_for(how: str, certificate: Path) -> None:
+async def test_a_login_is_never_sent_in_plain_text_where_tls_is_required(how: str, certificate: Path) -> None:
     """The server, or an attacker in its place, has no TLS: nats-py alone would send the login in plain text."""
     heard = bytearray()
 

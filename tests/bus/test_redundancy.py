@@ -180,7 +180,7 @@ async def test_a_publisher_without_data_gives_way_to_a_collector_with_data(
             await first.gone()
 
 
-async def test_the_only_collector_goes_on_after_the_last_trade_on_the_bus_when_it_starts_again(
+async def test_the_only_collector_continues_after_the_last_trade_on_the_bus_when_it_starts_again(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
 ) -> None:
     """No collector ran for a while. The trades of that time are fetched from the exchange, once and in order."""

@@ -73,7 +73,7 @@ def test_without_a_suspend_no_suspended_time_is_found(machine: Machine) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="time.monotonic goes on there")
-def test_this_system_has_a_clock_that_goes_on_through_a_suspend() -> None:
+def test_this_system_has_a_clock_that_continues_through_a_suspend() -> None:
     assert feed.clock._boot is not None
     before = feed.clock._boot()
     assert 0 <= feed.clock._boot() - before < 5

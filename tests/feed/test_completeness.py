@@ -384,7 +384,7 @@ async def test_with_only_repeated_or_late_trades_a_coin_and_its_feed_are_stale(t
         await feed.disconnect()
 
 
-async def test_a_stamp_a_day_ahead_and_restarted_ids_lose_no_trade(transport: str) -> None:
+async def test_no_trade_is_lost_if_a_stamp_is_a_day_ahead_and_the_ids_restart(transport: str) -> None:
     async with Wire() as wire:
         feed = wire.feed(transport, Staleness())
         got = Recorder(feed)

@@ -83,7 +83,7 @@ print("done")
 
 
 @pytest.mark.parametrize("where", ["thread", "loop"])
-def test_a_forked_childs_feed_is_not_connected_and_the_parents_goes_on(where: str) -> None:
+def test_a_forked_childs_feed_is_not_connected_and_the_feed_of_its_parent_continues(where: str) -> None:
     forks = "ignore:This process:DeprecationWarning"  # Python 3.12 and later warn of a fork beside threads
     with ThreadedSimulator(venues=("binance",), rate=100) as simulator:
         command = [sys.executable, "-W", "error", "-W", forks, "-c", SCRIPT, simulator.rest_url, simulator.ws_url]

@@ -241,7 +241,7 @@ async def test_the_wait_is_at_least_rests_retry_after(venue_name: str, seed: str
         await feed.disconnect()
 
 
-async def test_a_venue_whose_host_name_does_not_resolve_is_named_and_left(seed: str) -> None:
+async def test_if_a_venues_host_name_does_not_resolve_the_reason_names_it_and_the_next_venue_is_used(seed: str) -> None:
     """No server is asked: .invalid never resolves (RFC 6761)."""
     async with simulated("binance", seed) as simulator:
         settings = quick(simulator)

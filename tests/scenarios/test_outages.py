@@ -57,7 +57,7 @@ async def test_after_every_kind_of_close_there_is_one_reconnect_and_no_trade_is_
 
 
 @pytest.mark.parametrize("venue_name", ["bybit"])
-async def test_the_feed_goes_on_when_a_partition_ends(venue_name: str, seed: str) -> None:
+async def test_the_feed_continues_when_a_partition_ends(venue_name: str, seed: str) -> None:
     """For a while no data gets through. That is reported; dials have growing delays; afterwards the gap is filled."""
     async with simulated(venue_name, seed, rate=20) as simulator:
         venue = only(simulator)
@@ -209,7 +209,7 @@ TWENTY = ("BTC", "ETH", "SOL", "BNB", "XRP", "DOGE", "ADA", "TRX", "AVAX", "LINK
           "APT", "ATOM", "FIL", "ARB", "OP")  # fmt: skip
 
 
-async def test_one_stalled_coin_of_twenty_is_reported_and_the_others_go_on(venue_name: str, seed: str) -> None:
+async def test_one_stalled_coin_of_twenty_is_reported_and_the_others_continue(venue_name: str, seed: str) -> None:
     async with simulated(venue_name, seed, rate=400, coins=TWENTY) as simulator:
         venue = only(simulator)
         staleness = Staleness(feed_stale_after=5, coin_stale_after=1.2, reconnect_after=10)

@@ -145,7 +145,7 @@ async def test_a_refusing_status_answers_upgrades_only() -> None:
             pass
 
 
-async def test_rest_can_be_down_or_slow_while_the_stream_goes_on() -> None:
+async def test_rest_can_be_down_or_slow_while_the_stream_continues() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim, TRADES) as client:
         venue = sim["binance"]
         with venue.rest_down(502):

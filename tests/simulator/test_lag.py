@@ -78,7 +78,7 @@ async def test_when_a_stream_catches_up_the_delayed_data_comes_at_once_and_in_or
 
 
 @BOTH
-async def test_a_stream_that_falls_behind_goes_on_with_growing_delay(name: str) -> None:
+async def test_a_stream_that_falls_behind_continues_with_growing_delay(name: str) -> None:
     async with Simulator(rate=200, coins=["BTC"], venues=(name,)) as sim, dial(sim, path_of(name)) as client:
         await client.subscribe(streams(name)[0])
         await until(lambda: len(client.frames) > 10)

@@ -64,7 +64,7 @@ def test_diffs_too_old_for_any_snapshot_are_dropped() -> None:
     assert book.sequence == 39
 
 
-def test_no_snapshot_is_asked_for_before_the_first_diff() -> None:
+def test_no_snapshot_is_requested_before_the_first_diff() -> None:
     book = DiffBook(1, LIMITS)
     assert book.wants_snapshot() == 0
     book.apply(diff(1, 5))

@@ -63,7 +63,7 @@ def test_after_a_step_of_the_clock_events_are_late_for_a_few_seconds_only() -> N
     assert not any(late[35:])
 
 
-def test_the_delay_of_another_collector_is_learned_anew() -> None:
+def test_the_delay_of_another_collector_is_measured_again() -> None:
     lateness = Lateness()
     lateness.is_late(0, 0.0)
     lateness.forget()

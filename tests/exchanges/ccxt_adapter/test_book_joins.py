@@ -59,7 +59,7 @@ def test_a_snapshot_from_before_the_first_update_joins_nothing() -> None:
         assert exchange.get_cache_index(book, cache) == -1
 
 
-def test_coinbase_exchange_is_asked_for_its_public_channel_without_a_key() -> None:
+def test_the_public_channel_of_coinbase_exchange_is_requested_without_a_key() -> None:
     exchange = instance("coinbaseexchange")
     assert exchange.authenticate() == {}
     assert exchange.profile.books.params == {"channels": ["level2_batch"]}

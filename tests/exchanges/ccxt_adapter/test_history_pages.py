@@ -47,7 +47,7 @@ async def test_candles_that_the_venue_does_not_have_are_left_out() -> None:
     assert await Record(-1, 100).newest(10) == []
 
 
-async def test_a_venue_that_always_answers_with_its_newest_candles_is_not_asked_for_ever() -> None:
+async def test_requests_end_although_a_venue_always_answers_with_its_newest_candles() -> None:
     record = Record(999, 100, stubborn=True)
     assert await record.newest(1000) == list(range(900, 1000))
     assert record.asked == 2

@@ -440,7 +440,7 @@ async def test_an_error_has_the_status_of_its_own_request(venue: CcxtVenue) -> N
         assert raised.value.status == 0  # type: ignore[attr-defined] # pytest only knows the base class
 
 
-async def test_closing_an_instance_goes_on_to_its_end_even_if_the_owner_is_cancelled() -> None:
+async def test_closing_an_instance_is_finished_even_if_the_owner_is_cancelled() -> None:
     """A half closed instance would leave its session open. The test cancels the owner twice."""
     begun, may_end, closed = asyncio.Event(), asyncio.Event(), []
 

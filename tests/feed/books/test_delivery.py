@@ -83,7 +83,7 @@ async def test_each_depth_gets_a_book_when_a_level_within_the_depth_changes(
     assert top[-1].bids == [(99.5, 1.0)]
 
 
-async def test_the_venue_is_asked_for_the_depth_of_the_deepest_subscription(
+async def test_the_depth_of_the_deepest_subscription_is_requested_from_the_venue(
     program: Program, venue: MemoryVenue
 ) -> None:
     await program.connect(venue)

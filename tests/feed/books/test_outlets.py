@@ -26,7 +26,7 @@ async def test_an_iterator_keeps_the_newest_book_of_each_coin(program: Program, 
     assert (await anext(books)).best_bid == 99.2
 
 
-async def test_a_book_can_be_asked_for_in_any_thread(program: Program, venue: MemoryVenue) -> None:
+async def test_a_book_can_be_read_in_any_thread(program: Program, venue: MemoryVenue) -> None:
     await program.connect(venue)
     venue.book("BTC", BIDS, ASKS)
     wrong: list[OrderBook] = []

@@ -85,7 +85,7 @@ def test_built_candles_equal_those_computed_from_all_trades(moves: list[tuple[in
     assert [(c.timestamp, c.open, c.high, c.low, c.close, c.volume) for c in built] == expected
 
 
-def test_candles_go_on_after_those_that_another_venue_has_closed() -> None:
+def test_candles_continue_after_those_that_another_venue_has_closed() -> None:
     """A venue takes over in the middle of a candle. Candles that have ended since then are fetched; closed ones are
     not."""
     builder = CandleBuilder("BTC", "1m")
@@ -107,7 +107,7 @@ def test_a_candle_that_another_venue_has_closed_is_not_closed_again_and_not_fetc
     assert builder.holes() == [at(-1), at(61)]
 
 
-def test_an_open_candle_after_the_last_closed_one_goes_on() -> None:
+def test_an_open_candle_after_the_last_closed_one_continues() -> None:
     builder = CandleBuilder("BTC", "1m")
     build(builder, trade(-1, 9), trade(0, 10))
     builder.go_on_after(at(-1))

@@ -48,7 +48,7 @@ def test_a_receiver_that_changes_a_candle_does_not_change_the_trackers() -> None
     assert update.closed is False
 
 
-def test_candles_skipped_while_connected_are_not_asked_for() -> None:
+def test_candles_skipped_while_connected_are_not_requested() -> None:
     bars = tracker()
     follow(bars, row(0))
     assert closed(follow(bars, row(5))) == [(0, 10.0)]
@@ -88,7 +88,7 @@ def test_if_data_is_lost_right_after_a_close_only_the_candles_in_between_are_mis
     assert bars.holes() == [at(1)]
 
 
-def test_a_missing_candle_that_the_venue_does_not_have_is_not_asked_for_again() -> None:
+def test_a_missing_candle_that_the_venue_does_not_have_is_not_requested_again() -> None:
     bars = tracker()
     follow(bars, row(0))
     bars.interrupted()

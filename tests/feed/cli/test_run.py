@@ -110,7 +110,7 @@ async def test_check_says_which_venues_work(settings: str, tmp_path: Path, venue
     assert re.fullmatch(r"binance +0/20 +failed +failed +.*403.*", out.splitlines()[1])
 
 
-async def test_check_asks_for_order_books_where_the_settings_have_the_channel(settings: str, venue: Simulator) -> None:
+async def test_check_requests_order_books_where_the_settings_have_the_channel(settings: str, venue: Simulator) -> None:
     with Path(settings).open("a") as file:  # noqa: ASYNC230 - a line of a test's own file
         file.write("\nchannels: [trades, books]\n")
     code, out, err = await ran("check", "--settings", settings)

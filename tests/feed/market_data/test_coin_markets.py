@@ -215,7 +215,7 @@ async def test_the_coin_returns_to_the_active_venue_when_its_price_there_fits_ag
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_a_coin_goes_on_from_a_market_of_a_thousand_units_to_one_of_single_units(
+async def test_a_coin_continues_from_a_market_of_a_thousand_units_to_one_of_single_units(
     simulator: Exchanges, transport: str
 ) -> None:
     """Trades, candles, quotes and REST answers are scaled, and the change of the market is reported."""

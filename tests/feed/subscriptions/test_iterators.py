@@ -49,7 +49,7 @@ async def test_breaking_out_releases_the_iterator(dispatcher: Dispatcher) -> Non
     assert not dispatcher.route("trades", "BTC").wanted()
 
 
-async def test_a_kept_iterator_goes_on_where_it_stopped_until_it_is_closed(dispatcher: Dispatcher) -> None:
+async def test_a_kept_iterator_continues_where_it_stopped_until_it_is_closed(dispatcher: Dispatcher) -> None:
     async with dispatcher.iterate("trades") as stream:
         for number in (1, 2, 3):
             dispatcher.publish("trades", "BTC", number)

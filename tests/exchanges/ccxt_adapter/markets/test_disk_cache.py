@@ -235,7 +235,7 @@ def test_without_a_home_folder_there_is_no_cache(monkeypatch: pytest.MonkeyPatch
         (False, None, False),
     ],
 )
-def test_a_loopback_address_is_cached_only_when_asked_for(
+def test_a_loopback_address_is_cached_only_on_request(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, asked: bool | None, rest_url: str | None, kept: bool
 ) -> None:
     """Simulators listen on any free port, and each would leave a file."""

@@ -190,7 +190,7 @@ async def test_a_stalled_client_delays_no_other_and_is_up_to_date_when_it_reads_
 # --- Server-Sent Events
 
 
-async def test_server_sent_events_go_on_after_the_last_event_id(http: aiohttp.ClientSession) -> None:
+async def test_server_sent_events_continue_after_the_last_event_id(http: aiohttp.ClientSession) -> None:
     async with http.get("/v1/events?channels=trades&coins=BTC") as answer:
         assert answer.content_type == "text/event-stream"
         events = await read_events(answer, 10)
