@@ -217,8 +217,8 @@ class MarketFeed:
     def subscribe_status(self, cb: Callable[[str, dict[str, Any]], Any]) -> Subscriber:
         """Call ``cb(event, details)`` on every status event of the feed.
 
-        ``details`` has ``exchange`` and ``at`` (Unix ms) beside the event's own, which docs/events.md lists. Returns a
-        handle with ``cancel()``.
+        ``details`` has ``exchange``, ``at`` (Unix ms) and the event's own details, which docs/events.md lists.
+        Returns a handle with ``cancel()``.
         """
         return self._subscriptions.dispatcher.subscribe(STATUS, cb, unpack=True)
 

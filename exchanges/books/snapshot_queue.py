@@ -68,7 +68,7 @@ class SnapshotTurns:
         self._moved = asyncio.Event()
 
     def seconds_for(self, weights: Iterable[int]) -> float:
-        """How many seconds the venue's limit takes for these requests beside those that wait already."""
+        """How many seconds the venue's limit takes for these requests in addition to those that wait already."""
         waiting = [weight for _, _, weight in self._waiting]
         return self.limit.seconds_for([*waiting, *weights], self.monotonic())
 

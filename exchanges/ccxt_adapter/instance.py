@@ -69,7 +69,7 @@ async def _in_turn(exchange: Any, settle: float, dial: Callable[[Any], Awaitable
 
 
 async def _refused(url: str, session: Any) -> Any:
-    raise ConnectionError(f"{url.partition('?')[0]} is not dialled: it came over TLS, and is plain text")
+    raise ConnectionError(f"{url.partition('?')[0]} is not dialled: it is in plain text, although it came over TLS")
 
 
 def left_alone(name: str, seconds: float) -> Disconnected:

@@ -131,5 +131,5 @@ class Profile:
         return symbol
 
     def extra_requests(self) -> Mapping[str, Mapping[str, Any]]:
-        """Requests by name that are sent beside those of the channels."""
+        """Requests by name that are sent in addition to those of the channels."""
         return {}

@@ -71,7 +71,10 @@ class StampCheck(Generic[_Item]):
         return [each.item for each in waiting if each.stamp <= until], [each for each in waiting if each.stamp > until]
 
     def give_up(self, until: int) -> list[tuple[_Item, int]]:
-        """End the wait of items that came by ``until``; returns them with the venue's time then (both Unix ms)."""
+        """Let the items that came until ``until`` wait no longer; returns them, each with the time when it came.
+
+        All times are the venue's, in Unix ms.
+        """
         came = [each for each in self._waiting if each.came <= until]
         self._waiting = [each for each in self._waiting if each.came > until]
         return [(each.item, int(each.came)) for each in came]

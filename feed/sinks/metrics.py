@@ -118,7 +118,7 @@ class FeedCollector(Collector):
         self._gaps: Counter[tuple[str, bool]] = Counter()
         self._missing: dict[tuple[str, str], int] = {}  # (exchange, coin) -> trades of the gap that is being filled
         self._status: Counter[tuple[str, str]] = Counter()
-        counted = [name for name in OF_VENUES if coins or name != TRADES.name]  # without coins the feed counts trades
+        counted = [name for name in OF_VENUES if coins or name != TRADES.name]  # the feed counts all trades itself
         self._observations = [feed.observe(name, self._counter(name)) for name in counted]
         self._samples = [_Sample(feed, name, self._time) for name, row in CHANNELS.items() if row.has_delay]
         self._before = feed.trades_delivered

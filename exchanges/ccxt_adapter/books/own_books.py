@@ -19,7 +19,7 @@ LONGEST_PAUSE = 2.0  # seconds: the pause doubles up to here, so that a book is 
 LOST_AGAIN = 1.0  # seconds: the longest pause of a book that is lost again and again
 STEADY = 5.0  # seconds: if a book was proven for longer and is lost, its snapshot is requested at once
 LOOK_EVERY = 500  # ms of the venue's time between two checks whether a proven book needs a new snapshot
-RENEW_EVERY = 5.0  # seconds between two renewals of one book with the same number of levels at least
+RENEW_EVERY = 5.0  # seconds: one book is not renewed more often with the same number of levels
 SUSPECT = 1.0  # seconds in which an update should follow an unreadable message
 IN_STREAM = 1.5  # seconds in which a snapshot should come in the stream after a subscription
 

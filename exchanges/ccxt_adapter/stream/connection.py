@@ -281,7 +281,7 @@ class CcxtConnection:
         return Asked("", rules.depth(self._book_depth), rules.params)
 
     def _beside(self) -> Iterator[_Call]:
-        """The requests that the venue wants beside those of the channels."""
+        """The requests that the venue wants in addition to those of the channels."""
         for name, request in self._profile.extra_requests().items():
             yield _Call(name, (), partial(self._ask, name, dict(request)))
 

@@ -13,7 +13,7 @@ from typing import Any
 
 
 class DialSocket(socket.socket):
-    """A socket that is closed at its end only if its descriptor is still its own."""
+    """A socket that closes its descriptor when it is deleted, but only if the descriptor still belongs to it."""
 
     def __init__(self, *kind: Any, **options: Any) -> None:
         super().__init__(*kind, **options)

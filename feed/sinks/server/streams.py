@@ -24,7 +24,7 @@ REQUESTS, WITHIN = 20, 10.0  # messages that one client may send within so many 
 PING = 20.0  # seconds between two pings; a client that does not answer within half of that is gone
 CLOSING = 2.0  # seconds that a client has to answer a close
 HEARTBEAT = 2.0  # seconds between two heartbeats of Server-Sent Events, if no status event comes
-APART = 0.25  # seconds between two heartbeats at least
+APART = 0.25  # seconds: the shortest time between two heartbeats
 _HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 

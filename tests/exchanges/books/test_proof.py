@@ -48,7 +48,7 @@ def test_if_ccxt_fetches_the_snapshot_the_first_update_joins_except_after_a_loss
     assert steps(proof, {"last": 9}) == [Step.JOINED]
 
 
-def test_an_update_that_repeats_its_number_because_nothing_changed_follows() -> None:
+def test_an_update_may_repeat_the_number_of_the_state_before_it() -> None:
     proof = NumberedFrames(numbers)
     assert steps(proof, {"last": 5, "snapshot": True}, {"last": 5, "previous": 5}) == [Step.JOINED, Step.FOLLOWS]
 

@@ -31,7 +31,7 @@ BINANCE_TICKER = {
 BINANCE_BOOK = {
     "u": 400900217, "s": "DOGEUSDT", "b": "0.10121000", "B": "431.00000000", "a": "0.10122000", "A": "9.50000000",
 }  # fmt: skip
-BAR = NOW - NOW % 60_000  # Unix ms, the open time of the candle of now
+BAR = NOW - NOW % 60_000  # Unix ms, when the current candle opened
 BINANCE_KLINE = {
     "e": "kline", "E": NOW, "s": "BTCUSDT",
     "k": {
