@@ -1,4 +1,4 @@
-"""``market-feed serve``: one feed for programs in any language."""
+"""``market-feed serve``: one feed for programs in any language; reads the token's file."""
 
 from __future__ import annotations
 

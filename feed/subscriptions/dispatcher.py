@@ -30,7 +30,7 @@ from exchanges.foreign_text import Cleaner
 from feed.subscriptions.observation import Observation, Take
 from feed.subscriptions.queues import QUEUE_SIZE, Buffer
 from feed.subscriptions.routes import Route
-from feed.subscriptions.subscriber import Callback, EventIterator, Subscriber, Worker
+from feed.subscriptions.subscriber import SLOW_AFTER, Callback, EventIterator, Subscriber, Worker
 
 __all__ = ["Dispatcher", "Subscriber"]
 
@@ -55,7 +55,7 @@ class Dispatcher:
         self,
         report: Report,
         *,
-        slow_after: float = 0.1,
+        slow_after: float = SLOW_AFTER,
         queue_size: int = QUEUE_SIZE,
         clock: Callable[[], float] = time.monotonic,
         copies: Mapping[str, Callable[[Any], Any]] | None = None,

@@ -1,4 +1,4 @@
-"""One consumer's callback or iterator: runs it from its queue; decides when and how often it is reported as behind."""
+"""One consumer's callback or iterator: runs it from its queue; decides when and how often it is slow or behind."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from feed.errors import FeedError, SlowConsumerError
 from feed.subscriptions.queues import Buffer, Item, discard
 
 SLICE = 0.005  # seconds for which a consumer that never suspends may block the event loop
+SLOW_AFTER = 0.1  # seconds; a call of a plain callback that takes longer is reported
 REPORT_EVERY = 1.0  # seconds between two reports about one callback
 BEHIND = 1.0  # seconds; a consumer whose oldest event waits longer is reported, and again when the wait doubles
 
