@@ -153,3 +153,30 @@ async def test_the_venue_makes_trades_at_its_rate() -> None:
         for market in venue.markets.values():
             ids = [trade.id for trade in market.trades]
             assert ids == list(range(ids[0], ids[0] + len(ids))) if ids else True
+
+
+@pytest.mark.parametrize(
+    ("path", "weight"),
+    [
+        ("ping", 1),
+        ("exchangeInfo", 1),
+        ("trades?symbol=BTCUSDT&limit=1000", 5),
+        ("historicalTrades?symbol=BTCUSDT", 20),
+        ("aggTrades?symbol=BTCUSDT", 20),
+        ("klines?symbol=BTCUSDT&interval=1m&limit=99", 1),
+        ("klines?symbol=BTCUSDT&interval=1m&limit=100", 2),
+        ("klines?symbol=BTCUSDT&interval=1m&limit=500", 5),
+        ("ticker/24hr?symbol=BTCUSDT", 1),
+        ("ticker/24hr", 40),
+        ("ticker/bookTicker?symbol=BTCUSDT", 2),
+    ],
+)
+async def test_a_request_for_binances_perpetuals_has_the_documented_weight(path: str, weight: int) -> None:
+    """The weights differ from spot's, and the limit is 2,400 in place of 6,000 a minute."""
+    async with (
+        Simulator(rate=0, venues=("binance_swap",)) as sim,
+        aiohttp.ClientSession() as session,
+        session.get(f"{sim.rest_url}/fapi/v1/{path}") as answer,
+    ):
+        assert answer.status == 200
+        assert answer.headers["X-MBX-USED-WEIGHT-1M"] == str(weight)

@@ -82,13 +82,14 @@ class BinanceRest(SimulatedVenue):
         }
 
     async def rest(self, request: web.Request) -> web.Response:
-        route = self._routes.get(request.path.removeprefix(self.PREFIX))
+        path = request.path.removeprefix(self.PREFIX)
+        route = self._routes.get(path)
         if route is None or request.method != "GET":
             return web.Response(status=404, text="<html><body><h2>404 Not found</h2></body></html>")
         self._shown_time = self.rest_time()
         try:
             weight, work = route(request)
-            refusal = self._weigh(weight)
+            refusal = self._weigh(self.weight_of(path, request, weight))
             if refusal is not None:
                 return refusal
             used = str(self._weights.sum(monotonic(), self.laws.rest_window))
@@ -96,6 +97,10 @@ class BinanceRest(SimulatedVenue):
             return answer(request, work(), headers=headers)
         except BinanceError as problem:
             return error(problem.code, str(problem), problem.status)
+
+    def weight_of(self, path: str, request: web.Request, weight: int) -> int:
+        """What a request costs, which costs ``weight`` on spot."""
+        return weight
 
     def _weigh(self, weight: int) -> web.Response | None:
         """Answer 429 when the weight of a minute is used up, and 418 to clients that continue."""

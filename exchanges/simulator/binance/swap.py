@@ -22,6 +22,9 @@ from exchanges.simulator.markets.candles import fixed
 from exchanges.simulator.markets.market import Market, Trade
 
 _FORM = re.compile(r"(?P<levels>5|10|20)?(?:@(?P<speed>100|250|500)ms)?")
+_WEIGHTS = {"exchangeInfo": 1, "trades": 5, "historicalTrades": 20, "aggTrades": 20}
+_MARKET_WEIGHTS = {"ticker/24hr": (1, 40), "ticker/price": (1, 2), "ticker/bookTicker": (2, 5)}  # of one, and of all
+_KLINE_WEIGHTS = ((99, 1), (499, 2), (1000, 5))  # most rows, weight
 _DEPTH_WEIGHTS = {5: 2, 10: 2, 20: 2, 50: 2, 100: 5, 500: 10, 1000: 20}
 _SPOT_ONLY = ("permissions", "permissionSets", "isSpotTradingAllowed", "isMarginTradingAllowed")
 _NO_QUOTE = ("prevClosePrice", "bidPrice", "bidQty", "askPrice", "askQty")
@@ -48,6 +51,15 @@ class BinanceSwap(Binance):
         return self.entry_of(request, "/" + request.path.split("/", 2)[2])
 
     # -- REST ---------------------------------------------------------------------------------------------------
+
+    def weight_of(self, path: str, request: web.Request, weight: int) -> int:
+        if path == "klines":
+            limit = min(int(request.query.get("limit", 500)), 1000)
+            return next(weight for most, weight in _KLINE_WEIGHTS if limit <= most)
+        if path in _MARKET_WEIGHTS:
+            one, of_all = _MARKET_WEIGHTS[path]
+            return one if "symbol" in request.query else of_all
+        return _WEIGHTS.get(path, weight)
 
     def symbol_row(self, market: Market) -> dict[str, Any]:
         row = symbol_info(market, self.listings.is_halted(market))
