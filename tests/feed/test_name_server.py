@@ -20,6 +20,8 @@ EXIT = 10.0  # seconds from the last line of output to the end of the process, o
 
 CHILD = """
 import asyncio, socket, sys, time
+from exchanges.ccxt_adapter.transport import name_lookup
+name_lookup.PATIENCE = {patience}
 look_up = socket.getaddrinfo
 
 def hanging(host, *args, **kwargs):
@@ -56,10 +58,13 @@ asyncio.run(main())
 """
 
 
-async def told(simulator: Simulator, venues: str, timeout: float, connect_timeout: float, transport: str) -> list[str]:
+async def told(
+    simulator: Simulator, venues: str, timeout: float, connect_timeout: float, transport: str, patience: float = 8.0
+) -> list[str]:
     """The child's output; this asserts that it ends soon."""
     code = CHILD.format(
         hangs=HANGS,
+        patience=patience,
         rest=simulator.rest_url,
         ws=simulator.ws_url,
         venues=venues,
@@ -112,6 +117,14 @@ async def test_the_next_venue_takes_over_within_the_connect_timeout(transport: s
     assert how == "bybit"
     assert float(took) < 2.0 + 4.0
     assert float(closing) < 4.5
+
+
+@pytest.mark.parametrize("where", ["FAR", '{"ws_url": FAR["ws_url"]}'], ids=["for REST", "for the stream"])
+async def test_the_reason_names_the_name_server(transport: str, where: str) -> None:
+    """A lookup is given up earlier than the dial, which would only be told as "no data within 10 s"."""
+    async with Simulator(rate=20) as simulator:
+        *_, how = await told(simulator, f'[("binance", {where})]', 8.0, 4.0, transport, patience=1.0)
+    assert "the name server has not answered for venue.invalid within 1 s" in how
 
 
 SILENT_NAME_SERVER = """

@@ -2,7 +2,8 @@
 
 asyncio looks names up in its pool of threads, and a thread there that hangs (getaddrinfo takes up to 30 s and cannot be
 cancelled) is waited for when the loop is closed and when the process ends. Here an abandoned lookup continues in a
-daemon thread, and later requests for the same name wait for the same thread.
+daemon thread, and later requests for the same name wait for the same thread. A request waits for PATIENCE seconds at
+most: less than the default connect_timeout, so that the error names the name server.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from contextlib import suppress
 from ipaddress import ip_address
 from typing import Any
 
+PATIENCE = 8.0  # seconds for which a request waits; a resolver asks its second name server after 5
 HUNG = 60.0  # seconds after which a lookup that has not ended is abandoned, and another one begins
 
 _Found = list[tuple[Any, ...]]  # getaddrinfo's rows
@@ -46,7 +48,12 @@ async def look_up(host: str, port: int, family: int = socket.AF_UNSPEC) -> _Foun
             loop.call_soon_threadsafe(settle, done)
 
     _lookup((host, port, family)).add_done_callback(tell)
-    return await answer
+    try:
+        async with asyncio.timeout(PATIENCE):
+            return await answer
+    except TimeoutError:
+        silence = f"the name server has not answered for {host} within {PATIENCE:g} s"
+        raise socket.gaierror(socket.EAI_AGAIN, silence) from None
 
 
 def unanswered(after: float = 1.0) -> list[str]:
