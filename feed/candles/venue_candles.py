@@ -33,27 +33,28 @@ class VenueCandles:
     """Keeps the candles of every (market symbol, timeframe) of one venue, over all connections that follow one another.
 
     ``fetch`` requests candles over REST; ``deliver`` takes the candles that were repaired with the answers. Candles
-    of a connection's own data are returned to that connection. With ``timing`` a candle is closed after its end even
-    if no more data arrives. ``give_up`` is called with the coin, the timeframe and the open times (Unix ms) of candles
+    of a connection's own data are returned to that connection. By ``timing`` a candle is closed after its end even if
+    no more data arrives. ``give_up`` is called with the coin, the timeframe and the open times (Unix ms) of candles
     that stay open. ``record`` is what is already known about the venue's record.
     """
 
     name: str
     fetch: Fetch
     deliver: Callable[[Candle], None]
-    timing: Timing | None = None
-    give_up: Callable[[str, str, list[int]], None] | None = None
-    record: CandleRecord | None = None
+    timing: Timing
+    give_up: Callable[[str, str, list[int]], None]
+    record: CandleRecord
 
     def __post_init__(self) -> None:
-        self._record = CandleRecord() if self.record is None else self.record
         self._connections = 0
         self._builds_from: dict[str, int] = {}  # symbol -> the connection whose trades are used
         self._kept: dict[tuple[str, str], CandleTracker | CandleBuilder] = {}
         self._lost = 0  # candles lost on markets that were dropped
         self._repairs: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._requests = asyncio.Semaphore(AT_ONCE)
-        self._overdue = None if self.timing is None else self._overdue_by(self.timing)
+        self._overdue = Overdue(
+            self.name, self._kept, self._fetch_overdue, self.deliver, self._repair_missing, self.timing
+        )
         self._looking: asyncio.Task[None] | None = None
 
     @property
@@ -76,7 +77,7 @@ class VenueCandles:
         ``coins``: market symbol -> coin. ``closed``: the newest candle (its open time, Unix ms) of a (coin, timeframe)
         that some venue has closed.
         """
-        if self._overdue is not None and (self._looking is None or self._looking.done()):
+        if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._overdue.run(), name=f"ends of bars on {self.name}")
         if connection is None:
             self._connections += 1
@@ -88,7 +89,7 @@ class VenueCandles:
                     kept.interrupted()
                 else:
                     kind = CandleTracker if native else CandleBuilder
-                    kept = kind(coin, timeframe, self.name, symbol, self._record)
+                    kept = kind(coin, timeframe, self.name, symbol, self.record)
                     self._kept[symbol, timeframe] = kept
                 if (coin, timeframe) in closed:
                     kept.go_on_after(closed[coin, timeframe])
@@ -106,7 +107,7 @@ class VenueCandles:
             return []  # the connection has ended, and its last data is still being read
         assert isinstance(tracker, CandleTracker)
         candle.coin = tracker.coin  # the market may belong to another coin now
-        candles = tracker.follow(candle, said=flagged, now=self._venue_time())
+        candles = tracker.follow(candle, said=flagged, now=self.timing.venue_time())
         self._repair_missing(symbol, timeframe)
         return candles
 
@@ -122,7 +123,7 @@ class VenueCandles:
                 if (kept := self._kept.get((symbol, timeframe))) is not None:
                     kept.interrupted()  # between two connections a trade may be missing, or come twice
         candles: list[Candle] = []
-        now = self._venue_time()
+        now = self.timing.venue_time()
         for timeframe in timeframes:
             builder = self._kept.get((symbol, timeframe))
             if builder is None:
@@ -146,8 +147,8 @@ class VenueCandles:
 
     def answered(self, candles: Iterable[Candle]) -> None:
         """Note that the venue's record has answered with these candles."""
-        if (now := self._venue_time()) is not None:
-            self._record.answered(candles, now)
+        if (now := self.timing.venue_time()) is not None:
+            self.record.answered(candles, now)
 
     def holes(self) -> dict[tuple[str, str], list[int]]:
         """The candles (open times, Unix ms) of each (coin, timeframe) that are not repaired yet."""
@@ -166,8 +167,7 @@ class VenueCandles:
             self._lost += self._kept.pop(key).lost
             if key in self._repairs:
                 self._repairs[key].cancel()
-            if self._overdue is not None:
-                self._overdue.forget(key)
+            self._overdue.forget(key)
         for symbol in gone:
             self._builds_from.pop(symbol, None)
 
@@ -184,15 +184,11 @@ class VenueCandles:
             task.cancel()
         await asyncio.gather(*repairs, return_exceptions=True)
 
-    def _overdue_by(self, timing: Timing) -> Overdue:
-        async def fetch(symbol: str, timeframe: str, since: int) -> Sequence[Any]:
-            async with self._requests:
-                rows = await self.fetch(symbol, timeframe, since)
-            self._answered(self._kept.get((symbol, timeframe)), rows)
-            return rows
-
-        repair = self._repair_missing
-        return Overdue(self.name, self._kept, fetch, self.deliver, repair, timing)
+    async def _fetch_overdue(self, symbol: str, timeframe: str, since: int) -> Sequence[Any]:
+        async with self._requests:
+            rows = await self.fetch(symbol, timeframe, since)
+        self._answered(self._kept.get((symbol, timeframe)), rows)
+        return rows
 
     def _repair_missing(self, symbol: str, timeframe: str) -> None:
         key = symbol, timeframe
@@ -223,8 +219,7 @@ class VenueCandles:
             if given_up := kept.forget(opened for opened in due if attempts[opened] == len(MEND_DELAYS)):
                 text = "{}: {} candles of {} will not be closed, because their values are unknown: {}"
                 logger.warning(text, self.name, timeframe, symbol, given_up)
-                if self.give_up is not None:
-                    self.give_up(kept.coin, timeframe, given_up)
+                self.give_up(kept.coin, timeframe, given_up)
 
     async def _repair_once(
         self, kept: CandleTracker | CandleBuilder, symbol: str, due: Collection[int], attempt: int
@@ -246,17 +241,12 @@ class VenueCandles:
             self.deliver(candle)
 
     def _answered(self, kept: CandleTracker | CandleBuilder | None, rows: Sequence[Any]) -> None:
-        now = self._venue_time()
+        now = self.timing.venue_time()
         if kept is not None and now is not None:
             kept.answered(rows, now)
 
     def _until_recorded(self, opened: int, timeframe: str) -> float:
         """Seconds until the venue's record has the whole of a missed candle, because a later one has begun."""
-        if self.timing is None:
-            return 0.0
         now = self.timing.venue_time()
         left = GRACE if now is None else next_open(opened, timeframe) / 1000 + GRACE - now / 1000
         return min(max(left, 0.0), GRACE)
-
-    def _venue_time(self) -> float | None:
-        return None if self.timing is None else self.timing.venue_time()

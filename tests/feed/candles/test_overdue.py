@@ -12,6 +12,7 @@ import pytest
 from exchanges.errors import Disconnected
 from exchanges.events import Candle, TradeEvent
 from feed.candles.builder import CandleBuilder
+from feed.candles.missing import CandleRecord
 from feed.candles.overdue import AT_A_LOOK, GRACE, RECORD_TIMEOUT
 from feed.candles.venue_candles import VenueCandles
 from tests.feed.candles.support import tell_row
@@ -39,7 +40,9 @@ class FrameContext:
         self.room = self.flowing = self.delivering = True
         self.now = float(T0)
         self.heard: float | None = None
-        self.bars = VenueCandles("one", self.fetch, self.delivered.append, self)
+        self.bars = VenueCandles(
+            "one", self.fetch, self.delivered.append, self, lambda coin, timeframe, opened: None, CandleRecord()
+        )
         self.number = self.bars.begin({f"C{n}/USDT": f"C{n}" for n in range(coins)}, timeframes, {}, native=native)
 
     def venue_time(self) -> float | None:
@@ -71,7 +74,6 @@ class FrameContext:
     async def look(self, now: float) -> None:
         """Set the venue's clock to ``now`` (ms), look, and let all requests be answered."""
         self.now = now
-        assert self.bars._overdue is not None
         self.bars._overdue.look(now / 1000)
         for _ in range(10):
             await asyncio.sleep(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from math import inf
 from typing import Any
@@ -10,8 +11,9 @@ from typing import Any
 import pytest
 
 from exchanges.events import Candle, TradeEvent
-from feed.candles.overdue import GRACE
-from feed.candles.venue_candles import AT_ONCE, VenueCandles
+from feed.candles.missing import CandleRecord
+from feed.candles.overdue import GRACE, Timing
+from feed.candles.venue_candles import AT_ONCE, Fetch, VenueCandles
 from tests.feed.candles.support import tell_row
 
 MINUTE = 60_000
@@ -19,6 +21,40 @@ OPENED = 1_700_000_040_000
 FIRST = 27_000_000  # minutes since the epoch
 
 
+class NoTime:
+    """What a session says while its venue's time is not known."""
+
+    delivering = False
+
+    def venue_time(self) -> float | None:
+        return None
+
+    def stream_time(self) -> float | None:
+        return None
+
+    def heard_at(self, symbol: str) -> float:
+        return inf
+
+    def has_room(self) -> bool:
+        return True
+
+
+def made(
+    fetch: Fetch,
+    deliver: Callable[[Candle], None],
+    timing: Timing | None = None,
+    give_up: Callable[[str, str, list[int]], None] = lambda coin, timeframe, opened: None,
+) -> VenueCandles:
+    return VenueCandles("one", fetch, deliver, timing or NoTime(), give_up, CandleRecord())
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The record has a candle as soon as it is over."""
+    monkeypatch.setattr("feed.candles.venue_candles.GRACE", 0.0)
+
+
+@pytest.mark.usefixtures("at_once")
 async def test_after_an_outage_of_all_coins_candles_are_fetched_a_few_at_a_time() -> None:
     """Every interrupted candle is fetched and closed."""
     coins = {f"{coin}/USDT": coin for coin in (f"C{n}" for n in range(40))}
@@ -39,7 +75,7 @@ async def test_after_an_outage_of_all_coins_candles_are_fetched_a_few_at_a_time(
         if len(repaired) == len(coins):
             done.set()
 
-    bars = VenueCandles("a venue", fetch, deliver)
+    bars = made(fetch, deliver)
     for opened in (OPENED, OPENED + MINUTE):  # each time a new connection: the first one misses its candle's end
         bars.begin(coins, ["1m"], {}, native=True)
         for symbol in coins:
@@ -53,6 +89,7 @@ async def test_after_an_outage_of_all_coins_candles_are_fetched_a_few_at_a_time(
     await bars.end()
 
 
+@pytest.mark.usefixtures("at_once")
 async def test_a_candle_that_the_venue_closes_while_its_request_waits_is_not_fetched() -> None:
     """An outage interrupts the candles of more coins than may be fetched at once, and the venue's REST is slow."""
     coins = {f"{coin}/USDT": coin for coin in (f"C{n}" for n in range(AT_ONCE + 3))}
@@ -66,7 +103,7 @@ async def test_a_candle_that_the_venue_closes_while_its_request_waits_is_not_fet
         await answered.wait()
         return [[since, 1.0, 1.0, 1.0, 1.0, 5.0]]
 
-    bars = VenueCandles("a venue", fetch, lambda candle: None)
+    bars = made(fetch, lambda candle: None)
     for opened in (OPENED, OPENED + MINUTE):
         bars.begin(coins, ["1m"], {}, native=True)
         for symbol in coins:
@@ -103,11 +140,12 @@ class Delivered:
         self.came.set()
 
 
+@pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize("native", [True, False], ids=["streamed", "built from trades"])
 async def test_a_candle_that_ends_between_history_and_the_first_frame_is_not_missed(native: bool) -> None:
     """History ends with minute 0 and the stream begins in minute 2, so minute 1 is fetched."""
     repaired = Delivered()
-    bars = VenueCandles("one", repaired.fetch, repaired.deliver)
+    bars = made(repaired.fetch, repaired.deliver)
     number = bars.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=native)
     bars.known("BTC/USDT", "1m", FIRST * MINUTE)
     if native:
@@ -125,7 +163,7 @@ async def test_a_candle_that_ends_between_history_and_the_first_frame_is_not_mis
 async def test_history_does_not_change_an_open_candle() -> None:
     """The stream may be ahead of the record or behind it; the open candle stays open until the stream closes it."""
     repaired = Delivered()
-    bars = VenueCandles("one", repaired.fetch, repaired.deliver)
+    bars = made(repaired.fetch, repaired.deliver)
     bars.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=True)
     assert tell_row(bars, "BTC/USDT", "1m", row(2), 0, None)
     for minute in (0, 5):
@@ -139,7 +177,7 @@ async def test_history_does_not_change_an_open_candle() -> None:
 async def test_a_candle_event_gets_its_markets_present_coin_and_continues_earlier_rows() -> None:
     """The connection that reads it may be from a time when the market was subscribed as another coin."""
     repaired = Delivered()
-    bars = VenueCandles("one", repaired.fetch, repaired.deliver)
+    bars = made(repaired.fetch, repaired.deliver)
     bars.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=True)
     bars.begin({"BTC/USDT": "XBT"}, ["1m"], {}, native=True)
     assert tell_row(bars, "BTC/USDT", "1m", row(1), 0, False)
@@ -156,7 +194,7 @@ async def test_a_candle_event_gets_its_markets_present_coin_and_continues_earlie
 @pytest.mark.parametrize("native", [True, False], ids=["streamed", "built from trades"])
 async def test_rows_that_are_read_after_the_end_of_a_session_close_no_candle(native: bool) -> None:
     repaired = Delivered()
-    bars = VenueCandles("one", repaired.fetch, repaired.deliver)
+    bars = made(repaired.fetch, repaired.deliver)
     number = bars.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=native)
 
     def told(connection: int, minute: int) -> list[Candle] | None:
@@ -173,10 +211,11 @@ async def test_rows_that_are_read_after_the_end_of_a_session_close_no_candle(nat
     await bars.end()
 
 
+@pytest.mark.usefixtures("at_once")
 async def test_a_candle_whose_trades_have_a_gap_is_requested() -> None:
     """Fetched trades are not added to the candle. The candles before and after it are closed by their own trades."""
     repaired = Delivered()
-    bars = VenueCandles("one", repaired.fetch, repaired.deliver)
+    bars = made(repaired.fetch, repaired.deliver)
     number = bars.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=False)
     told: list[Candle] = []
     for second in (0, 61, 90, 121, 150, 181, 241):
@@ -235,7 +274,7 @@ async def test_a_candle_is_not_closed_from_a_record_that_is_behind(
     """The record lacks the last trades; its volume is that which was seen, or less. It is requested again."""
     monkeypatch.setattr("feed.candles.venue_candles.MEND_DELAYS", (0.0, 0.01, 0.01, 0.01))
     record = LateRecord(0, stands_still=stands_still)
-    bars = VenueCandles("one", record.fetch, record.deliver, record)
+    bars = made(record.fetch, record.deliver, record)
     number = bars.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=native)
     for minute, seen in ((0, 5.0), (1, 1.0)):
         bars.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=native, connection=number)
@@ -268,7 +307,7 @@ async def test_a_candle_that_the_record_never_proves_is_reported_and_not_closed(
         told.append((coin, timeframe, opened))
         given_up.set()
 
-    bars = VenueCandles("one", fetch, record.deliver, record, give_up)
+    bars = made(fetch, record.deliver, record, give_up)
     bars.answered([Candle("BTC", "1m", FIRST * MINUTE, 2.0, 3.0, 1.0, 2.0, 5.0, False)])
     for minute in (0, 1):
         bars.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=True)
@@ -284,7 +323,7 @@ async def test_a_candle_that_the_record_never_proves_is_reported_and_not_closed(
 
 async def test_the_record_is_not_requested_before_it_can_have_all_of_a_candle() -> None:
     record = LateRecord(0)
-    bars = VenueCandles("one", record.fetch, record.deliver, record)
+    bars = made(record.fetch, record.deliver, record)
     waits = []
     for after_the_end in (100, 1_000, 5_000, -20_000):
         record.now = (FIRST + 1) * MINUTE + after_the_end
