@@ -15,9 +15,10 @@ from __future__ import annotations
 import asyncio
 import socket
 from base64 import b64encode
-from collections.abc import AsyncIterator, Callable, Collection, Generator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
+from dataclasses import dataclass
 from importlib.util import find_spec
 from ssl import SSLContext
 from typing import Any
@@ -129,7 +130,7 @@ class HttpClient:
         return self._request("POST", url, **options)
 
     def ws_connect(self, url: str, **options: Any) -> _PendingSocket:
-        """Return a context manager, as aiohttp's session does; ccxt enters it and never leaves it."""
+        """Return what ccxt enters and never leaves, as it does with the context manager of aiohttp's session."""
         return _PendingSocket(self, redirect(url, self._ws_url), {**options, "max_msg_size": MOST_MESSAGE_BYTES})
 
     async def dial(self, url: str, options: Mapping[str, Any]) -> Any:
@@ -294,19 +295,14 @@ class Answer:
             return self.content.decode("utf-8", errors)
 
 
+@dataclass(frozen=True, slots=True)
 class _PendingSocket:
-    def __init__(self, client: HttpClient, url: str, options: Mapping[str, Any]) -> None:
-        self._client = client
-        self._url = url
-        self._options = options
-
-    def __await__(self) -> Generator[Any, None, Any]:
-        return self._client.dial(self._url, self._options).__await__()
+    client: HttpClient
+    url: str
+    options: Mapping[str, Any]
 
     async def __aenter__(self) -> Any:
-        return await self
-
-    async def __aexit__(self, *error: object) -> None: ...
+        return await self.client.dial(self.url, self.options)
 
 
 def redirect(url: str, target: str | None) -> str:

@@ -32,28 +32,18 @@ async def look_up(host: str, port: int, family: int = socket.AF_UNSPEC) -> _Foun
     with suppress(ValueError):  # raised for a name
         ip_address(host)
         return list(socket.getaddrinfo(host, port, family, socket.SOCK_STREAM))
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[_Found] = loop.create_future()
-
-    def settle(done: Future[_Found]) -> None:
-        if answer.done():
-            return
-        if (error := done.exception()) is not None:
-            answer.set_exception(type(error)(*error.args))  # one for each waiter: a shared one's traceback grows
-        else:
-            answer.set_result(done.result())
-
-    def tell(done: Future[_Found]) -> None:
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(settle, done)
-
-    _lookup((host, port, family)).add_done_callback(tell)
+    found = asyncio.wrap_future(_lookup((host, port, family)))
+    found.add_done_callback(lambda found: found.cancelled() or found.exception())  # or Python warns
+    failed: OSError
     try:
         async with asyncio.timeout(PATIENCE):
-            return await answer
+            return await asyncio.shield(found)  # others may wait for the same lookup
     except TimeoutError:
         silence = f"the name server has not answered for {host} within {PATIENCE:g} s"
-        raise socket.gaierror(socket.EAI_AGAIN, silence) from None
+        failed = socket.gaierror(socket.EAI_AGAIN, silence)
+    except OSError as error:
+        failed = type(error)(*error.args)  # one for each waiter: a shared one's traceback grows
+    raise failed
 
 
 def unanswered(after: float = 1.0) -> list[str]:
