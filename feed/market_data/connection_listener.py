@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from math import inf
 
@@ -15,7 +15,6 @@ from feed.market_data.listener_base import ListenerBase, ListenerContext
 from feed.market_data.price_cache import Streamed
 from feed.trades.backfiller import TradeBackfiller
 from feed.trades.gaps import DELIVER, Outcome, TradeVerdict
-from feed.trades.lost_subscription import LostSubscriptions
 
 TRIAL_BARS = 2  # closed candles kept of a trial, per coin and timeframe: the active venue may not have closed them
 TRIAL_TRADES = 256  # trades kept of a trial, per coin: they may be newer than the active venue's last ones
@@ -52,7 +51,6 @@ class ConnectionListener(ListenerBase):
         self._tried: dict[str, Streamed] = {}  # the newest stamp of each coin on trial, since the last look
         self._old: dict[str, Streamed] = {}  # the same of trades that are withheld or not new, since the last new one
         self._old_trades = 0
-        self.lost_subscriptions = LostSubscriptions()
         self._paths: dict[str, _Path] = {}  # coin -> its path, for coins with a delivered trade
         self._learned: dict[str, Ticker] = {}  # the newest tickers of a trial
         self._bars: dict[tuple[str, str], deque[Candle]] = {}  # (coin, timeframe) -> the candles that it closed last
@@ -96,12 +94,6 @@ class ConnectionListener(ListenerBase):
     def has_traded(self, coin: str) -> bool:
         """Whether a trade of the coin was delivered."""
         return coin in self._paths
-
-    def missing_trades(self, longest_silence: Callable[[str], float], now: float) -> dict[str, float]:
-        return self.lost_subscriptions.missing(longest_silence, now)
-
-    def flowed(self, coin: str, since: float) -> bool:
-        return self.lost_subscriptions.flowed(coin, since)
 
     def close(self, reason: str = "") -> None:
         super().close(reason)

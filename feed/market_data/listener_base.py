@@ -12,6 +12,7 @@ from feed.market_data.hub import MarketDataHub
 from feed.policies.lag import ConnectionLag
 from feed.policies.staleness import SilenceWatch
 from feed.subscriptions.status import Report
+from feed.trades.lost_subscription import LostSubscriptions
 
 BAD_FRAME_PAUSE = 1.0  # seconds between two bad_frame events; bad frames in between are counted
 
@@ -56,6 +57,7 @@ class ListenerBase:
         self.is_awaited = False  # True on trial, while the trial waits for its next data
         self.gone: set[str] = set()  # removed coins that the connection may still deliver
         self.refused: set[str] = set()  # coins for which the venue has refused a subscription
+        self.lost_subscriptions = LostSubscriptions()
         self._open = True
         self._hub = hub
         self._silence_watch = context.silence_watch
@@ -108,14 +110,6 @@ class ListenerBase:
     def has_traded(self, coin: str) -> bool:
         """Whether a trade of the coin was delivered."""
         return False
-
-    def missing_trades(self, longest_silence: Callable[[str], float], now: float) -> dict[str, float]:
-        """See LostSubscriptions.missing."""
-        return {}
-
-    def flowed(self, coin: str, since: float) -> bool:
-        """See LostSubscriptions.flowed."""
-        return True
 
     # Listener, for channels that the connection does not carry
 

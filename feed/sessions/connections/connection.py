@@ -238,8 +238,8 @@ class CoinConnection:
             elif untraded:
                 for coin in untraded:
                     self._silence_of_coin[coin].spend(now)
-                since = max(untraded.values())
-                doubted = [coin for coin in self.markets if not opened.listener.flowed(coin, since)]
+                since, lost = max(untraded.values()), opened.listener.lost_subscriptions
+                doubted = [coin for coin in self.markets if not lost.flowed(coin, since)]
                 self.host.on_missing(sorted(untraded), now - min(untraded.values()), doubted)
                 await self._replace(opened)
             elif self._lags_too_long(opened, now):
@@ -283,7 +283,7 @@ class CoinConnection:
             enough = self._silence_of_coin[coin].at(now)
             return enough if opened.listener.has_traded(coin) else UNHEARD * enough + beginning
 
-        return opened.listener.missing_trades(longest_silence, now)
+        return opened.listener.lost_subscriptions.missing(longest_silence, now)
 
     async def _replace(self, old: OpenConnection) -> None:
         """Open a successor, and close the old connection when the successor has data."""
