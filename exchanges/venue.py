@@ -211,8 +211,8 @@ class Venue(Protocol):
     ) -> list[TradeEvent]:
         """Trades with the stream's own ids, oldest first: the newest, or those from ``from_id`` on."""
 
-    async def fetch_candles(self, symbol: str, timeframe: str, since: int) -> list[Any]:
-        """Rows [open time, open, high, low, close, volume] from the candle that opened at ``since`` (Unix ms) on."""
+    async def fetch_candles(self, coin: str, symbol: str, timeframe: str, since: int) -> list[Candle]:
+        """The candles from the one that opened at ``since`` (Unix ms) on; the newest may be one that is not over."""
 
     async def fetch_history(self, coin: str, symbol: str, timeframe: str, limit: int) -> list[Candle]:
         """The newest ``limit`` candles, oldest first, all as closed."""

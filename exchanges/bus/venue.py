@@ -222,13 +222,10 @@ class BusVenue:
         shards = self._shards.values()
         return tuple(dict.fromkeys(each for shard in shards for each in (*shard.history, *shard.timeframes)))
 
-    async def fetch_candles(self, symbol: str, timeframe: str, since: int) -> list[Any]:
-        """Rows of the closed candles that the bus keeps, from ``since`` (Unix ms) on."""
-        coin = next((coin for coin, each in self._published().items() if each == symbol), None)
-        if coin is None:
-            raise Rejected(self.name, f"no collector publishes {symbol}")
+    async def fetch_candles(self, coin: str, symbol: str, timeframe: str, since: int) -> list[Candle]:
+        """See Venue: the closed candles that the collectors keep on the bus."""
         candles = await self._closed(coin, symbol, timeframe, datetime.fromtimestamp(since / 1000, UTC))
-        return [[c.timestamp, c.open, c.high, c.low, c.close, c.volume] for c in candles if c.timestamp >= since]
+        return [candle for candle in candles if candle.timestamp >= since]
 
     async def fetch_history(self, coin: str, symbol: str, timeframe: str, limit: int) -> list[Candle]:
         """The newest ``limit`` candles: from the bus if it keeps as many closed ones, else from the collector.

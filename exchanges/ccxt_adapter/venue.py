@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 import traceback
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
 from copy import deepcopy
 from functools import partial
 from itertools import starmap
@@ -209,16 +209,12 @@ class CcxtVenue:
         await self._markets.close()
         await close_instance(self._api)
 
-    async def fetch_candles(self, symbol: str, timeframe: str, since: int) -> list[Any]:
-        """ccxt's OHLCV rows of a market from the candle that opened at ``since`` (Unix ms) on. Raises VenueError.
-
-        The volume in base currency, also where the venue counts contracts.
-        """
+    async def fetch_candles(self, coin: str, symbol: str, timeframe: str, since: int) -> list[Candle]:
+        """The candles of a market from the one that opened at ``since`` (Unix ms) on, as closed. Raises VenueError."""
         async with self._urgent():
             most = self._api.feature_value(symbol, "fetchOHLCV", "limit") or CANDLES
-            rows: list[Any] = await self._api.fetch_ohlcv(symbol, timeframe, since=since, limit=min(most, CANDLES))
-        scale = contract_size(self._api.markets[symbol]) if self.profile.candles_in_contracts else 1.0
-        return rows if scale == 1.0 else [in_base(row, scale) for row in rows]
+            rows = await self._api.fetch_ohlcv(symbol, timeframe, since=since, limit=min(most, CANDLES))
+        return self._candles(rows, coin, symbol, timeframe)
 
     @property
     def timeframes(self) -> tuple[str, ...]:
@@ -238,10 +234,13 @@ class CcxtVenue:
                 return await api.fetch_ohlcv(symbol, timeframe, since=since, limit=rows)
 
             rows = await history_pages.newest(page, limit, most, api.parse_timeframe(timeframe) * 1000)
-        now = time.time_ns()
-        scale = contract_size(api.markets[symbol]) if self.profile.candles_in_contracts else 1.0
+        return self._candles(rows, coin, symbol, timeframe)
+
+    def _candles(self, rows: Iterable[Any], coin: str, symbol: str, timeframe: str) -> list[Candle]:
+        """The candles in ccxt's OHLCV rows, as closed; the volume in base currency, also of a venue with contracts."""
+        now, units = time.time_ns(), units_of(coin, symbol)
+        scale = contract_size(self._api.markets[symbol]) if self.profile.candles_in_contracts else 1.0
         read = (normalize.candle(row, coin, timeframe, self.name, now, True, scale, symbol) for row in rows)
-        units = units_of(coin, symbol)
         return [of_coin(candle, units) for candle in read if candle is not None]
 
     @contextlib.asynccontextmanager
@@ -286,12 +285,6 @@ def _secrets(access: Access) -> Iterator[str]:
     yield from access.secrets()
     for proxy in environment_proxies():
         yield from secrets_in_address(proxy)
-
-
-def in_base(row: Any, scale: float) -> Any:
-    """A candle's row with its volume turned from contracts of ``scale`` into base currency."""
-    volume = row[5] if isinstance(row, (list, tuple)) and len(row) > 5 else None
-    return [*row[:5], volume * scale] if isinstance(volume, (int, float)) else row
 
 
 def open_venue(name: str, access: Access | None = None) -> CcxtVenue:

@@ -6,14 +6,11 @@ is final if a later row follows it. A volume as large as the stream's proves not
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from math import inf
-from typing import Any
 
-from exchanges import normalize
-from exchanges.events import Candle
-from exchanges.venues.units import of_coin, units_of
+from exchanges.events import Candle, copied
 from feed.settings.timeframes import next_open, timeframe_ms
 
 MAX_HOLES = 1_000  # candles of one REST answer; older candles are history, not a hole in the stream
@@ -62,7 +59,6 @@ class MissingCandles:
 
     def __post_init__(self) -> None:
         timeframe_ms(self.timeframe)  # an unknown timeframe raises here, not at the first row
-        self._units = units_of(self.coin, self.market)
         self._missed: dict[int, float] = {}  # open time -> the volume that was seen of the candle
         self._traded: int | None = None  # open time of the newest candle in which the stream has shown a trade
 
@@ -95,26 +91,25 @@ class MissingCandles:
 
     def fill(
         self,
-        rows: Iterable[Any],
+        candles: Sequence[Candle],
         received_at: int = 0,
         among: Collection[int] | None = None,
         *,
         settled: bool = True,
         final: bool = False,
     ) -> list[Candle]:
-        """The closed candles, oldest first, for the holes that REST ``rows`` (ccxt OHLCV) answer.
+        """The closed candles, oldest first, for the holes that the ``candles`` of a REST answer fill.
 
-        Rows of other candles are ignored, and so are rows of holes that are not ``among`` the requested ones. If a hole
-        lies between the first and the last row and has no row itself, nothing was traded in that candle: it is no hole
-        any more.
+        Other candles are ignored, and so are those of holes that are not ``among`` the requested ones. If a hole lies
+        between the first and the last candle and has none itself, nothing was traded in that time: it is no hole any
+        more.
 
-        A row leaves its hole open if the record is behind, unless the row is ``final``. The record is behind if the row
-        has less volume than was seen of the candle, or if it is the newest row and the stream has shown later data
-        that the record lacks. In the second case, the row of a record that lists running candles is never taken.
-        If the stream has shown no later data, the newest row is taken if it is ``settled`` and the record was not
+        A candle leaves its hole open if the record is behind, unless it is ``final``. The record is behind if the
+        candle has less volume there than was seen of it, or if it is the newest one and the stream has shown later data
+        that the record lacks. In the second case, the newest candle of a record that lists running ones is never taken.
+        If the stream has shown no later data, the newest candle is taken if it is ``settled`` and the record was not
         behind lately.
         """
-        candles = [candle for row in rows if (candle := self._read(row, received_at, True)) is not None]
         if not candles:
             return []
         asked = set(self._missed) if among is None else self._missed.keys() & set(among)
@@ -132,15 +127,4 @@ class MissingCandles:
         for opened in asked - unproven:
             if first <= opened <= last:
                 del self._missed[opened]
-        return [found[opened] for opened in sorted(found.keys() - unproven)]
-
-    def answered(self, rows: Iterable[Any], now: float) -> None:
-        """Note that the record answered with these rows at the venue's time ``now`` (Unix ms)."""
-        candles = (self._read(row, 0, False) for row in rows)
-        self.record.answered((candle for candle in candles if candle is not None), now)
-
-    def _read(self, row: Any, received_at: int, closed: bool) -> Candle | None:
-        candle = normalize.candle(
-            row, self.coin, self.timeframe, self.exchange, received_at, closed, market=self.market
-        )
-        return None if candle is None else of_coin(candle, self._units)
+        return [copied(found[opened], True, received_at) for opened in sorted(found.keys() - unproven)]

@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Any, Protocol
+from typing import Protocol
 
 from loguru import logger
 
@@ -65,7 +65,7 @@ class Overdue:
 
     name: str
     kept: Mapping[Key, CandleTracker | CandleBuilder]
-    fetch: Callable[[str, str, int], Awaitable[Sequence[Any]]]
+    fetch: Callable[[CandleTracker, int], Awaitable[Sequence[Candle]]]
     deliver: Callable[[Candle], None]
     repair: Callable[[str, str], None]
     timing: Timing
@@ -134,13 +134,13 @@ class Overdue:
         assert isinstance(tracker, CandleTracker)
         heard, streamed = self.timing.heard_at(key[0]), self.timing.stream_time()
         try:
-            rows = await self.fetch(*key, tracker.unclosed)
+            candles = await self.fetch(tracker, tracker.unclosed)
         except VenueError as error:
             logger.info("{}: the {} candles of {} can't be closed yet: {}", self.name, key[1], key[0], error)
             return
         if self.kept.get(key) is tracker:
             until, shown = int(at - GRACE * 1000), -inf if streamed is None else streamed
-            self._tell(tracker.close_recorded(rows, until, time.time_ns(), heard=heard, streamed=shown))
+            self._tell(tracker.close_recorded(candles, until, time.time_ns(), heard=heard, streamed=shown))
 
     def _tell(self, candles: Sequence[Candle]) -> None:
         for candle in candles:

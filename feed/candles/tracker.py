@@ -7,9 +7,8 @@ connection was down are holes: they are requested over REST and filled, never gu
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Sequence
 from math import inf
-from typing import Any
 
 from exchanges.events import Candle, copied
 from feed.candles.missing import MAX_HOLES, ROUNDED, MissingCandles
@@ -68,20 +67,19 @@ class CandleTracker(MissingCandles):
         return newest if self._open is not None else next_open(newest, self.timeframe)
 
     def close_recorded(
-        self, rows: Iterable[Any], until: int, received_at: int = 0, *, heard: float = inf, streamed: float = inf
+        self, candles: Sequence[Candle], until: int, received_at: int = 0, *, heard: float = inf, streamed: float = inf
     ) -> list[Candle]:
-        """Close the candles that ended by ``until``, as the record ``rows`` has them; returns them, oldest first.
+        """Close those of the record's ``candles`` that ended by ``until``; returns them as closed, oldest first.
 
         ``heard`` is when the last data of the market came, ``streamed`` when the last data of any market came. Both and
         ``until`` are the venue's time in Unix ms.
 
-        A candle is not closed by a row that has less volume than was seen of the candle: the record is behind. The
-        record's newest row may be behind in any case. This row is taken if the stream has shown the same volume and
-        the market's data continues after the candle's end. Otherwise the stream may have lost the market: then the row
-        is taken only when the candle's end is SETTLED ago, and not while the record is known to be behind.
+        A candle is not closed if it has less volume in the record than was seen of it: the record is behind. The
+        record's newest candle may be behind in any case. It is taken if the stream has shown the same volume and the
+        market's data continues after the candle's end. Otherwise the stream may have lost the market: then the candle
+        is taken only when its end is SETTLED ago, and not while the record is known to be behind.
         A candle that the record lacks does not exist at this venue.
         """
-        candles = [candle for row in rows if (candle := self._read(row, received_at, True)) is not None]
         over = {c.timestamp: c for c in candles if next_open(c.timestamp, self.timeframe) <= until}
         last = max((c.timestamp for c in candles), default=0)
         if candles and self._is_behind(last):
@@ -101,7 +99,7 @@ class CandleTracker(MissingCandles):
                 if not proven and (self.record.is_doubtful(received_at) or end > settled):
                     self._interrupted = True  # also if the market's data continues: the last trades may be missing
                     return closed
-            closed.append(over[opened])
+            closed.append(copied(over[opened], True, received_at))
             self._closed.append(opened)
             self._newest, self._open, self._by_time = opened, None, True
         if self._open is None and self._newest is not None and not self.record.is_doubtful(received_at):

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from loguru import logger
 
@@ -24,8 +23,8 @@ AT_ABOUT = 0.01  # seconds by which a request may be early, so that several beco
 SETTLED = 3  # attempts after which the record's newest row is taken if the stream has shown nothing later
 FINAL = 6  # attempts after which the record is taken as it is, even if the stream has shown more of a candle
 
-Fetch = Callable[[str, str, int], Awaitable[Sequence[Any]]]
-"""(market symbol, timeframe, Unix ms) -> ccxt's OHLCV rows from the candle that opened then."""
+Fetch = Callable[[str, str, str, int], Awaitable[Sequence[Candle]]]
+"""(coin, market symbol, timeframe, Unix ms) -> the candles from the one that opened then."""
 
 
 @dataclass(eq=False, repr=False)
@@ -184,11 +183,14 @@ class VenueCandles:
             task.cancel()
         await asyncio.gather(*repairs, return_exceptions=True)
 
-    async def _fetch_overdue(self, symbol: str, timeframe: str, since: int) -> Sequence[Any]:
+    async def _fetch_overdue(self, tracker: CandleTracker, since: int) -> Sequence[Candle]:
         async with self._requests:
-            rows = await self.fetch(symbol, timeframe, since)
-        self._answered(self._kept.get((symbol, timeframe)), rows)
-        return rows
+            return await self._fetch(tracker, since)
+
+    async def _fetch(self, kept: CandleTracker | CandleBuilder, since: int) -> Sequence[Candle]:
+        candles = await self.fetch(kept.coin, kept.market, kept.timeframe, since)
+        self.answered(candles)
+        return candles
 
     def _repair_missing(self, symbol: str, timeframe: str) -> None:
         key = symbol, timeframe
@@ -211,7 +213,7 @@ class VenueCandles:
             now = time.monotonic()
             due = [opened for opened in missed if due_at[opened] <= now + AT_ABOUT]
             for attempt in sorted({attempts[opened] for opened in due}):
-                await self._repair_once(kept, symbol, [o for o in due if attempts[o] == attempt], attempt)
+                await self._repair_once(kept, [o for o in due if attempts[o] == attempt], attempt)
             for opened in due:
                 attempts[opened] += 1
                 if attempts[opened] < len(MEND_DELAYS):
@@ -221,29 +223,21 @@ class VenueCandles:
                 logger.warning(text, self.name, timeframe, symbol, given_up)
                 self.give_up(kept.coin, timeframe, given_up)
 
-    async def _repair_once(
-        self, kept: CandleTracker | CandleBuilder, symbol: str, due: Collection[int], attempt: int
-    ) -> None:
+    async def _repair_once(self, kept: CandleTracker | CandleBuilder, due: Collection[int], attempt: int) -> None:
         """Request the candles that opened at these times."""
-        timeframe = kept.timeframe
         try:
             async with self._requests:
                 holes = sorted(set(due).intersection(kept.holes()))
                 if not holes:
                     return  # the venue itself has filled them
-                rows = await self.fetch(symbol, timeframe, holes[0])
-                self._answered(kept, rows)
+                candles = await self._fetch(kept, holes[0])
         except VenueError as error:
-            logger.warning("{}: {} candles of {} are not repaired yet: {}", self.name, timeframe, symbol, error)
+            text = "{}: {} candles of {} are not repaired yet: {}"
+            logger.warning(text, self.name, kept.timeframe, kept.market, error)
             return
         settled, final = attempt >= SETTLED, attempt >= FINAL
-        for candle in kept.fill(rows, time.time_ns(), due, settled=settled, final=final):
+        for candle in kept.fill(candles, time.time_ns(), due, settled=settled, final=final):
             self.deliver(candle)
-
-    def _answered(self, kept: CandleTracker | CandleBuilder | None, rows: Sequence[Any]) -> None:
-        now = self.timing.venue_time()
-        if kept is not None and now is not None:
-            kept.answered(rows, now)
 
     def _until_recorded(self, opened: int, timeframe: str) -> float:
         """Seconds until the venue's record has the whole of a missed candle, because a later one has begun."""

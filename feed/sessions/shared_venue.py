@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Iterator
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from loguru import logger
 
 from exchanges.ccxt_adapter.transport.proxies import environment_proxies
 from exchanges.errors import VenueError
+from exchanges.events import Candle
 from exchanges.foreign_text import secrets_in_address
 from exchanges.venue import Access
 from feed.candles.missing import CandleRecord
@@ -57,11 +58,11 @@ class SharedVenue:
         for limit in (self.dials, self.requests, self.bars):
             limit.share(parts)
 
-    async def fetch_candles(self, clock: Clock, symbol: str, timeframe: str, since: int) -> list[Any]:
+    async def fetch_candles(self, clock: Clock, coin: str, symbol: str, timeframe: str, since: int) -> list[Candle]:
         """Fetch candles as the venue does, once the limit of requests allows it."""
         for limit in (self.bars, self.requests):
             await limit.take(clock)
-        return await self.venue.fetch_candles(symbol, timeframe, since)
+        return await self.venue.fetch_candles(coin, symbol, timeframe, since)
 
     async def ask_time(self, clock: Clock, delay: LeastDelay) -> None:
         """Ask for the venue's time and note it in ``delay``: it shows whether a stream is late from the start."""

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
 from exchanges.errors import Disconnected, Rejected, VenueError
 from exchanges.events import Candle, Listener, OrderBook, Ticker, TradeEvent
@@ -36,7 +35,7 @@ class MemoryVenue:
         self.late: set[str] = set()  # coins whose books a new connection delivers later
         self.books: dict[str, OrderBook] = {}  # proven books, which a new connection delivers at once
         self.trades: list[TradeEvent] = []
-        self.candles: list[list[float]] = []  # the rows of past candles
+        self.candles: list[Candle] = []  # past candles
         self.connections: list[MemoryConnection] = []
         self.dials = 0
         self.failure: VenueError | None = None
@@ -128,8 +127,8 @@ class MemoryVenue:
     ) -> list[TradeEvent]:
         return [trade for trade in self.trades if trade.coin == coin and int(trade.trade_id) >= (from_id or 0)]
 
-    async def fetch_candles(self, symbol: str, timeframe: str, since: int) -> list[Any]:
-        return [row for row in self.candles if row[0] >= since]
+    async def fetch_candles(self, coin: str, symbol: str, timeframe: str, since: int) -> list[Candle]:
+        return [candle for candle in self.candles if candle.timestamp >= since]
 
     async def fetch_history(self, coin: str, symbol: str, timeframe: str, limit: int) -> list[Candle]:
         return []

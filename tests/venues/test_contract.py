@@ -287,11 +287,12 @@ async def test_past_candles_over_rest_begin_at_the_requested_time(name: str) -> 
         try:
             await session.load()
             for coin in COINS:
-                rows = await session.fetch_candles(session.market(coin), "1m", since)
-                assert [row[0] for row in rows[:3]] == [since + number * MINUTE for number in range(3)]
-                for row in rows:
-                    bar = rest_bar(coin, row[0])
-                    assert row[1:] == pytest.approx([bar.open, bar.high, bar.low, bar.close, bar.volume])
+                candles = await session.fetch_candles(coin, session.market(coin), "1m", since)
+                assert [each.timestamp for each in candles[:3]] == [since + number * MINUTE for number in range(3)]
+                for each in candles:
+                    bar = rest_bar(coin, each.timestamp)
+                    values = [each.open, each.high, each.low, each.close, each.volume]
+                    assert values == pytest.approx([bar.open, bar.high, bar.low, bar.close, bar.volume])
         finally:
             await session.close()
         assert wire.missing == []

@@ -408,7 +408,7 @@ async def test_requests_that_fill_gaps_do_not_wait_for_other_requests(venue: Ccx
     waiting = asyncio.create_task(venue.fetch_history("BTC", "BTC/USDT", "1m", 5))
     async with asyncio.timeout(10):
         await venue.fetch_trades("BTC", "BTC/USDT")
-        await venue.fetch_candles("BTC/USDT", "1m", 0)
+        await venue.fetch_candles("BTC", "BTC/USDT", "1m", 0)
         await venue.fetch_time()
     assert not waiting.done()
     waiting.cancel()

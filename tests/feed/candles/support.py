@@ -22,6 +22,14 @@ def row(minute: int, price: float = 10.0, volume: float = 1.0) -> list[float]:
     return [at(minute), 10.0, max(10.0, price), min(10.0, price), price, volume]
 
 
+def answer(*rows: Sequence[float], coin: str = "BTC", symbol: str = "", exchange: str = "") -> list[Candle]:
+    """The candles of a REST answer, which a venue gives as closed."""
+    return [
+        Candle(coin, "1m", int(opened), first, high, low, last, volume, True, exchange, market=symbol)
+        for opened, first, high, low, last, volume in rows
+    ]
+
+
 def closed(candles: list[Candle]) -> list[tuple[int, float]]:
     """Minute and close price of each closed candle."""
     return [((c.timestamp - T0) // MINUTE, c.close) for c in candles if c.closed]

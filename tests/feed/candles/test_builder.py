@@ -10,7 +10,7 @@ from exchanges.events import Candle
 from feed.candles.builder import CandleBuilder
 from feed.candles.tracker import CandleTracker
 from feed.settings.timeframes import bar_open
-from tests.feed.candles.support import MINUTE, T0, at, build, closed, follow, row, trade, updates
+from tests.feed.candles.support import MINUTE, T0, answer, at, build, closed, follow, row, trade, updates
 
 
 def test_a_candle_is_built_from_trades() -> None:
@@ -28,7 +28,7 @@ def test_the_candle_of_the_first_trade_is_a_hole_and_is_not_closed() -> None:
     builder = CandleBuilder("BTC", "1m")
     assert closed(build(builder, trade(30, 10), trade(61, 11))) == []
     assert builder.holes() == [at(0)]
-    assert closed(builder.fill([row(0, 12.0), row(1)])) == [(0, 12.0)]
+    assert closed(builder.fill(answer(row(0, 12.0), row(1)))) == [(0, 12.0)]
     assert closed(build(builder, trade(121, 12))) == [(1, 11.0)]
 
 

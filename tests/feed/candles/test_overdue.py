@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -15,7 +14,7 @@ from feed.candles.builder import CandleBuilder
 from feed.candles.missing import CandleRecord
 from feed.candles.overdue import AT_A_LOOK, GRACE, RECORD_TIMEOUT
 from feed.candles.venue_candles import VenueCandles
-from tests.feed.candles.support import tell_row
+from tests.feed.candles.support import answer, tell_row
 
 MINUTE = 60_000
 T0 = 1_723_075_200_000  # 2024-08-08 00:00 UTC
@@ -57,11 +56,12 @@ class FrameContext:
     def has_room(self) -> bool:
         return self.room
 
-    async def fetch(self, symbol: str, timeframe: str, since: int) -> list[Any]:
+    async def fetch(self, coin: str, symbol: str, timeframe: str, since: int) -> list[Candle]:
         self.asked.append((symbol, timeframe, since))
         if self.failure is not None:
             raise self.failure
-        return [each for each in self.record.get(symbol, []) if each[0] >= since]
+        rows = [each for each in self.record.get(symbol, []) if each[0] >= since]
+        return answer(*rows, coin=coin, symbol=symbol, exchange="one")
 
     def row(self, row: list[float], closed: bool | None = False, coin: int = 0) -> None:
         self.delivered += tell_row(self.bars, f"C{coin}/USDT", "1m", row, 0, closed) or []

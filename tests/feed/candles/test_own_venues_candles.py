@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
@@ -83,7 +84,7 @@ async def test_a_candle_with_a_trade_that_was_fetched_later_is_closed_from_the_r
     feed: MarketFeed, venue: MemoryVenue
 ) -> None:
     """The stream lost a trade within the minute; the next minute is closed by its own trades again."""
-    venue.candles = [[START + n * MINUTE, 101.0, 120.0, 90.0, 103.0, 4.0] for n in range(3)]
+    venue.candles = [replace(minute(n, 101.0, 4.0, True), high=120.0, low=90.0, close=103.0) for n in range(3)]
     trades: list[TradeEvent] = []
     feed.subscribe_trades(trades.append)
     candles = await connected(feed, venue)

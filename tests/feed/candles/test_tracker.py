@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from exchanges.events import Candle
 from feed.candles.missing import DOUBT, MAX_HOLES
 from feed.candles.tracker import SETTLED, CandleTracker
-from tests.feed.candles.support import MINUTE, READ_AT, T0, at, closed, follow, row, updates
+from tests.feed.candles.support import MINUTE, READ_AT, T0, answer, at, closed, follow, row, updates
 
 SECOND = 1_000_000_000  # ns
 
@@ -72,11 +72,11 @@ def test_an_open_candle_that_ended_during_an_outage_is_a_hole() -> None:
     assert closed(candles) == []
     assert updates(candles) == [(3, 13.0)]
     assert bars.holes() == [at(0), at(1), at(2)]
-    filled = bars.fill([row(2, 7.0), row(0, 5.0), row(1, 6.0), row(3, 99.0), "junk"], READ_AT)
+    filled = bars.fill(answer(row(2, 7.0), row(0, 5.0), row(1, 6.0), row(3, 99.0)), READ_AT)
     assert closed(filled) == [(0, 5.0), (1, 6.0), (2, 7.0)]
     assert {c.received_at for c in filled} == {READ_AT}
     assert bars.holes() == []
-    assert bars.fill([row(0), row(1)]) == []
+    assert bars.fill(answer(row(0), row(1))) == []
 
 
 def test_if_data_is_lost_right_after_a_close_only_the_candles_in_between_are_missing() -> None:
@@ -93,7 +93,7 @@ def test_a_missing_candle_that_the_venue_does_not_have_is_not_requested_again() 
     follow(bars, row(0))
     bars.interrupted()
     follow(bars, row(4))
-    assert closed(bars.fill([row(1), row(3), row(4)])) == [(1, 10.0), (3, 10.0)]
+    assert closed(bars.fill(answer(row(1), row(3), row(4)))) == [(1, 10.0), (3, 10.0)]
     assert bars.holes() == [at(0)]  # this candle is before the answer's first row
     assert bars.forget() == [at(0)]
     assert (bars.holes(), bars.lost) == ([], 1)
@@ -209,7 +209,7 @@ def test_a_record_that_is_behind_fills_no_hole_until_it_is_final() -> None:
     follow(bars, row(0, 11.0, 5.0))
     bars.interrupted()
     follow(bars, row(2))
-    record = [row(0, 10.5, 3.0), row(1), row(2)]
+    record = answer(row(0, 10.5, 3.0), row(1), row(2))
     assert closed(bars.fill(record)) == [(1, 10.0)]
     assert bars.holes() == [at(0)]
     assert closed(bars.fill(record, among=[at(7)], final=True)) == []
@@ -229,35 +229,35 @@ def torn(*, later: bool = True) -> CandleTracker:
 def test_a_record_with_only_the_volume_that_was_seen_fills_no_hole() -> None:
     """The record may lack the trades after the loss. Only a later row proves that it has the whole candle."""
     bars = torn()
-    assert bars.fill([row(0, 11.0, 5.0)]) == []
+    assert bars.fill(answer(row(0, 11.0, 5.0))) == []
     assert bars.holes() == [at(0)]
-    assert closed(bars.fill([row(0, 12.0, 7.0), row(1, 12.0, 0.1)])) == [(0, 12.0)]
+    assert closed(bars.fill(answer(row(0, 12.0, 7.0), row(1, 12.0, 0.1)))) == [(0, 12.0)]
 
 
 def test_a_record_that_does_not_list_running_candles_is_used_in_the_final_attempt() -> None:
     bars = torn()
-    assert bars.fill([row(0, 12.0, 7.0)]) == []
-    assert closed(bars.fill([row(0, 12.0, 7.0)], final=True)) == [(0, 12.0)]
+    assert bars.fill(answer(row(0, 12.0, 7.0))) == []
+    assert closed(bars.fill(answer(row(0, 12.0, 7.0)), final=True)) == [(0, 12.0)]
 
 
 def test_a_record_that_lists_running_candles_but_not_this_one_is_never_used() -> None:
     bars = torn()
-    bars.answered([row(0, 11.0, 5.0)], at(0) + 59_999)
-    assert bars.fill([row(0, 11.0, 5.0)], final=True) == []
+    bars.record.answered(answer(row(0, 11.0, 5.0)), at(0) + 59_999)
+    assert bars.fill(answer(row(0, 11.0, 5.0)), final=True) == []
     assert bars.holes() == [at(0)]
 
 
 def test_without_later_trades_the_records_newest_row_is_used_after_a_pause() -> None:
     """The row is not used while the record of any market is known to be behind."""
     bars = torn(later=False)
-    assert bars.fill([row(0, 11.0, 5.0)], settled=False) == []
+    assert bars.fill(answer(row(0, 11.0, 5.0)), settled=False) == []
     bars.record.was_behind(READ_AT)
-    assert bars.fill([row(0, 11.0, 5.0)], READ_AT + 10 * SECOND) == []
-    assert closed(bars.fill([row(0, 12.0, 7.0)], READ_AT + int(DOUBT) * SECOND)) == [(0, 12.0)]
+    assert bars.fill(answer(row(0, 11.0, 5.0)), READ_AT + 10 * SECOND) == []
+    assert closed(bars.fill(answer(row(0, 12.0, 7.0)), READ_AT + int(DOUBT) * SECOND)) == [(0, 12.0)]
 
 
 def test_a_candle_closed_by_time_has_only_values_that_the_record_proves() -> None:
-    frozen, whole = [row(0, 11.0, 5.0)], [row(0, 12.0, 7.0), row(1, 12.0, 0.0)]
+    frozen, whole = answer(row(0, 11.0, 5.0)), answer(row(0, 12.0, 7.0), row(1, 12.0, 0.0))
     due, over = at(1), at(1) + 3_000
     for interrupted in (False, True):
         for streamed in (due - 1, due + SETTLED - 1, due + SETTLED):  # data of other markets
@@ -277,7 +277,7 @@ def test_a_record_known_to_be_behind_closes_a_candle_only_if_its_market_has_newe
         bars = tracker()
         follow(bars, row(0, 11.0, 5.0))
         bars.record.was_behind(READ_AT)
-        told = bars.close_recorded([row(0, 11.0, 5.0)], at(1) + 3_000, READ_AT + SECOND, heard=heard)
+        told = bars.close_recorded(answer(row(0, 11.0, 5.0)), at(1) + 3_000, READ_AT + SECOND, heard=heard)
         assert closed(told) == ([(0, 11.0)] if heard == at(1) else [])
 
 
@@ -286,7 +286,7 @@ def test_a_candle_missing_in_a_record_that_may_be_behind_does_not_count_as_empty
     bars = tracker()
     follow(bars, row(0), 0, True)
     bars.interrupted()
-    assert bars.close_recorded([row(0)], at(2) + 3_000, streamed=at(0)) == []
+    assert bars.close_recorded(answer(row(0)), at(2) + 3_000, streamed=at(0)) == []
     follow(bars, row(3))
     assert bars.holes() == [at(1), at(2)]
 
@@ -389,7 +389,7 @@ def test_every_candle_is_closed_once_or_a_hole_whatever_happens(
         assert final[bar] == close
     settled = holes | {bar for bar, _ in shut}
     assert set(range(minute)) - skipped <= settled
-    filled = bars.fill([row(bar, 3.0) for bar in range(minute + 1)])
+    filled = bars.fill(answer(*(row(bar, 3.0) for bar in range(minute + 1))))
     assert {bar for bar, _ in closed(filled)} == holes
     assert bars.holes() == []
 

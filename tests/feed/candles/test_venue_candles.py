@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from math import inf
-from typing import Any
 
 import pytest
 
@@ -14,7 +13,7 @@ from exchanges.events import Candle, TradeEvent
 from feed.candles.missing import CandleRecord
 from feed.candles.overdue import GRACE, Timing
 from feed.candles.venue_candles import AT_ONCE, Fetch, VenueCandles
-from tests.feed.candles.support import tell_row
+from tests.feed.candles.support import answer, tell_row
 
 MINUTE = 60_000
 OPENED = 1_700_000_040_000
@@ -61,14 +60,14 @@ async def test_after_an_outage_of_all_coins_candles_are_fetched_a_few_at_a_time(
     under_way, most, repaired = 0, 0, list[Candle]()
     done = asyncio.Event()
 
-    async def fetch(symbol: str, timeframe: str, since: int) -> list[Any]:
+    async def fetch(coin: str, symbol: str, timeframe: str, since: int) -> list[Candle]:
         nonlocal under_way, most
         under_way += 1
         most = max(most, under_way)
         for _ in range(3):
             await asyncio.sleep(0)
         under_way -= 1
-        return [[opened, 1.0, 1.0, 1.0, 1.0, 5.0] for opened in (since, since + MINUTE)]
+        return answer(*([opened, 1.0, 1.0, 1.0, 1.0, 5.0] for opened in (since, since + MINUTE)), coin=coin)
 
     def deliver(candle: Candle) -> None:
         repaired.append(candle)
@@ -96,12 +95,12 @@ async def test_a_candle_that_the_venue_closes_while_its_request_waits_is_not_fet
     asked: list[str] = []
     all_asked, answered = asyncio.Event(), asyncio.Event()
 
-    async def fetch(symbol: str, timeframe: str, since: int) -> list[Any]:
+    async def fetch(coin: str, symbol: str, timeframe: str, since: int) -> list[Candle]:
         asked.append(symbol)
         if len(asked) == AT_ONCE:
             all_asked.set()
         await answered.wait()
-        return [[since, 1.0, 1.0, 1.0, 1.0, 5.0]]
+        return answer([since, 1.0, 1.0, 1.0, 1.0, 5.0], coin=coin)
 
     bars = made(fetch, lambda candle: None)
     for opened in (OPENED, OPENED + MINUTE):
@@ -132,8 +131,8 @@ class Delivered:
         self.candles: list[Candle] = []
         self.came = asyncio.Event()
 
-    async def fetch(self, symbol: str, timeframe: str, since: int) -> list[Any]:
-        return [row(since // MINUTE - FIRST + number) for number in range(10)]
+    async def fetch(self, coin: str, symbol: str, timeframe: str, since: int) -> list[Candle]:
+        return answer(*(row(since // MINUTE - FIRST + number) for number in range(10)))
 
     def deliver(self, candle: Candle) -> None:
         self.candles.append(candle)
@@ -256,10 +255,12 @@ class LateRecord:
     def has_room(self) -> bool:
         return True
 
-    async def fetch(self, symbol: str, timeframe: str, since: int) -> list[Any]:
+    async def fetch(self, coin: str, symbol: str, timeframe: str, since: int) -> list[Candle]:
         self.asked += 1
         volume = 5.0 if self.stands_still else 2.0
-        return [[since, 2.0, 3.0, 1.0, 2.0, volume]] if self.asked < 3 else [[since, 2.0, 3.0, 1.0, 2.0, 7.0], row(1)]
+        if self.asked < 3:
+            return answer([since, 2.0, 3.0, 1.0, 2.0, volume])
+        return answer([since, 2.0, 3.0, 1.0, 2.0, 7.0], row(1))
 
     def deliver(self, candle: Candle) -> None:
         self.delivered.append(candle)
@@ -300,8 +301,8 @@ async def test_a_candle_that_the_record_never_proves_is_reported_and_not_closed(
     record = LateRecord(FIRST * MINUTE)
     given_up, told = asyncio.Event(), list[tuple[str, str, list[int]]]()
 
-    async def fetch(symbol: str, timeframe: str, since: int) -> list[Any]:
-        return [row(0)]
+    async def fetch(coin: str, symbol: str, timeframe: str, since: int) -> list[Candle]:
+        return answer(row(0))
 
     def give_up(coin: str, timeframe: str, opened: list[int]) -> None:
         told.append((coin, timeframe, opened))
