@@ -1,4 +1,4 @@
-"""The types that both packages use: one venue's events, and the listener that receives them.
+"""The types that both packages use: one venue's events, the listener that receives them, and the price tick.
 
 Prices are in the quote currency, quantities in the base currency, ``timestamp`` is the venue's time in Unix ms and
 ``received_at`` the local Unix time in ns at which the frame was read. ``market`` is ccxt's symbol of the event's
@@ -107,6 +107,25 @@ class Ticker:
     bid_size: float | None = None
     ask: float | None = None
     ask_size: float | None = None
+    exchange: str = ""
+    received_at: int = 0
+    market: str = ""
+
+
+@dataclass(slots=True)
+class PriceTick:
+    """A coin's latest price, which the feed makes and a recording holds.
+
+    ``price`` in quote currency, ``timestamp`` the venue's time in Unix ms, ``volume_24h`` the 24 h turnover in quote
+    currency, ``change_24h`` in percent; ``received_at`` the local Unix time in ns at which the frame was read,
+    ``market`` ccxt's symbol of the market: BTC/USDT on spot, BTC/USDT:USDT a perpetual swap.
+    """
+
+    coin: str
+    price: float
+    timestamp: int
+    volume_24h: float
+    change_24h: float
     exchange: str = ""
     received_at: int = 0
     market: str = ""

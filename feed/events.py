@@ -5,28 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from exchanges.events import Candle, OrderBook, Quote, Ticker, TradeEvent
+from exchanges.events import Candle, OrderBook, PriceTick, Quote, Ticker, TradeEvent
 
 __all__ = ["Candle", "CoinConfig", "FeedState", "FeedStatus", "OrderBook", "PriceTick", "Quote", "Ticker", "TradeEvent"]
-
-
-@dataclass(slots=True)
-class PriceTick:
-    """A coin's latest price.
-
-    ``price`` in quote currency, ``timestamp`` the venue's time in Unix ms, ``volume_24h`` the 24 h turnover in quote
-    currency, ``change_24h`` in percent; ``received_at`` the local Unix time in ns at which the frame was read,
-    ``market`` ccxt's symbol of the market: BTC/USDT on spot, BTC/USDT:USDT a perpetual swap.
-    """
-
-    coin: str
-    price: float
-    timestamp: int
-    volume_24h: float
-    change_24h: float
-    exchange: str = ""
-    received_at: int = 0
-    market: str = ""
 
 
 @dataclass(slots=True)

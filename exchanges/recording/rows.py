@@ -14,21 +14,7 @@ try:
 except ImportError:
     raise ImportError("recordings need pyarrow: pip install 'market-feed[record]'") from None
 
-from exchanges.events import Candle, Quote, Ticker, TradeEvent
-
-
-@dataclass(slots=True)
-class PriceRow:
-    """A price tick that does not follow from the trade or the ticker beside it; the fields are PriceTick's."""
-
-    coin: str
-    price: float
-    timestamp: int
-    volume_24h: float
-    change_24h: float
-    exchange: str
-    received_at: int
-    market: str
+from exchanges.events import Candle, PriceTick, Quote, Ticker, TradeEvent
 
 
 @dataclass(slots=True)
@@ -94,7 +80,7 @@ CHANNELS: Mapping[str, type] = {
     "quotes": Quote,
     "books": BookRow,
     "history": PastCandle,
-    "prices": PriceRow,
+    "prices": PriceTick,  # that do not follow from the trade or the ticker beside them
     "status": StatusRow,
     "gaps": GapRow,
 }

@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from exchanges.events import Candle, OrderBook, Quote, Ticker, TradeEvent
+from exchanges.events import Candle, OrderBook, PriceTick, Quote, Ticker, TradeEvent
 from exchanges.recording.files import UnreadableFile
 from exchanges.recording.reader import ClockStep, Hole, Rows, RowSelection
-from exchanges.recording.rows import PastCandle, PriceRow, StatusRow
+from exchanges.recording.rows import PastCandle, StatusRow
 from feed.channels import CANDLES
 from feed.clock import is_set_within
 from feed.errors import FeedError
@@ -57,7 +57,7 @@ class Player:
         take = self._events
         self._take: dict[type, Callable[[Any, bool], None]] = {
             TradeEvent: take.on_trade, Ticker: take.on_ticker, Candle: take.on_candle, Quote: take.on_quote,
-            OrderBook: take.on_book, PastCandle: take.on_past_candle, PriceRow: take.on_price,
+            OrderBook: take.on_book, PastCandle: take.on_past_candle, PriceTick: take.on_price,
             StatusRow: self._on_status, Hole: self._on_hole, ClockStep: self._on_step,
         }  # fmt: skip
 

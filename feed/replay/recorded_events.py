@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from exchanges.events import Candle, OrderBook, Quote, Ticker, TradeEvent
+from exchanges.events import Candle, OrderBook, PriceTick, Quote, Ticker, TradeEvent
 from exchanges.recording.reader import RowSelection
-from exchanges.recording.rows import PastCandle, PriceRow
+from exchanges.recording.rows import PastCandle
 from feed.channels import CANDLES, PRICES, QUOTES, TICKER, TRADES
-from feed.events import PriceTick
 from feed.market_data.hub import MarketDataHub, TradeCount
 from feed.market_data.price_cache import Price
 from feed.replay.recorded_clock import RecordedClock
@@ -17,9 +15,6 @@ from feed.subscriptions.routes import Route
 
 if TYPE_CHECKING:
     from feed.replay.source import ReplaySource
-
-
-_fields_of = attrgetter(*PriceRow.__slots__)
 
 
 class _RecordedPath:
@@ -88,11 +83,10 @@ class RecordedEvents:
             price.learn(ticker)
         self._hub.dispatcher.publish(TICKER.name, ticker.coin, ticker)
 
-    def on_price(self, row: PriceRow, _: bool) -> None:
+    def on_price(self, tick: PriceTick, _: bool) -> None:
         """Take a tick that cannot be made again from its trade or ticker."""
-        tick = PriceTick(*_fields_of(row))
-        self._hub.prices[row.coin].restore(tick, self._heard(row.coin))
-        self._hub.dispatcher.publish(PRICES.name, row.coin, tick)
+        self._hub.prices[tick.coin].restore(tick, self._heard(tick.coin))
+        self._hub.dispatcher.publish(PRICES.name, tick.coin, tick)
 
     def on_candle(self, candle: Candle, _: bool) -> None:
         self._heard(candle.coin)

@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import compress
 from math import nan
 from typing import Any
 
 from exchanges.events import Candle, OrderBook, Quote, Ticker, TradeEvent
 from exchanges.recording.books import BookEncoder
-from exchanges.recording.rows import Columns, GapRow, PastCandle, PriceRow, StatusRow
+from exchanges.recording.rows import Columns, GapRow, PastCandle, StatusRow
 from feed.events import PriceTick
 
 DAY = 86_400 * 10**9  # ns
@@ -139,7 +139,7 @@ class PendingRows:
         tick, self._tick = self._tick, None
         if tick is not None:
             self._day[tick.coin] = tick.exchange, tick.volume_24h, tick.change_24h
-            self._put(batches["prices"], PriceRow(**asdict(tick)))
+            self._put(batches["prices"], tick)
 
     def _is_of_ticker(self, tick: PriceTick, ticker: Ticker) -> bool:
         return (
