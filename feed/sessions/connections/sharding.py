@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 
 def allot(weights: Mapping[str, int], parts: Sequence[Collection[str]], limit: int | None) -> list[list[str]]:
@@ -11,29 +11,25 @@ def allot(weights: Mapping[str, int], parts: Sequence[Collection[str]], limit: i
     Returns the ``parts`` in their order, some of which may be empty now, and new ones after them. A coin that is
     heavier than the limit gets a part of its own. ``limit`` None: one part carries whatever is added.
     """
-    spread: list[list[str]] = []
-    filled: list[int] = []
-    placed: set[str] = set()
+    spread: list[list[str]] = [[] for _ in parts]
+    filled = [0] * len(parts)
 
-    def put(coin: str, place: int) -> bool:
-        fits = limit is None or not spread[place] or filled[place] + weights[coin] <= limit
-        if fits:
-            spread[place].append(coin)
-            filled[place] += weights[coin]
-            placed.add(coin)
-        return fits
+    def put(coin: str, places: Iterable[int]) -> bool:
+        """Put the coin into the first of these parts that has room for it."""
+        for place in places:
+            if limit is None or not spread[place] or filled[place] + weights[coin] <= limit:
+                spread[place].append(coin)
+                filled[place] += weights[coin]
+                return True
+        return False
 
-    def begin() -> None:
-        spread.append([])
-        filled.append(0)
-
+    left = dict.fromkeys(weights)
     for place, part in enumerate(parts):
-        begin()
         for coin in part:
-            if coin in weights and coin not in placed:
-                put(coin, place)
-    for coin in weights:
-        if coin not in placed and not any(put(coin, place) for place in range(len(spread))):
-            begin()
-            put(coin, len(spread) - 1)
+            if coin in left and put(coin, [place]):
+                del left[coin]
+    for coin in left:
+        if not put(coin, range(len(spread))):
+            spread.append([coin])
+            filled.append(weights[coin])
     return spread
