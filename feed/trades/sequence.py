@@ -43,23 +43,6 @@ class TradeSequence:
     which nothing was missed; the time since then is a gap on this venue.
     """
 
-    __slots__ = (
-        "_doubtful_ids",
-        "_fetch",
-        "_floor",
-        "_given_up",
-        "_max_gap",
-        "_outage",
-        "_recent",
-        "_resumed",
-        "_resumed_at_id",
-        "_stamp_doubt",
-        "next_id",
-        "numbered",
-        "open_gaps",
-        "stamp",
-    )
-
     def __init__(
         self, consecutive_ids: bool, max_gap: float, *, fetch: bool = True, since_ts: int | None = None
     ) -> None:
