@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
+from operator import itemgetter
 from typing import Protocol
 
 from loguru import logger
@@ -96,42 +97,38 @@ class Overdue:
             return
         streamed = self.timing.stream_time()
         room = AT_A_LOOK if self.timing.has_room() else 0
-        late: list[tuple[bool, int, Key]] = []
+        late: list[tuple[bool, int, Key, CandleTracker]] = []
         for key, kept in self.kept.items():
             due = kept.due
             if due is None or due + GRACE * 1000 > at or key in self._asking:
                 continue
             if isinstance(kept, CandleTracker):
-                late.append((not kept.is_open, due, key))  # candles with data first, then the oldest first
+                late.append((not kept.is_open, due, key, kept))  # candles with data first, then the oldest first
             elif streamed is not None:
                 self._tell(kept.close_until(int(streamed - GRACE * 1000), time.time_ns()))
                 self.repair(*key)
-        for _, due, key in sorted(late):
+        for _, due, key, tracker in sorted(late, key=itemgetter(0, 1, 2)):
             bar, attempts, not_before = self._again.get(key, (due, 0, 0.0))
             if bar != due:
                 attempts, not_before = 0, 0.0
             in_vain = not room or attempts >= ATTEMPTS
             told = streamed is not None and due + RECORD_TIMEOUT * 1000 <= streamed
-            if in_vain and told and due <= self.timing.heard_at(key[0]):
-                tracker = self.kept[key]
-                assert isinstance(tracker, CandleTracker)
-                if closed := tracker.close_as_seen(time.time_ns()):
-                    self._tell(closed)
-                    continue
+            told = told and due <= self.timing.heard_at(key[0])
+            if in_vain and told and (closed := tracker.close_as_seen(time.time_ns())):
+                self._tell(closed)
+                continue
             if room and now >= not_before:
                 room -= 1
-                self._ask(key, due, attempts, now, at)
+                self._ask(key, tracker, due, attempts, now, at)
 
-    def _ask(self, key: Key, due: int, attempts: int, now: float, at: float) -> None:
+    def _ask(self, key: Key, tracker: CandleTracker, due: int, attempts: int, now: float, at: float) -> None:
         self._again[key] = due, attempts + 1, now + AGAIN[min(attempts, len(AGAIN) - 1)]
-        task = asyncio.create_task(self._close(key, int(at)), name=f"end of {key[0]} {key[1]} on {self.name}")
+        task = asyncio.create_task(self._close(key, tracker, int(at)), name=f"end of {key[0]} {key[1]} on {self.name}")
         self._asking[key] = task
         task.add_done_callback(lambda task: self._asking.pop(key, None))
 
-    async def _close(self, key: Key, at: int) -> None:
+    async def _close(self, key: Key, tracker: CandleTracker, at: int) -> None:
         """Close the candles of the record that ended at least GRACE before ``at``, the venue's time in Unix ms."""
-        tracker = self.kept[key]
-        assert isinstance(tracker, CandleTracker)
         heard, streamed = self.timing.heard_at(key[0]), self.timing.stream_time()
         try:
             candles = await self.fetch(tracker, tracker.unclosed)
