@@ -196,7 +196,7 @@ class ConnectionListener(ListenerBase):
         if ticker.coin in self.gone or (self.delivering and not self._admits(ticker.coin, ticker.market, ticker.last)):
             return
         if self.delivering and ticker.timestamp:  # it may be old: the request waited for the dial
-            self._hub.on_day_stats(ticker)
+            self._hub.on_ticker(ticker, over_rest=True)
         elif self.delivering:  # the age of its price is not known
             self._hub.learn(ticker)
         elif self._open:

@@ -9,7 +9,6 @@ from exchanges.events import Candle, Quote, Ticker, TradeEvent
 from feed.candles.delivered import DeliveredCandles
 from feed.channels import CANDLES, HISTORY, PRICES, QUOTES, TICKER, TRADES
 from feed.clock import Clock
-from feed.events import PriceTick
 from feed.market_data.coin_markets import CoinMarkets, KnownPrice
 from feed.market_data.order_books import OrderBooks
 from feed.market_data.price_cache import PriceCache
@@ -70,24 +69,22 @@ class MarketDataHub:
         self.trades[trade.exchange].other += 1
         self.dispatcher.publish(TRADES.name, trade.coin, trade)
 
-    def on_ticker(self, ticker: Ticker) -> None:
-        self._on_tick(self.prices[ticker.coin].on_ticker(ticker, self.clock.monotonic()))
-        self.dispatcher.publish(TICKER.name, ticker.coin, ticker)
-
-    def on_day_stats(self, ticker: Ticker) -> None:
-        """Take a ticker that was read over REST some time ago."""
-        read_at = self.clock.monotonic() - max(0.0, self.clock.now() - ticker.received_at / 1e9)
-        self._on_tick(self.prices[ticker.coin].on_ticker(ticker, read_at, over_rest=True))
+    def on_ticker(self, ticker: Ticker, *, over_rest: bool = False) -> None:
+        """Publish a ticker, and the price tick if it makes one. ``over_rest``: its answer may have waited for the dial,
+        and its price is as old as the answer.
+        """
+        now = self.clock.monotonic()
+        if over_rest:
+            now -= max(0.0, self.clock.now() - ticker.received_at / 1e9)
+        tick = self.prices[ticker.coin].on_ticker(ticker, now, over_rest=over_rest)
+        if tick is not None:
+            self.dispatcher.publish(PRICES.name, tick.coin, tick)
         self.dispatcher.publish(TICKER.name, ticker.coin, ticker)
 
     def learn(self, ticker: Ticker) -> None:
         """Take a ticker whose price may be of any age: only its 24 h statistics count."""
         self.prices[ticker.coin].learn(ticker)
         self.dispatcher.publish(TICKER.name, ticker.coin, ticker)
-
-    def _on_tick(self, tick: PriceTick | None) -> None:
-        if tick is not None:
-            self.dispatcher.publish(PRICES.name, tick.coin, tick)
 
     def on_candle(self, candle: Candle) -> None:
         """Publish a candle or its state so far, unless a venue or connection has closed that candle already."""
