@@ -199,7 +199,7 @@ class Dispatcher:
         self.closed = True
         self.end_iterators()
         for worker in self.workers.values():
-            worker.wake()
+            worker.buffer.wake()
         tasks = {task for task in self.workers if not task.done()} - {asyncio.current_task()}
         try:
             if tasks:

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
-from feed.subscriptions.subscriber import EventPublisher, Subscriber, awaitable
+from feed.subscriptions.subscriber import EventPublisher, Sink, Subscriber, awaitable
 
 _Publish = Callable[[Any, float], float]
 
@@ -70,16 +70,16 @@ def _caller(dispatcher: EventPublisher, subscription: Subscriber, coin: Hashable
 
     A plain callback has one function for all coins: a thousand of them would not fit into the processor's caches.
     """
-    if subscription.queued:
-        return _queueing(dispatcher, subscription, coin)
+    if subscription.sink is not None:
+        return _queueing(dispatcher, subscription, subscription.sink, coin)
     if subscription.publish is None:
         subscription.publish = _handing(dispatcher, subscription, subscription.call)
     return subscription.publish
 
 
-def _queueing(dispatcher: EventPublisher, subscription: Subscriber, coin: Hashable) -> _Publish:
+def _queueing(dispatcher: EventPublisher, subscription: Subscriber, put: Sink, coin: Hashable) -> _Publish:
     """Return the function that queues an event with the time at which it came."""
-    clock, put = dispatcher.clock, subscription.put
+    clock = dispatcher.clock
 
     def publish(event: Any, before: float) -> float:
         return clock() if subscription.active and put(coin, event, before) else before

@@ -16,7 +16,7 @@ REPORT_EVERY = 1.0  # seconds between two reports about one callback
 BEHIND = 1.0  # seconds; a consumer whose oldest event waits longer is reported, and again when the wait doubles
 
 Callback = Callable[..., Any]
-_Sink = Callable[[Hashable, Any, float], bool]  # takes coin, event and time; True when it made a report
+Sink = Callable[[Hashable, Any, float], bool]  # takes coin, event and time; True when it made a report
 
 
 class EventPublisher(Protocol):
@@ -62,7 +62,7 @@ class Subscriber:
         self.buffer = buffer
         self._publisher = publisher
         self.call: Callback = _nothing  # a plain callback
-        self.sink: _Sink | None = None  # used instead of ``call`` if there is a queue
+        self.sink: Sink | None = None  # used instead of ``call`` if there is a queue
         self.publish: Callable[[Any, float], float] | None = None  # made by the first route
         self.worker: Worker | None = None
         self._behind_told = 0.0  # the delay in seconds that was reported last
@@ -93,10 +93,6 @@ class Subscriber:
         if self.worker is not None:
             return self.worker.is_busy(sleeping)
         return self.sink is not None and self.buffer.keeps(sleeping)
-
-    def put(self, coin: Hashable, event: Any, now: float) -> bool:
-        """Queue an event that came at ``now``; True if that caused a report."""
-        return self.sink is not None and self.sink(coin, event, now)
 
     def behind(self, age: Callable[[float], float]) -> float | None:
         """Seconds that its oldest event has waited, if they must be reported: at BEHIND, and when they double."""
@@ -139,12 +135,12 @@ class Worker:
         self._subscription = subscription
         self._publisher = publisher
         self._call = subscription.call
-        self._buffer = subscription.buffer
+        self.buffer = subscription.buffer
         self._began: float | None = None  # when the running call began
 
     def put(self, coin: Hashable, event: Any, now: float, result: Any = None) -> bool:
         """Queue an event; True if that caused a report. The task starts with the first event in an event loop."""
-        publisher, buffer = self._publisher, self._buffer
+        publisher, buffer = self._publisher, self.buffer
         item = (event, publisher.reporting, result, now)
         if publisher.closed or not self._subscription.active:
             buffer.dropped += 1
@@ -166,15 +162,11 @@ class Worker:
         task = self.task
         if task is None or task.done() or task in sleeping:
             return False
-        return bool(self._buffer) or self._began is not None
+        return bool(self.buffer) or self._began is not None
 
     def forget(self) -> None:
         """Forget the task: this process is a fork, and the task runs in the parent."""
         self.task = self._began = None
-
-    def wake(self) -> None:
-        """Wake the task, so that it notices that the subscription or the dispatcher has ended."""
-        self._buffer.wake()
 
     def _start(self) -> None:
         try:
@@ -190,10 +182,10 @@ class Worker:
     def _ended(self, task: asyncio.Task[None]) -> None:
         del self._publisher.workers[task]
         if self._publisher.closed or not self._subscription.active:
-            self._buffer.clear()
+            self.buffer.clear()
 
     async def _run(self) -> None:
-        subscription, publisher, buffer = self._subscription, self._publisher, self._buffer
+        subscription, publisher, buffer = self._subscription, self._publisher, self.buffer
         turn = publisher.clock()
         while subscription.active and not publisher.aborting:
             if buffer:
