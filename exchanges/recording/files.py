@@ -219,18 +219,9 @@ def _described(path: Path, shown: str, channel: str) -> RecordedFile:
     exchange, coin = of if len(of) == 2 else ("", "")
     first, _, rest = name.removesuffix(".parquet").partition("-")
     last, _, check = rest.partition(".")
-    numbered = first.isdecimal() and last.isdecimal()
-    return RecordedFile(
-        path,
-        shown,
-        channel,
-        exchange,
-        coin,
-        date,
-        int(first) if numbered else None,
-        int(last) if numbered else None,
-        check if numbered else "",
-    )
+    if not first.isdecimal() or not last.isdecimal():  # its rows have no numbers
+        return RecordedFile(path, shown, channel, exchange, coin, date, None, None)
+    return RecordedFile(path, shown, channel, exchange, coin, date, int(first), int(last), check)
 
 
 def date_of(day: int) -> str:

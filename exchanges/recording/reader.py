@@ -82,11 +82,8 @@ class Recording:
     def rows(self, wanted: RowSelection) -> Iterator[Rows]:
         """The rows in the order of delivery."""
         numbered = [each for each in self.files if each.first is not None]
-        streams: list[Iterator[Rows]] = []
-        if numbered:
-            streams.append(self._numbered(numbered, wanted))
-        for line in _lines([each for each in self.files if each.first is None]):
-            streams.append(_timed(_read(line, wanted)))
+        streams = [self._numbered(numbered, wanted)] if numbered else []
+        streams += [_timed(_read(line, wanted)) for line in _lines(each for each in self.files if each.first is None)]
         yield from within(merged(streams), wanted)
 
     def candles(self, wanted: RowSelection) -> list[Candle]:
