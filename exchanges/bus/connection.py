@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -83,7 +84,7 @@ class BusConnection:
         self._created = ""  # when the stream was made
         self._sequence = 0  # sequence of the last message that was read
         self._position = venue.positions[tuple(self._channels())]
-        self._running: set[asyncio.Task[None]] = set()
+        self._reading = asyncio.TaskGroup()  # has a task for each reader
         self._added: list[dict[str, str]] = []
         self._stirred = asyncio.Event()
         self._past: dict[str, list[TradeEvent]] = {}  # earlier trades by coin, until they are passed on
@@ -106,24 +107,20 @@ class BusConnection:
             client = self._client = await venue.dial()
             self._publishers.expect(venue.shards_of(self._markets), loop.time())
             await client.subscribe(venue.subjects.status, self._on_status)
-            await self._begin(self._markets)
-            while True:
-                for task in [task for task in self._running if task.done()]:
-                    task.result()
-                while self._added:
-                    await self._begin(self._added.pop())
-                self._publishers.check(loop.time())
-                self._stirred.clear()
-                waiting = asyncio.ensure_future(self._stirred.wait())
-                try:
-                    await asyncio.wait({*self._running, waiting}, timeout=LOOK, return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    waiting.cancel()
-        except (BusError, VenueError) as error:
+            async with self._reading:
+                await self._begin(self._markets)
+                while True:
+                    while self._added:
+                        await self._begin(self._added.pop())
+                    self._publishers.check(loop.time())
+                    self._stirred.clear()
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(LOOK):
+                            await self._stirred.wait()
+        except* (BusError, VenueError) as errors:
             self._remember()
-            if isinstance(error, VenueError):
-                raise
-            raise Disconnected(venue.name, error.reason) from None
+            error = errors.exceptions[0]
+            raise Disconnected(venue.name, error.reason) if isinstance(error, BusError) else error from None
 
     def _remember(self) -> None:
         """Remember the position, so that the next connection continues from here.
@@ -173,7 +170,7 @@ class BusConnection:
         after = None if known is None else await self._resume_at(client, known, markets)
         self._readers.append((reader, markets))
         self._created = await reader.begin(after)
-        self._running.add(asyncio.create_task(reader.run(), name=f"bus reader of {venue.name}"))
+        self._reading.create_task(reader.run(), name=f"bus reader of {venue.name}")
 
     async def _resume_at(self, client: BusClient, known: Position, markets: Mapping[str, str]) -> int | None:
         """The sequence after which reading continues; None if the stream does not reach back that far or is new."""
@@ -346,9 +343,6 @@ class BusConnection:
 
     async def close(self) -> None:
         """End it within a second."""
-        for task in self._running:
-            task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
         if self._client is not None:
             await self._client.close()
 
