@@ -335,18 +335,14 @@ class BusClient:
 
     async def until(self, event: asyncio.Event, timeout: float) -> None:
         """Wait for ``event``; raises TimeoutError, or BusUnreachable when the connection ends before."""
-        waiting = [asyncio.ensure_future(event.wait()), asyncio.ensure_future(self.closed.wait())]
+        waiting = [asyncio.ensure_future(each.wait()) for each in (event, self.closed)]
         try:
-            done, _ = await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for each in waiting:
                 each.cancel()
-        if event.is_set():
-            return
-        if self.closed.is_set():
-            raise self.ended
-        if not done:
-            raise TimeoutError
+        if not event.is_set():
+            raise self.ended if self.closed.is_set() else TimeoutError
 
     async def subscribe(self, subject: str, take: OnMessage) -> Subscription:
         """Call ``take`` with each message of a subject from now on. Raises BusUnreachable."""

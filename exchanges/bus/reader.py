@@ -123,7 +123,8 @@ class StreamReader:
         headers = message.headers or {}
         reply = message.reply or headers.get("Nats-Consumer-Stalled", "")
         if reply:
-            asyncio.ensure_future(self.client.nats.publish(reply)).add_done_callback(_looked_at)
+            publishing = asyncio.ensure_future(self.client.nats.publish(reply))
+            publishing.add_done_callback(lambda task: task.cancelled() or task.exception())  # or Python warns
         told = headers.get("Nats-Last-Consumer")
         if told is not None and int(told) > self._delivered:
             self._torn.set()
@@ -137,8 +138,3 @@ class StreamReader:
             except TimeoutError:
                 if self._now() - self._heard > SILENT:
                     raise BusError(f"the bus {self.client.shown} has sent nothing for {SILENT:g} s") from None
-
-
-def _looked_at(task: asyncio.Future[Any]) -> None:
-    if not task.cancelled():
-        task.exception()
