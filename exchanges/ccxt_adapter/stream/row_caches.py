@@ -9,7 +9,7 @@ with time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -108,15 +108,6 @@ class Latest(dict[str, Any]):
         if symbol in self._wanted:
             self.last = row
             self._deliver(symbol, row)
-
-
-class Timeframes(RowCaches):
-    """``exchange.ohlcvs``: per symbol a fixed dict of one store per wanted timeframe."""
-
-    def __init__(
-        self, symbols: Iterable[str], timeframes: Sequence[str], deliver: Callable[[str, str, Row], None]
-    ) -> None:
-        super().__init__(symbols, deliver, lambda of_symbol: RowCaches(timeframes, of_symbol))
 
 
 def pushed(result: Any, latest: Iterable[Latest]) -> bool:

@@ -9,7 +9,7 @@ from exchanges import normalize, venue_time
 from exchanges.books.proof import BookUpdate
 from exchanges.ccxt_adapter.books.connection_books import ConnectionBooks
 from exchanges.ccxt_adapter.stream.client_guard import SAMPLE, FrameReading
-from exchanges.ccxt_adapter.stream.row_caches import Latest, RowCaches, Timeframes
+from exchanges.ccxt_adapter.stream.row_caches import Latest, RowCaches
 from exchanges.ccxt_adapter.trade_ids import TradeReader
 from exchanges.events import Candle, Listener, OrderBook, Quote, Ticker, TradeEvent
 from exchanges.foreign_text import Cleaner
@@ -53,7 +53,8 @@ class RowHandler:
         exchange.tickers = self.tickers = Latest((), exchange.markets, self._on_ticker)
         exchange.bidsasks = self.bidsasks = Latest((), exchange.markets, self._on_quote)
         exchange.trades = RowCaches((), self._on_trade)
-        exchange.ohlcvs = Timeframes((), self._timeframes, self._on_candle)
+        # of each symbol, one store for each wanted timeframe
+        exchange.ohlcvs = RowCaches((), self._on_candle, lambda of_symbol: RowCaches(self._timeframes, of_symbol))
 
     def add(self, coins: Mapping[str, str]) -> None:
         """Deliver these (market symbol -> coin) too from now on."""

@@ -9,7 +9,7 @@ import pytest
 from ccxt.async_support.base.ws.cache import ArrayCache
 from ccxt.base.exchange import Exchange
 
-from exchanges.ccxt_adapter.stream.row_caches import Latest, RowCache, RowCaches, Timeframes, in_rows, pushed
+from exchanges.ccxt_adapter.stream.row_caches import Latest, RowCache, RowCaches, in_rows, pushed
 
 ROWS = [{"id": str(number)} for number in range(10_000)]
 
@@ -128,7 +128,7 @@ def test_a_ticker_without_a_market_is_an_error(delivered: Delivered) -> None:
 
 
 def test_candles_are_delivered_with_their_timeframe(delivered: Delivered) -> None:
-    bars = Timeframes(["BTC/USDT"], ["1m", "5m"], delivered)
+    bars = RowCaches(["BTC/USDT"], delivered, lambda of_symbol: RowCaches(["1m", "5m"], of_symbol))
     # as in ccxt's handlers: first a dict for the symbol, then in it a cache for the timeframe
     bars["BTC/USDT"] = Exchange.safe_value(bars, "BTC/USDT", {})
     for timeframe in ("1m", "5m", "1h"):
