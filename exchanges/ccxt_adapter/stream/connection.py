@@ -88,6 +88,7 @@ class CcxtConnection:
         self._books_of_all = "books" in own and (
             "books" in self.wanted.channels or (quotes and source_of_quotes(self.exchange) == "books")
         )
+        self._book_depth = self.wanted.book_depth if "books" in self.wanted.channels else 1  # one level for quotes
         self._books: ConnectionBooks | None = None
         self._sockets: dict[Any, Callable[[Any, str], bool]] = {}  # client -> judges its frames for books
         if self._books_of_all:
@@ -153,29 +154,20 @@ class CcxtConnection:
     def _carry_books(self, coins: Mapping[str, str]) -> None:
         """Have the books of these (symbol -> coin) proven and delivered."""
         if self._books is None:
-            self._books = self._make_books()
+            delivery, channels = self._delivery, self.wanted.channels
+            listener = self.listener if "books" in channels else None
+            quotes = "quotes" in channels and source_of_quotes(self.exchange) != "quotes"
+            self._books = delivery.books = ConnectionBooks(
+                self.exchange,
+                self._book_depth,
+                QuotesOfBooks(delivery.on_quote_of_book, listener) if quotes or listener is None else listener,
+                self.snapshots,
+                heard=partial(delivery.heard, OrderBook),
+                spawn=self._group.create_task,
+                unavailable=lambda symbol, reason: self._unavailable("books", [symbol], reason),
+                translate=self.translate,
+            )
         self._books.add(coins, self._delivery.scales(coins))
-
-    def _make_books(self) -> ConnectionBooks:
-        delivery, channels = self._delivery, self.wanted.channels
-        listener = self.listener if "books" in channels else None
-        quotes = "quotes" in channels and source_of_quotes(self.exchange) != "quotes"
-        books = delivery.books = ConnectionBooks(
-            self.exchange,
-            self._book_depth,
-            QuotesOfBooks(delivery.on_quote_of_book, listener) if quotes or listener is None else listener,
-            self.snapshots,
-            heard=partial(delivery.heard, OrderBook),
-            spawn=self._group.create_task,
-            unavailable=lambda symbol, reason: self._unavailable("books", [symbol], reason),
-            translate=self.translate,
-        )
-        return books
-
-    @property
-    def _book_depth(self) -> int:
-        """How many levels are wanted; one for quotes."""
-        return self.wanted.book_depth if "books" in self.wanted.channels else 1
 
     def _look_at_frame(self, client: Any, frame: Any, text: str) -> bool:
         """Judge a frame for the books, if there are any; True if ccxt must read it."""
