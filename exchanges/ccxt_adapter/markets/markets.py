@@ -85,9 +85,7 @@ class Markets:
         """End the running request."""
         if self._loading is not None:
             self._loading.cancel()
-            await asyncio.wait({self._loading})
-            if not self._loading.cancelled():
-                self._loading.exception()  # read the exception, so that Python does not warn
+            await asyncio.gather(self._loading, return_exceptions=True)
         if self._keeping is not None:
             await asyncio.wait({self._keeping})
 
