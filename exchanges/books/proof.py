@@ -270,10 +270,10 @@ class SnapshotRules:
 class OwnBooks:
     """How we build books from a venue's frames ourselves.
 
-    ``make`` is given the depth that is wanted. ``convert`` makes an update of a decoded frame that the fast decoder did
-    not take; it returns None for a frame of another kind. ``resubscribe`` returns the requests (for a market id and a
-    depth) after which the venue sends a new snapshot, if snapshots come in the stream; ``snapshots`` says how they are
-    fetched if they come over REST.
+    ``make`` is given the depth that is subscribed to. ``convert`` makes an update of a decoded frame that the fast
+    decoder did not take; it returns None for a frame of another kind. ``resubscribe`` returns the requests (for a
+    market id and a depth) after which the venue sends a new snapshot, if snapshots come in the stream; ``snapshots``
+    says how they are fetched if they come over REST.
     """
 
     make: Callable[[int], OwnBook]

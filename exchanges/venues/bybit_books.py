@@ -52,13 +52,9 @@ def _resubscribe(market_id: str, depth: int) -> list[Mapping[str, Any]]:
     return [{"op": op, "args": topics} for op in ("unsubscribe", "subscribe")]
 
 
-def _window(depth: int) -> int:
-    return next((each for each in DEPTHS if each >= depth), DEPTHS[-1])
-
-
 BOOKS = BookRules(
     ProofKind.SEQUENCE,
     depths=DEPTHS,
     window=True,
-    own=OwnBooks(lambda depth: DeltaBook(_window(depth)), _convert, resubscribe=_resubscribe),
+    own=OwnBooks(DeltaBook, _convert, resubscribe=_resubscribe),
 )

@@ -60,7 +60,7 @@ class OwnBookKeeper:
         """Carry these (market id -> symbol) too."""
         for market_id, symbol in ids.items():
             self._symbols[market_id] = symbol
-            self._books[market_id] = self.own.make(self.delivery.depth)
+            self._books[market_id] = self.own.make(self._asked_depth)
 
     def end(self, reason: str) -> None:
         """End all books: the connection has ended."""
