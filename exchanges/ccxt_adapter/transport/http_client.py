@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partialmethod
 from importlib.util import find_spec
 from ssl import SSLContext
 from typing import Any
@@ -122,13 +123,6 @@ class HttpClient:
     def closed(self) -> bool:
         return self._session.closed
 
-    def get(self, url: Any, **options: Any) -> Any:
-        """Like aiohttp's; public data needs no method but this one and ``post``."""
-        return self._request("GET", url, **options)
-
-    def post(self, url: Any, **options: Any) -> Any:
-        return self._request("POST", url, **options)
-
     def ws_connect(self, url: str, **options: Any) -> _PendingSocket:
         """Return what ccxt enters and never leaves, as it does with the context manager of aiohttp's session."""
         return _PendingSocket(self, redirect(url, self._ws_url), {**options, "max_msg_size": MOST_MESSAGE_BYTES})
@@ -184,6 +178,9 @@ class HttpClient:
             yield answer
             return
         raise failed
+
+    get = partialmethod(_request, "GET")  # like aiohttp's; public data needs no method but these two
+    post = partialmethod(_request, "POST")
 
     def _over(self, through: TCPConnector) -> ClientSession:
         return ClientSession(connector=through, trace_configs=[self._trace])
