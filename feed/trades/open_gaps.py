@@ -14,15 +14,13 @@ from feed.trades.wrong_stamps import is_disproved
 MAX_OPEN = 64  # open gaps per coin; with one more the oldest is given up
 
 
+@dataclass(slots=True, eq=False)
 class Outage:
     """The last outage of a coin. It continues over connections that deliver no trade. Times are monotonic seconds."""
 
-    __slots__ = ("_began", "lasts", "seconds")
-
-    def __init__(self) -> None:
-        self.lasts = False  # True while no connection has replaced the lost one
-        self.seconds: float | None = None  # its length, None if that is not known
-        self._began: float | None = None
+    lasts: bool = False  # True while no connection has replaced the lost one
+    seconds: float | None = None  # its length, None if that is not known
+    _began: float | None = None
 
     def begin(self, now: float, *, goes_on: bool) -> None:
         """Note that the connection is lost. ``goes_on``: no trade has come since the last outage."""
@@ -223,14 +221,12 @@ class OpenGaps(list[OpenGap]):
                 return
 
 
+@dataclass(slots=True, eq=False)
 class GivenUpGaps:
     """The missing trades of the newest MAX_OPEN given-up gaps: if one comes later, it can't be delivered in order."""
 
-    __slots__ = ("_ids", "_times")
-
-    def __init__(self) -> None:
-        self._ids: tuple[tuple[int, int], ...] = ()  # the first and the last id of each range
-        self._times: tuple[tuple[int, int], ...] = ()  # the same if ids don't count: from and to, Unix ms
+    _ids: tuple[tuple[int, int], ...] = ()  # the first and the last id of each range
+    _times: tuple[tuple[int, int], ...] = ()  # the same if ids don't count: from and to, Unix ms
 
     @property
     def has_times(self) -> bool:
