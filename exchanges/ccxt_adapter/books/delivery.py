@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Protocol
 
@@ -21,21 +22,19 @@ class BookReceiver(Protocol):
     def on_book_unsynced(self, coin: str, reason: str) -> None: ...
 
 
+@dataclass(slots=True, eq=False)
 class _Told:
     """What the listener knows of one market's book."""
 
-    __slots__ = ("asks", "bids", "coin", "crossed", "inverse", "proven", "scale", "timer", "units")
-
-    def __init__(self, coin: str, units: int, scale: float, inverse: bool) -> None:
-        self.coin = coin
-        self.units = units
-        self.scale = scale
-        self.inverse = inverse
-        self.proven = False
-        self.bids: list[Level] = []
-        self.asks: list[Level] = []
-        self.crossed = CrossedBooks()
-        self.timer: asyncio.TimerHandle | None = None
+    coin: str
+    units: int
+    scale: float
+    inverse: bool
+    proven: bool = False
+    bids: list[Level] = field(default_factory=list)
+    asks: list[Level] = field(default_factory=list)
+    crossed: CrossedBooks = field(default_factory=CrossedBooks)
+    timer: asyncio.TimerHandle | None = None
 
 
 class BookDelivery:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from math import inf
@@ -23,20 +24,19 @@ HEALS_AFTER = 5.0  # seconds since a book of whole messages was wrong, after whi
 AGREED_WITHIN = 2.0  # seconds in which ccxt's book must reach the number of the frames, if it has numbers
 
 
+@dataclass(slots=True, eq=False)
 class _Judged:
     """What is known of one market's book at ccxt."""
 
-    __slots__ = ("apart", "enough", "fetched", "high", "joined", "lost", "low", "ready", "verdict")
-
-    def __init__(self) -> None:
-        self.joined = False  # True after a frame that joins it, or if no proof is needed
-        self.lost = False  # True until it is subscribed to again
-        self.verdict: Verdict | None = None  # the last good verdict
-        self.low, self.high = 0.0, inf  # the proven range; set with the first state after a join
-        self.enough = 0  # levels of each side that must be left in it
-        self.fetched: tuple[float, float] | None = None  # the worst bid and ask of a snapshot from REST
-        self.ready = False
-        self.apart: float | None = None  # since when ccxt's book and the frames have different numbers, loop's time
+    joined: bool  # True after a frame that joins it, or if no proof is needed
+    verdict: Verdict | None = None  # the last good verdict
+    lost: bool = False  # True until it is subscribed to again
+    low: float = 0.0  # the proven range's worst bid, set with the first state after a join
+    high: float = inf  # its worst ask
+    enough: int = 0  # levels of each side that must be left in it
+    fetched: tuple[float, float] | None = None  # the worst bid and ask of a snapshot from REST
+    ready: bool = False
+    apart: float | None = None  # since when ccxt's book and the frames have different numbers, loop's time
 
 
 class VerifiedBookKeeper:
@@ -160,9 +160,7 @@ class VerifiedBookKeeper:
             self.restarted(symbol)
 
     def _new(self) -> _Judged:
-        judged = _Judged()
-        judged.joined = self._rules.proof is None
-        return judged
+        return _Judged(joined=self._rules.proof is None)
 
     def _begin(self, judged: _Judged, bids: Any, asks: Any, depth: int) -> None:
         judged.ready = True
@@ -180,8 +178,7 @@ class VerifiedBookKeeper:
         for symbol in list(symbols):
             judged = self._books[symbol]
             if verdict.step is Step.JOINED:
-                fresh = self._books[symbol] = self._new()
-                fresh.joined, fresh.verdict = True, verdict
+                self._books[symbol] = _Judged(True, verdict)
                 if self._rules.merges:
                     self._drop(symbol)
             elif verdict.step is Step.FOLLOWS:

@@ -14,6 +14,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import WebSocketError, WSMsgType
@@ -31,16 +32,14 @@ UNSENT = 4 << 20  # bytes that wait until the peer reads: more than all subscrip
 SAMPLE = 200  # characters of a bad frame that are reported
 
 
+@dataclass(slots=True, eq=False)
 class FrameReading:
     """What a connection is reading at this moment; the stores take the times of their events from it."""
 
-    __slots__ = ("delivered", "frame", "received_at", "text")
-
-    def __init__(self) -> None:
-        self.received_at = 0  # local Unix ns at which the frame was taken from the socket
-        self.frame: Any = None  # the decoded frame, None before decoding
-        self.delivered = 0  # rows that the frame has delivered so far
-        self.text = ""  # the frame as it was sent, if it is text and ccxt reads it
+    received_at: int = 0  # local Unix ns at which the frame was taken from the socket
+    frame: Any = None  # the decoded frame, None before decoding
+    delivered: int = 0  # rows that the frame has delivered so far
+    text: str = ""  # the frame as it was sent, if it is text and ccxt reads it
 
 
 def arm(
