@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum
 
@@ -87,29 +88,22 @@ class FailoverEvent(Enum):
     PASSED = "passed"  # the trial of the preferred venue passed
 
 
-MOVES: dict[tuple[FailoverState, FailoverEvent], FailoverState] = {
-    (FailoverState.CONNECTING, FailoverEvent.FLOWED): FailoverState.LIVE,
-    (FailoverState.CONNECTING, FailoverEvent.FELL): FailoverState.CONNECTING,
-    (FailoverState.CONNECTING, FailoverEvent.NEEDED): FailoverState.RELIEF,
-    (FailoverState.CONNECTING, FailoverEvent.LEFT): FailoverState.CONNECTING,
-    (FailoverState.CONNECTING, FailoverEvent.SHUT): FailoverState.EXHAUSTED,
-    (FailoverState.LIVE, FailoverEvent.FELL): FailoverState.CONNECTING,
-    (FailoverState.LIVE, FailoverEvent.NEEDED): FailoverState.RELIEF,
-    (FailoverState.LIVE, FailoverEvent.LEFT): FailoverState.CONNECTING,
-    (FailoverState.LIVE, FailoverEvent.SHUT): FailoverState.EXHAUSTED,
-    (FailoverState.LIVE, FailoverEvent.TRIED): FailoverState.TRIAL,
-    (FailoverState.TRIAL, FailoverEvent.FELL): FailoverState.RELIEF,
-    (FailoverState.TRIAL, FailoverEvent.NEEDED): FailoverState.RELIEF,
-    (FailoverState.TRIAL, FailoverEvent.LEFT): FailoverState.RELIEF,
-    (FailoverState.TRIAL, FailoverEvent.SHUT): FailoverState.EXHAUSTED,
-    (FailoverState.TRIAL, FailoverEvent.RESCUED): FailoverState.LIVE,
-    (FailoverState.TRIAL, FailoverEvent.FAILED): FailoverState.LIVE,
-    (FailoverState.TRIAL, FailoverEvent.PASSED): FailoverState.LIVE,
-    (FailoverState.RELIEF, FailoverEvent.FLOWED): FailoverState.LIVE,
-    (FailoverState.RELIEF, FailoverEvent.FELL): FailoverState.RELIEF,
-    (FailoverState.RELIEF, FailoverEvent.FAILED): FailoverState.RELIEF,
-    (FailoverState.RELIEF, FailoverEvent.LEFT): FailoverState.RELIEF,
-    (FailoverState.RELIEF, FailoverEvent.SHUT): FailoverState.EXHAUSTED,
-    (FailoverState.RELIEF, FailoverEvent.RESCUED): FailoverState.LIVE,
-    (FailoverState.EXHAUSTED, FailoverEvent.REOPENED): FailoverState.CONNECTING,
-}
+_ROWS: tuple[tuple[FailoverEvent, Collection[FailoverState], FailoverState], ...] = (
+    (FailoverEvent.FLOWED, (FailoverState.CONNECTING, FailoverState.RELIEF), FailoverState.LIVE),
+    (FailoverEvent.FELL, (FailoverState.CONNECTING, FailoverState.LIVE), FailoverState.CONNECTING),
+    (FailoverEvent.FELL, (FailoverState.TRIAL, FailoverState.RELIEF), FailoverState.RELIEF),
+    (FailoverEvent.NEEDED, (FailoverState.CONNECTING, FailoverState.LIVE, FailoverState.TRIAL), FailoverState.RELIEF),
+    (FailoverEvent.LEFT, (FailoverState.CONNECTING, FailoverState.LIVE), FailoverState.CONNECTING),
+    (FailoverEvent.LEFT, (FailoverState.TRIAL, FailoverState.RELIEF), FailoverState.RELIEF),
+    (FailoverEvent.RESCUED, (FailoverState.TRIAL, FailoverState.RELIEF), FailoverState.LIVE),
+    (FailoverEvent.SHUT, {*FailoverState} - {FailoverState.EXHAUSTED}, FailoverState.EXHAUSTED),
+    (FailoverEvent.REOPENED, (FailoverState.EXHAUSTED,), FailoverState.CONNECTING),
+    (FailoverEvent.TRIED, (FailoverState.LIVE,), FailoverState.TRIAL),
+    (FailoverEvent.FAILED, (FailoverState.TRIAL,), FailoverState.LIVE),
+    (FailoverEvent.FAILED, (FailoverState.RELIEF,), FailoverState.RELIEF),
+    (FailoverEvent.PASSED, (FailoverState.TRIAL,), FailoverState.LIVE),
+)
+"""An event, the states in which it may happen, and the state after it."""
+
+MOVES = {(state, event): after for event, states, after in _ROWS for state in states}
+"""(state, event) -> the next state. No other event may happen in a state."""
