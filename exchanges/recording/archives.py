@@ -20,14 +20,14 @@ import pyarrow.compute as pc
 import pyarrow.csv as csv
 
 from exchanges.recording.files import date_of, place, recorded_files
-from exchanges.recording.markets import symbol_of
+from exchanges.recording.markets import TIMEFRAMES, symbol_of
 from exchanges.recording.rows import schema
 from exchanges.recording.writing import replace, write_empty
 
 DAY = 86_400_000  # ms
 EARLIEST = 10**12  # ms: no market is from before 2001, so a smaller number is no time in ms
 MICROSECONDS = 10**14  # a time above it is in µs
-_TIMEFRAMES = "1s|1m|3m|5m|15m|30m|1h|2h|4h|6h|8h|12h|1d|3d|1w|1mo|1M"
+_TIMEFRAMES = "|".join((*TIMEFRAMES, "1mo"))  # a month has two names
 _NAME = re.compile(rf"(?P<market>\w+)-(?P<kind>trades|aggTrades|{_TIMEFRAMES})-\d{{4}}-\d{{2}}(?:-\d{{2}})?$", re.A)
 _TRADES = ("id", "price", "quantity", "quote_quantity", "time", "is_buyer_maker", "is_best_match")
 _AGGREGATED = ("id", "price", "quantity", "first_id", "last_id", "time", "is_buyer_maker", "is_best_match")

@@ -10,13 +10,14 @@ import gzip
 import os
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 from exchanges.events import Candle, Quote, Ticker, TradeEvent
 from exchanges.recording.files import RecorderRun
-from exchanges.recording.markets import symbol_of
+from exchanges.recording.markets import TIMEFRAMES, symbol_of
 from exchanges.recording.reader import Rows, RowSelection, within
 from exchanges.venues.binance_frames import BINANCE
 from exchanges.venues.fast_decoder import FrameContext, One
@@ -26,10 +27,6 @@ WINDOW = 4096  # events that are passed on at a time
 _GZIP = b"\x1f\x8b"
 _COMBINED = [kind for kind in BINANCE.kinds["a"] if isinstance(kind, One)]
 _CHANNELS: dict[type, str] = {TradeEvent: "trades", Ticker: "ticker", Candle: "candles", Quote: "quotes"}
-_TIMEFRAMES = {
-    name: name
-    for name in ("1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w", "1M")
-}
 
 
 class _Markets(dict[str, tuple[str, str]]):
@@ -53,7 +50,7 @@ class CapturedEvents:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.folder = Path(path)
         self._events: list[Any] = []
-        scene = FrameContext(_Markets(), _TIMEFRAMES, EXCHANGE)
+        scene = FrameContext(_Markets(), {name: name for name in TIMEFRAMES}, EXCHANGE)
         for number, line in enumerate(_lines(self.folder), 1):
             stamp, _, text = line.partition(" ")
             if not stamp.isdecimal() or not text.startswith("{"):
@@ -88,7 +85,7 @@ class CapturedEvents:
         latest = 0
         for start in range(0, len(self._events), WINDOW):
             items = [
-                _copy(each)
+                replace(each)
                 for each in self._events[start : start + WINDOW]
                 if wanted.coins is None or each.coin in wanted.coins
             ]
@@ -96,11 +93,6 @@ class CapturedEvents:
                 ats = list(accumulate((each.received_at for each in items), max, initial=latest))[1:]
                 latest = ats[-1]
                 yield ats, items, [isinstance(each, TradeEvent) for each in items]
-
-
-def _copy(event: Any) -> Any:
-    """Each replay has events of its own, which its consumers may change."""
-    return type(event)(*(getattr(event, name) for name in type(event).__slots__))
 
 
 def _event(text: str, scene: FrameContext, received_at: int) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+TIMEFRAMES = ("1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w", "1M")
 QUOTES = (
     "USDT", "USDC", "FDUSD", "TUSD", "BUSD", "USD1", "USD", "BTC", "ETH", "BNB", "EUR", "TRY", "BRL", "JPY", "GBP",
 )  # fmt: skip
