@@ -24,7 +24,7 @@ class RecordedClock(Clock):
         self.speed = speed
         self.origin = start
         self.at = start  # the time of the last event
-        self.sleepers: dict[asyncio.Task[object] | None, int] = {}  # the tasks that sleep, and how many times
+        self.sleepers: set[asyncio.Task[object] | None] = set()
         self.stirred = asyncio.Event()
         self.over = False
         self._limit = start  # the time of the next event
@@ -62,13 +62,11 @@ class RecordedClock(Clock):
         heapq.heappush(self._due, entry)
         self.stirred.set()
         task = asyncio.current_task()
-        self.sleepers[task] = self.sleepers.get(task, 0) + 1
+        self.sleepers.add(task)
         try:
             await future
         finally:
-            self.sleepers[task] -= 1
-            if not self.sleepers[task]:
-                del self.sleepers[task]
+            self.sleepers.discard(task)
 
     # What the player does
 
