@@ -86,8 +86,7 @@ class Backoff:
 
     def delay_for(self, retry_after: float | None) -> float:
         """Like :meth:`next_delay`, but at least the venue's Retry-After (seconds), which may exceed ``maximum``."""
-        delay = self.next_delay()
-        return delay if retry_after is None or not retry_after > delay else retry_after
+        return max(self.next_delay(), retry_after or 0.0)
 
     def note_data(self, now: float) -> None:
         """Note that a piece of data came at ``now`` (monotonic seconds)."""

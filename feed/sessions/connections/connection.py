@@ -370,7 +370,6 @@ class CoinConnection:
                 self._something_new.clear()
                 await self._something_new.wait()
             return
-        self._backoff.note_disconnect(self._now())
         delay = self._backoff.delay_for(getattr(failure, "retry_after", None))
         if essential and self._backoff.attempt > self.settings.connection.attempts_before_failover:
             raise failure
