@@ -236,14 +236,12 @@ class FeedRunner:
         self._running.add_done_callback(ended)
 
     def _live(self, patient: bool) -> CoinRouting:
-        reporter = self.reporter
         return CoinRouting(
             self.order,
             self.settings,
             self.wanted,
             self.hub,
-            reporter.note,
-            reporter.aside,
+            self.reporter,
             patient=patient,
             parts=self._limit_parts,
             before=self._before,

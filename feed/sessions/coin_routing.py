@@ -21,7 +21,7 @@ from feed.sessions.session import Session
 from feed.sessions.shared_venue import SharedVenue, access_of
 from feed.sessions.supervisor import Supervisor
 from feed.settings.schema import ExchangeConfig, Settings
-from feed.subscriptions.status import Report
+from feed.subscriptions.status import Report, StatusReporter
 from feed.subscriptions.wanted_data import WantedData
 
 OWN_MOVES = frozenset({"failover", "failback"})  # moves of the feed, not of fallback coins alone
@@ -44,8 +44,7 @@ class CoinRouting:
     settings: Settings
     wanted: WantedData
     hub: MarketDataHub
-    report: Report
-    aside: Report
+    reporter: StatusReporter
     _: KW_ONLY
     patient: bool
     parts: int
@@ -58,7 +57,7 @@ class CoinRouting:
         self.venues: dict[str, SharedVenue] = {}
         self._something_new = asyncio.Event()  # something has happened that may lead to a decision
         self._closings = Closings(self.hub.clock)
-        self.main = self._supervisor(self.order, self.wanted, self.report, main=True)
+        self.main = self._supervisor(self.order, self.wanted, self.reporter.note, main=True)
         self._supervisors = [self.main]
 
     @property
@@ -184,7 +183,7 @@ class CoinRouting:
         self._end(place + 1)
         if missing and others:
             wanted = replace(self.wanted, coins=missing)
-            report = naming(lambda: wanted.coins, self.aside)
+            report = naming(lambda: wanted.coins, self.reporter.aside)
             fallback = self._supervisor(others, wanted, report, main=False)
             self._supervisors.append(fallback)
             fallback.begin(self.venues, supervisor.since)
@@ -199,8 +198,8 @@ class CoinRouting:
         self, order: Sequence[ExchangeConfig], wanted: WantedData, report: Report, *, main: bool
     ) -> Supervisor:
         silence_watch = SilenceWatch(self.settings.staleness)
-        wake, closings = self._something_new.set, self._closings
-        feed = FeedContext(self.settings, self.hub, wanted, silence_watch, report, self.aside, main, wake, closings)
+        wake, closings, aside = self._something_new.set, self._closings, self.reporter.aside
+        feed = FeedContext(self.settings, self.hub, wanted, silence_watch, report, aside, main, wake, closings)
         return Supervisor(order, feed)
 
     def _open(self) -> None:
@@ -210,7 +209,7 @@ class CoinRouting:
                 venue = open_exchange(config.name, access_of(config, self.settings))
             except VenueError as error:  # the venue's settings can't work: continue without this venue
                 self.main.reasons[config.name] = error.reason
-                self.report("error", config.name, error=error.reason)
+                self.reporter.note("error", config.name, error=error.reason)
                 continue
             shared = self.venues[config.name] = SharedVenue(venue, self.settings.connection)
             shared.share(self.parts)
