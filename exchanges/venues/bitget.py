@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from exchanges.venue import Limits
 from exchanges.venues import bitget_books, frame_markets
 from exchanges.venues.profile import Profile
 
-
-class _Bitget(Profile):
-    def is_history(self, frame: Any) -> bool:
-        return isinstance(frame, dict) and frame.get("action") == "snapshot"  # live trades are "update"
-
-
 PROFILES = (
-    _Bitget(
+    Profile(
         "bitget",
         Limits(dials=300, session_limit=86_400),  # per 5 minutes and IP
+        history=("action", "snapshot"),  # live trades are "update"
         markets_named=frame_markets.okx,
         books=bitget_books.RULES,
         options={

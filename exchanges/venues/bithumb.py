@@ -13,9 +13,6 @@ from exchanges.venues.profile import Profile
 
 
 class _Bithumb(Profile):
-    def is_history(self, frame: Any) -> bool:
-        return isinstance(frame, dict) and frame.get("stream_type") == "SNAPSHOT"
-
     def correct_trade(self, trade: TradeEvent, info: Mapping[str, Any]) -> None:
         """Drop the id: REST has other ids (17829816707050000) than the stream (862683813820523888)."""
         trade.trade_id = ""
@@ -25,6 +22,7 @@ PROFILES = (
     _Bithumb(
         "bithumb",
         Limits(recent_trades=500, requests=600),  # 150 per second, of trades
+        history=("stream_type", "SNAPSHOT"),
         joined=joined_by_type,  # each request replaces the one before: measured; ccxt says so of the private socket
         books=BookRules(ProofKind.SNAPSHOTS),
     ),

@@ -11,10 +11,6 @@ from exchanges.venues.profile import Profile, Rejection
 
 
 class _Gemini(Profile):
-    def is_history(self, frame: Any) -> bool:
-        """True for past trades of v2, which ccxt uses for a single coin's trades; live ones have the type "trade"."""
-        return isinstance(frame, dict) and frame.get("type") == "l2_updates"
-
     def rejection(self, frame: Any) -> Rejection | None:
         return Rejection(str(frame.get("reason")), unnamed=True) if frame.get("result") == "error" else None
 
@@ -43,6 +39,7 @@ PROFILES = (
     _Gemini(
         "gemini",
         Limits(recent_trades=500),
+        history=("type", "l2_updates"),  # of v2, which ccxt uses for a single coin's trades; live ones are "trade"
         books=BookRules(ProofKind.SEQUENCE, lambda: CountedFrames(book_numbers), window=True),
     ),
 )

@@ -10,9 +10,6 @@ from exchanges.venues.profile import Profile, Rejection
 
 
 class _Kraken(Profile):
-    def is_history(self, frame: Any) -> bool:
-        return isinstance(frame, dict) and frame.get("type") == "snapshot"
-
     def rejection(self, frame: Any) -> Rejection | None:
         if frame.get("method") != "subscribe" or frame.get("success") is not False:
             return None
@@ -23,6 +20,7 @@ PROFILES = (
     _Kraken(
         "kraken",
         Limits(dials=75),
+        history=("type", "snapshot"),
         books=kraken_books.RULES,
         note="asks for one coin's candles per second",
     ),

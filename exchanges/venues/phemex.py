@@ -12,9 +12,6 @@ from exchanges.venues.profile import Profile, Rejection
 
 
 class _Phemex(Profile):
-    def is_history(self, frame: Any) -> bool:
-        return isinstance(frame, dict) and frame.get("type") == "snapshot"
-
     def rejection(self, frame: Any) -> Rejection | None:
         error = frame.get("error")
         return Rejection(str(error.get("message"))) if isinstance(error, dict) else None
@@ -30,6 +27,7 @@ PROFILES = (
     _Phemex(
         "phemex",
         Limits(capacity=Capacity(20)),
+        history=("type", "snapshot"),
         order="ties newest first",
         books=BookRules(ProofKind.PLAUSIBILITY, lambda: RisingNumbers(book_numbers, ties=True), window=True),
     ),

@@ -60,6 +60,7 @@ class Profile:
     trade_texts: tuple[str, ...] = ()  # fields that a raw trade must have: ccxt would guess them
     order: Literal["oldest first", "newest first", "ties newest first"] = "oldest first"
     """The order of a frame's trades; "ties": only of those of one millisecond, because ccxt sorts by time."""
+    history: tuple[str, str] | None = None  # a field of a frame, and its value if the frame's trades are past ones
     replays_last: bool = False  # the first trade of each market after a subscription may be a past one
     swap: Mapping[str, Any] = field(default_factory=dict)  # the fields that differ on perpetual swaps
     fast_frames: FrameTable | None = None  # the frames that are read without ccxt
@@ -91,7 +92,8 @@ class Profile:
 
     def is_history(self, frame: Any) -> bool:
         """Whether a frame has past trades, sent at a subscription."""
-        return False
+        mark = self.history
+        return mark is not None and isinstance(frame, dict) and frame.get(mark[0]) == mark[1]
 
     def sent_at(self, frame: Any) -> int | None:
         """The time, Unix ms, at which the venue sent a frame of trades; None where it does not say."""

@@ -14,9 +14,6 @@ from exchanges.venues.profile import Profile
 
 
 class _Upbit(Profile):
-    def is_history(self, frame: Any) -> bool:
-        return isinstance(frame, dict) and frame.get("stream_type") == "SNAPSHOT"
-
     def correct_trade(self, trade: TradeEvent, info: Mapping[str, Any]) -> None:
         """Correct the time: ccxt takes "timestamp", when the message was sent."""
         trade.timestamp = normalize.milliseconds(info.get("trade_timestamp")) or trade.timestamp
@@ -26,6 +23,7 @@ PROFILES = (
     _Upbit(
         "upbit",
         Limits(recent_trades=500, requests=300),  # 10 per second, of trades
+        history=("stream_type", "SNAPSHOT"),
         chunk=500,  # one request carries all
         joined=joined_by_type,  # 5 requests per second and 100 per minute, and each replaces the one before
         books=BookRules(ProofKind.SNAPSHOTS),
