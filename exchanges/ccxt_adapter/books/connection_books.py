@@ -44,7 +44,6 @@ class ConnectionBooks:
 
     def __post_init__(self) -> None:
         self._profile: Profile = self.exchange.profile
-        self._ended = False
         self._symbols: dict[str, str] = {}  # coin -> symbol
         self._pauses = PausesOfBooks(FIRST_PAUSE, LONGEST_PAUSE, STEADY)
         self._delivery = BookDelivery(self._profile.name, self.listener, self.depth, self.heard)
@@ -64,16 +63,14 @@ class ConnectionBooks:
 
     def add(self, coins: Mapping[str, str], scales: Mapping[str, float]) -> None:
         """Carry these (symbol -> coin) too; ``scales``: one unit of a market's sizes in its base currency."""
-        keeper = self._own or self._verified
-        assert keeper is not None
         for symbol, coin in coins.items():
             self._symbols[coin] = symbol
             inverse = self.exchange.markets[symbol].get("inverse") is True
             self._delivery.add(symbol, coin, units_of(coin, symbol), scales[symbol], inverse=inverse)
         if self._verified is not None:
             self._verified.add({name: symbol for symbol in coins for name in self._names(symbol)})
-        else:
-            keeper.add({self.exchange.markets[symbol]["id"]: symbol for symbol in coins})
+        if self._own is not None:
+            self._own.add({self.exchange.markets[symbol]["id"]: symbol for symbol in coins})
 
     def _names(self, symbol: str) -> Iterator[str]:
         """The names of a market: the venue's, ccxt's, and another market's if its data comes with that name."""
@@ -100,16 +97,18 @@ class ConnectionBooks:
 
     def on_bad_frame(self, text: str) -> None:
         """Note an unreadable frame. Our own books find missing updates by their numbers; ccxt's may lack a change."""
-        if self._own is not None and not self._ended:
+        if self._delivery.ended:
+            return
+        if self._own is not None:
             self._own.on_bad_frame(text)
-        if self._verified is not None and self._profile.books.kind is not ProofKind.SNAPSHOTS and not self._ended:
+        if self._verified is not None and self._profile.books.kind is not ProofKind.SNAPSHOTS:
             for symbol in self._symbols.values():
                 self._verified.lose(symbol, "a frame could not be read")
 
     def distrust(self, coin: str, reason: str) -> None:
         """Synchronize a coin's book again: the feed has found that it is wrong."""
         symbol = self._symbols.get(coin)
-        if symbol is not None and not self._ended and self._delivery.proven(symbol):
+        if symbol is not None and self._delivery.proven(symbol):
             self._delivery.doubt(symbol, reason)
 
     def survives(self, error: Exception, symbols: Iterable[str]) -> bool:
@@ -127,10 +126,7 @@ class ConnectionBooks:
 
     def end(self, reason: str) -> None:
         """Mark all books as not proven: the connection has ended."""
-        keeper = self._own or self._verified
-        assert keeper is not None
-        self._ended = True
-        keeper.end(reason)
+        self._delivery.end(reason)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
         """A task that ends with the connection; None when that is ending already."""

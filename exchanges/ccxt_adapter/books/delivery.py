@@ -48,6 +48,7 @@ class BookDelivery:
         self._heard = heard
         self._told: dict[str, _Told] = {}
         self.depth = depth
+        self.ended = False  # True once the connection has ended: nothing is delivered any more
         self.on_lost: Callable[[str], None] = lambda symbol: None
 
     def add(self, symbol: str, coin: str, units: int, scale: float, *, inverse: bool = False) -> None:
@@ -106,6 +107,7 @@ class BookDelivery:
 
     def end(self, reason: str) -> None:
         """Report all books as not proven: the connection has ended."""
+        self.ended = True
         for symbol, told in self._told.items():
             if told.timer is not None:
                 told.timer.cancel()

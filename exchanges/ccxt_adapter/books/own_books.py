@@ -53,7 +53,6 @@ class OwnBookKeeper:
         # a venue that loses every third message would cost all the weight that other books need
         self._pauses = PausesOfBooks(FIRST_PAUSE, LOST_AGAIN, STEADY)
         self._news = asyncio.Event()  # set when a book has joined
-        self._ended = False
         self.delivery.on_lost = self._on_lost
 
     def add(self, ids: Mapping[str, str]) -> None:
@@ -61,11 +60,6 @@ class OwnBookKeeper:
         for market_id, symbol in ids.items():
             self._symbols[market_id] = symbol
             self._books[market_id] = self.own.make(self._asked_depth)
-
-    def end(self, reason: str) -> None:
-        """End all books: the connection has ended."""
-        self._ended = True
-        self.delivery.end(reason)
 
     def convert(self, frame: Any) -> bool:
         """Take a decoded frame if it is for one of these books.
@@ -86,14 +80,14 @@ class OwnBookKeeper:
 
     def _suspect(self, market_id: str, sequence: int | None) -> None:
         book = self._books[market_id]
-        if book.proven and book.sequence == sequence and not self._ended:
+        if book.proven and book.sequence == sequence and not self.delivery.ended:
             self.delivery.doubt(self._symbols[market_id], "a message of it could not be read")
 
     def on_update(self, update: BookUpdate) -> None:
         """Take an update of a book."""
         market_id = update.market_id
         book = self._books.get(market_id)
-        if book is None or self._ended:
+        if book is None or self.delivery.ended:
             return
         verdict = book.apply(update)
         step = verdict.step

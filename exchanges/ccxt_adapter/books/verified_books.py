@@ -56,7 +56,6 @@ class VerifiedBookKeeper:
         self._drop = drop
         self._ids: dict[str, str] = {}  # each name that the venue or ccxt has for a market
         self._books: dict[str, _Judged] = {}
-        self._ended = False
         self._lost_at: dict[str, float] = {}  # symbol -> when its book was found to be wrong, loop's time
         delivery.on_lost = self._on_lost
 
@@ -65,11 +64,6 @@ class VerifiedBookKeeper:
         self._ids |= ids
         for symbol in ids.values():
             self._books[symbol] = self._new()
-
-    def end(self, reason: str) -> None:
-        """Mark all books as not proven: the connection has ended."""
-        self._ended = True
-        self._delivery.end(reason)
 
     def new_socket(self) -> Callable[[Any, str], bool]:
         """Return the function that gets each frame of a new socket, decoded and as text, and says whether ccxt must
@@ -83,7 +77,7 @@ class VerifiedBookKeeper:
         return partial(self._on_frame, proof, set())
 
     def _on_frame(self, proof: FrameProof, carried: set[str], frame: Any, text: str) -> bool:
-        if self._ended:
+        if self._delivery.ended:
             return True
         try:
             verdicts = list(proof.judge(frame, text))
@@ -114,10 +108,10 @@ class VerifiedBookKeeper:
         """Judge a book after ccxt has updated it."""
         symbol = self._ids.get(name, name)
         judged = self._books.get(symbol)
-        if judged is None or judged.lost or not judged.joined or self._ended or not self._agrees(symbol, judged, book):
+        if judged is None or judged.lost or not judged.joined or self._delivery.ended:
             return
         bids, asks, depth = book["bids"], book["asks"], self._delivery.depth
-        if not bids and not asks:
+        if not self._agrees(symbol, judged, book) or not (bids or asks):
             return
         if not judged.ready:
             self._begin(judged, bids, asks, depth)
