@@ -41,6 +41,7 @@ class RowCaches(dict[str, Any]):
     """``exchange.trades``: one fixed store per wanted symbol; a row of any other symbol goes nowhere.
 
     Assigning and deleting are ignored, because handlers re-assign the store on every frame and un_watch deletes it.
+    For ``exchange.ohlcvs``, ``make`` makes each symbol's store: again one of these, with a store per timeframe.
     """
 
     def __init__(

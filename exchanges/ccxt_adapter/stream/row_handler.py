@@ -53,7 +53,6 @@ class RowHandler:
         exchange.tickers = self.tickers = Latest((), exchange.markets, self._on_ticker)
         exchange.bidsasks = self.bidsasks = Latest((), exchange.markets, self._on_quote)
         exchange.trades = RowCaches((), self._on_trade)
-        # of each symbol, one store for each wanted timeframe
         exchange.ohlcvs = RowCaches((), self._on_candle, lambda of_symbol: RowCaches(self._timeframes, of_symbol))
 
     def add(self, coins: Mapping[str, str]) -> None:
