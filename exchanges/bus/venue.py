@@ -243,29 +243,28 @@ class BusVenue:
             if kept:
                 return kept
             reason = error.reason if isinstance(error, Disconnected) else str(error)
-            told = f"no collector answers with {timeframe} candles of {coin}: {reason}"
-            raise Disconnected(self.name, self.clean(told)) from None
+            silent = f"no collector answers with {timeframe} candles of {coin}: {reason}"
+            raise Disconnected(self.name, self.clean(silent)) from None
         if "error" in answer:
             if kept:
                 return kept
             raise Rejected(self.name, self.clean(str(answer["error"])))
-        read_ = (_read("candle", encode(each)) for each in answer.get("candles", ()))
-        by_time = {each.timestamp: each for each in read_ if each is not None and each.market == symbol}
-        by_time |= {each.timestamp: each for each in kept}
-        for candle in by_time.values():
-            candle.exchange = self.name
+        told = self._candles(map(encode, answer.get("candles", ())), symbol)
+        by_time = {candle.timestamp: candle for candle in (*told, *kept)}
         return [by_time[at] for at in sorted(by_time)][-limit:]
 
     async def _closed(self, coin: str, symbol: str, timeframe: str, start: datetime) -> list[Candle]:
         subject = self.subjects.closed_candles(timeframe, coin)
         async with self._asking() as client:
             found = await self._all_since(client, CLOSED_STREAM, subject, start, TRADES)
-        by_time: dict[int, Candle] = {}
-        for stored in found:
-            candle = _read("candle", stored.data)
-            if candle is not None and candle.market == symbol:
-                candle.exchange = self.name
-                by_time[candle.timestamp] = candle
+        return self._candles((stored.data for stored in found), symbol)
+
+    def _candles(self, payloads: Iterable[bytes], symbol: str) -> list[Candle]:
+        """The market's candles in these payloads, oldest first; the last one of each time."""
+        read_ = (_read("candle", payload) for payload in payloads)
+        by_time = {each.timestamp: each for each in read_ if each is not None and each.market == symbol}
+        for candle in by_time.values():
+            candle.exchange = self.name
         return [by_time[at] for at in sorted(by_time)]
 
     # The connection of these requests
