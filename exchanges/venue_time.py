@@ -1,4 +1,4 @@
-"""Estimates the time at a venue, because the local clock may be wrong by days; decides which stamps are plausible.
+"""Decides which time stamps of a venue are plausible, even if the local clock is wrong by days; estimates its time.
 
 A stamp far ahead of the local clock is not believed, unless the venue's own clock confirms it. The venue's clock is
 known from its answer to a request for its time, or from its stamps: stamps that keep the same distance from a clock

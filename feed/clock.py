@@ -1,4 +1,4 @@
-"""The clock that the feed reads; tests pass another one."""
+"""The clock that the feed reads, and how long the machine was suspended; tests pass another one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decides whether a bot may act on a price or book now (freshness), and computes the feed's status and health."""
+"""Decides whether a price or book is fresh enough for a bot, and computes its age; the feed's status and health."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Order books that keep numbers as the venue wrote them, for the checksums that some venues send.
+"""Verifies the checksums of order books that some venues send; keeps the levels' numbers as the venue wrote them.
 
 A checksum is made of texts: 0.10 and 0.1 have different ones. So these books keep the frames' texts; ccxt's books,
 which have floats, are only compared with them.

@@ -1,4 +1,4 @@
-"""Tracks for a reader which collector publishes each shard; decides when a silent one's data is distrusted."""
+"""Tracks which collector publishes each shard; decides when a reader distrusts the books of one that is not heard."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each venue streams, read from the profiles and ccxt's ``has``."""
+"""Lists for ``market-feed exchanges`` what each venue streams, from the profiles and ccxt's ``has``."""
 
 from __future__ import annotations
 

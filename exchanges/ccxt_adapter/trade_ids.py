@@ -1,4 +1,4 @@
-"""Turns ccxt's rows into trades, with the ids and times that the venue's profile says; one object per source."""
+"""Turns ccxt's rows into trades, with ids and times as the profile says; makes the id of a trade that has none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads raw capture files as recordings; their lines are ``<Unix ns> <frame of Binance's combined stream>``.
+"""Plays raw capture files to a feed like recordings; lines are ``<Unix ns> <frame of Binance's combined stream>``.
 
 Trades, tickers, candles and book tickers become events; frames of order books are left out, because a capture may begin
 anywhere between two snapshots.

@@ -1,4 +1,4 @@
-"""A stream that is late: the venue's messages wait here in their order."""
+"""Holds the messages of a simulated stream back, in their order, while a fault makes the stream late."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decodes Binance's most frequent frames on spot.
+"""Binance's frames on spot that fast_decoder.py reads: trades, tickers, quotes, candles, depth.
 
 Source: https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams
 """

@@ -1,4 +1,7 @@
-"""Bitfinex v2. Limits: "WebSocket, public channels" of its documentation."""
+"""Bitfinex v2: channels per connection, dials, past trades, rejections, the request for checksums.
+
+Limits: "WebSocket, public channels" of its documentation.
+"""
 
 from __future__ import annotations
 

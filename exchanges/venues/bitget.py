@@ -1,4 +1,7 @@
-"""Bitget v2. Limits: "WebSocket" of its documentation; 50 topics are within its 4096 bytes per request."""
+"""Bitget v2: limits of dials, messages and a connection's age, past trades; its books are in bitget_books.py.
+
+Limits: "WebSocket" of its documentation; 50 topics are within its 4096 bytes per request.
+"""
 
 from __future__ import annotations
 

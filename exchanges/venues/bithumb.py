@@ -1,4 +1,7 @@
-"""Bithumb. Limits: "recent trades" and "request limits" of its documentation."""
+"""Bithumb: limits of requests, past trades, trades without ids, one request for all subscriptions.
+
+Limits: "recent trades" and "request limits" of its documentation.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Bitstamp. Sources: "WebSocket v2, forced reconnection" and "Tickers" of its documentation."""
+"""Bitstamp: announced cuts, rejections, the 24 h change, what proves its books.
+
+Sources: "WebSocket v2, forced reconnection" and "Tickers" of its documentation.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decodes Bybit v5's most frequent frames on spot.
+"""Bybit v5's frames on spot that fast_decoder.py reads: trades, tickers, candles, depth.
 
 Source: https://bybit-exchange.github.io/docs/v5/websocket/public/trade, .../ticker and .../kline
 """

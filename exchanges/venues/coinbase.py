@@ -1,4 +1,7 @@
-"""Coinbase Advanced Trade. Sources: its "Rate limits" and "Channels" pages."""
+"""Coinbase Advanced Trade: past trades, their side, rejections, USD for USDC, heartbeats, what proves its books.
+
+Sources: its "Rate limits" and "Channels" pages.
+"""
 
 from __future__ import annotations
 

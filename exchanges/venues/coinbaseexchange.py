@@ -1,4 +1,4 @@
-"""Coinbase Exchange."""
+"""Coinbase Exchange: channels without a login, what a trade must have, what proves its books."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Coincheck."""
+"""Coincheck: no order books, because ccxt takes its changes for whole books."""
 
 from __future__ import annotations
 

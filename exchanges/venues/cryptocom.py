@@ -1,4 +1,7 @@
-"""Crypto.com Exchange v1. Sources: "common API reference" and "ticker" of its documentation."""
+"""Crypto.com Exchange v1: channels per connection, rejections, the 24 h change, past trades, what proves its books.
+
+Sources: "common API reference" and "ticker" of its documentation.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deribit v2."""
+"""Deribit v2: block trades, the markets that a frame names, what proves its books."""
 
 from __future__ import annotations
 

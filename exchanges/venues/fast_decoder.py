@@ -1,9 +1,9 @@
-"""Decodes the most frequent frames from the text of the WebSocket message into events, without ccxt.
+"""Decodes the most frequent frames from their text into events, without ccxt; decides which frames ccxt must read.
 
 A frame is taken whole or not at all. It goes to ccxt unchanged if it differs in any way from its venue's table
 (``binance_frames``, ``bybit_frames``): an unknown field, a value that :mod:`exchanges.normalize` would drop, or a value
 that ccxt would have to compute. So ccxt stays the reference, and what comes out here equals its result field by field
-(tests/exchanges/test_hotpath.py).
+(tests/exchanges/venues/test_fast_decoder.py).
 
 The decoders are lax: a float may stand in a string. msgspec reads such a string by JSON's grammar for numbers, where
 Python's ``float``, which ccxt calls, also takes " 1", "+1" and "1_000"; those frames go to ccxt. Some fields are

@@ -1,4 +1,7 @@
-"""Gate v4. Candles: "spot candlesticks channel" and the futures' klines of its documentation."""
+"""Gate v4 and Gate EU: closed candles and their volume, trades off the book, what proves their books.
+
+Candles: "spot candlesticks channel" and the futures' klines of its documentation.
+"""
 
 from __future__ import annotations
 

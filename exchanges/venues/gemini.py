@@ -1,4 +1,7 @@
-"""Gemini v2, and v1 for its books. Recent trades: "REST, trade history" of its documentation."""
+"""Gemini: past trades, rejections and confirmations of v2, what proves the books of v1.
+
+Recent trades: "REST, trade history" of its documentation.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HTX."""
+"""HTX: trade ids, the order of trades, when a message was sent, what proves its books."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Hyperliquid. Limits: "rate limits and user limits" of its documentation."""
+"""Hyperliquid: limits of dials and requests, recent trades and tickers over REST; its books come whole.
+
+Limits: "rate limits and user limits" of its documentation.
+"""
 
 from __future__ import annotations
 

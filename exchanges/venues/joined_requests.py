@@ -1,4 +1,4 @@
-"""Subscriptions of venues where each request replaces the one before: Upbit's and Bithumb's form."""
+"""Upbit's and Bithumb's form of one request for all subscriptions; request_batching.py decides when it is sent."""
 
 from __future__ import annotations
 

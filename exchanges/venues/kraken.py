@@ -1,4 +1,7 @@
-"""Kraken v2. Dials: "Spot WebSocket FAQ, connection rate limits", about 150 per rolling 10 minutes and IP."""
+"""Kraken v2: limit of dials, past trades, rejections; its books are in kraken_books.py.
+
+Dials: "Spot WebSocket FAQ, connection rate limits", about 150 per rolling 10 minutes and IP.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Kraken Futures. Source: "trade feed" and "trade history" of its documentation."""
+"""Kraken Futures: trades off the order book, what proves its books.
+
+Source: "trade feed" and "trade history" of its documentation.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""KuCoin. Limits: "WebSocket, introduction" and "Get trade history" of its documentation."""
+"""KuCoin: topics per connection, trade ids and times, rejections, candle volumes, what proves its books.
+
+Limits: "WebSocket, introduction" and "Get trade history" of its documentation.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""MEXC spot v3. Limits: "WebSocket market streams" of its documentation."""
+"""MEXC v3: markets per connection, channels that do not work in ccxt, rejections; its books are in mexc_books.py.
+
+Limits: "WebSocket market streams" of its documentation.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""OKX v5; its books are in okx_books.py.
+"""OKX v5: limits of sockets and requests, closed candles, past trades; its books are in okx_books.py.
 
-Limits: "Overview, connection count limit" and "Market data, trades" of its documentation."""
+Limits: "Overview, connection count limit" and "Market data, trades" of its documentation.
+"""
 
 from __future__ import annotations
 

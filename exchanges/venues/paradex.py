@@ -1,4 +1,4 @@
-"""Paradex."""
+"""Paradex: trades off the order book; each of its messages is a whole book."""
 
 from __future__ import annotations
 

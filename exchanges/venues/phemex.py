@@ -1,4 +1,7 @@
-"""Phemex. Limits: "WebSocket, API rate limits" of its documentation."""
+"""Phemex: markets per connection, past trades and their order, rejections, what proves its books.
+
+Limits: "WebSocket, API rate limits" of its documentation.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Poloniex."""
+"""Poloniex: the time of a trade, what proves its books."""
 
 from __future__ import annotations
 

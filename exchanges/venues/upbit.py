@@ -1,4 +1,7 @@
-"""Upbit. Limits: "rate limits" and "list of recent pair trades" of its documentation."""
+"""Upbit: limits of requests, past trades, the time of a trade, one request for all subscriptions.
+
+Limits: "rate limits" and "list of recent pair trades" of its documentation.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""WhiteBIT v4."""
+"""WhiteBIT v4: what proves its order books, and which depths it offers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Builds one coin's candles of one timeframe from its trades: each is closed once, and only if no trade is missing.
+"""Builds one coin's candles from its trades: closes each once, if no trade is missing; one without trades is flat.
 
 Pure: time is what the trades say. A candle is named by its open time in Unix ms.
 """

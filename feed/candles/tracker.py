@@ -1,4 +1,4 @@
-"""Tracks one coin's candles of one timeframe as a venue streams them: each is closed once, and only with proven values.
+"""Tracks one coin's candles as a venue streams them: closes each once, if proven; adds none that the venue leaves out.
 
 Pure: time is what the rows say. A candle is named by its open time in Unix ms. Candles that were missed while a
 connection was down are holes: they are requested over REST and filled, never guessed.

@@ -1,4 +1,4 @@
-"""``market-feed watch``: a venue's live prices."""
+"""``market-feed watch``: runs a feed of the named coins, and shows it as a table, as lines or as JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The circuit breaker: decides when a bot must not trade, by the settings' failures, window and cooldown.
+"""The circuit breaker: decides when a bot must not trade; ``status_events.py`` says which events are failures.
 
 Data continues while the breaker is open; only ``tradable`` changes. It is open for exactly ``cooldown`` seconds, and
 ``tradable`` is False for that time and no longer, as the contract says ("False while the breaker is open"). Half-open

@@ -1,4 +1,4 @@
-"""Delivers events to subscribers. No subscriber can slow or break another one, or the reading of the socket.
+"""Delivers events to subscribers; decides what follows when a callback raises or is slow: no other one is affected.
 
 A plain callback is called inline. A coroutine callback has a bounded queue and a task that awaits it event by event. An
 iterator has a bounded buffer.

@@ -1,4 +1,4 @@
-"""Finds once which subscribers receive a coin's events of a channel, and calls them for every event."""
+"""Finds once who receives a coin's events of a channel, and calls them for every event; times plain callbacks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every status event in one table: its details, its text for people, and its effect on log, counts and breaker."""
+"""Every status event in one table: details, text for people, level in the log, and whether the breaker counts it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One consumer's callback or iterator: runs it from its queue; decides when and how often it is slow or behind."""
+"""Runs one consumer's callback or iterator from its queue; decides when it is reported as slow or behind, how often."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decides which time stamps are wrong, so that one wrong stamp of a venue does not affect all trades after it."""
+"""Decides which trades' time stamps are wrong, so that one wrong stamp does not affect all trades after it."""
 
 from __future__ import annotations
 

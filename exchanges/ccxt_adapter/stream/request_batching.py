@@ -1,4 +1,4 @@
-"""Joins all of a client's subscriptions in one request, for venues where each request replaces the one before."""
+"""Sends all subscriptions of a client as one request, where each replaces the last one; decides how long it waits."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Binance spot's protocol on the simulator."""
+"""Binance's protocol on the simulator, spot and USD-M perpetuals: paths, requests, messages and limits."""

@@ -1,4 +1,4 @@
-"""Binance's order book streams: @depth, @depth@100ms and the partial books.
+"""Simulates Binance's order book streams: @depth, @depth@100ms and the partial books.
 
 As documented at https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams (Diff. Depth Stream,
 Partial Book Depth Streams).

@@ -1,4 +1,4 @@
-"""Binance spot's public REST API; enforces its request weights (429, then a ban with 418).
+"""Simulates Binance spot's public REST API; enforces its request weights (429, then a ban with 418).
 
 As documented at https://developers.binance.com/docs/binance-spot-api-docs/rest-api
 """

@@ -1,4 +1,4 @@
-"""Binance's rows: one trade, one candle, one symbol, as its REST API writes them, and how its trades aggregate."""
+"""Simulated trades, candles and symbols as rows of Binance's REST API, and how its trades aggregate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Binance spot's WebSocket streams: their paths, requests and messages, and how often tickers come.
+"""Simulates Binance spot's WebSocket streams: their paths, requests and messages, and how often tickers come.
 
 As documented at https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams
 """

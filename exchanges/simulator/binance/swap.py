@@ -1,4 +1,4 @@
-"""Binance's USD-M perpetuals: the paths, rows and streams that differ from spot.
+"""Simulates Binance's USD-M perpetuals: the paths, rows and streams that differ from spot.
 
 As documented at https://developers.binance.com/docs/derivatives/usds-margined-futures
 """

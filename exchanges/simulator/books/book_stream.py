@@ -1,4 +1,4 @@
-"""One stream of order book messages: what was sent to its readers, and what must be sent next."""
+"""One stream of order book messages: computes the levels of the next one from what its readers were sent."""
 
 from __future__ import annotations
 

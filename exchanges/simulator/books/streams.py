@@ -1,4 +1,4 @@
-"""The order books of a venue that have readers: how often their orders change, and what each stream sends.
+"""A simulated venue's order books that have readers: how often their orders change, and when each message is due.
 
 A market whose book nobody reads costs nothing here. ``book_at`` is the true book of a number, for tests.
 """

@@ -1,1 +1,1 @@
-"""Bybit v5 spot's protocol on the simulator."""
+"""Bybit v5's protocol on the simulator, spot: paths, requests, messages and limits."""

@@ -1,4 +1,4 @@
-"""Bybit's order book streams: a snapshot at the subscription, then deltas, as often as the venue sends them.
+"""Simulates Bybit's order book streams: a snapshot at the subscription, then deltas, as often as the venue sends them.
 
 As documented at https://bybit-exchange.github.io/docs/v5/websocket/public/orderbook
 """

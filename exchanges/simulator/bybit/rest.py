@@ -1,4 +1,4 @@
-"""Bybit v5's public market REST API for spot; enforces its limit of requests (403).
+"""Simulates Bybit v5's public market REST API for spot; enforces its limit of requests (403).
 
 As documented at https://bybit-exchange.github.io/docs/v5/market/time
 """

@@ -1,4 +1,4 @@
-"""Bybit v5's public spot stream: its requests and messages, and how often tickers come.
+"""Simulates Bybit v5's public spot stream: its requests and messages, and how often tickers come.
 
 As documented at https://bybit-exchange.github.io/docs/v5/ws/connect
 """

@@ -1,4 +1,4 @@
-"""Raw capture files of Binance's combined stream: each line ``<local Unix ns> <frame as received>``, gzip or plain."""
+"""Reads raw capture files for the simulator: each line ``<local Unix ns> <frame of Binance's combined stream>``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A venue's active faults, and the context managers that start them."""
+"""A simulated venue's active faults, and the context managers that start them (``stalled()``, ``blocked()``, ...)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The 24 hours before a venue started, as minutes relative to the starting price.
+"""Makes the 24 hours before a simulated venue started, as minutes relative to the starting price.
 
 A few shapes are drawn per venue. Its markets share them, each scaled to its own price and volume. A shape also has the
 sums of its last n minutes, for each n. So 3,000 markets have their 24 h statistics at once, and candles are only

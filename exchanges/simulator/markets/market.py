@@ -1,4 +1,4 @@
-"""One market of a simulated venue: its trades, which are the truth, and everything that follows from them."""
+"""One market of a simulated venue: keeps its trades, and derives quotes, day stats, candles and the book from them."""
 
 from __future__ import annotations
 

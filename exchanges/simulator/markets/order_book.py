@@ -1,4 +1,4 @@
-"""One market's order book: the lots at each price, numbered changes, and earlier states.
+"""One simulated market's order book: the lots at each price, numbered changes, and earlier states.
 
 The lots at a price are a function of the seed until an order changes them. So a book is as deep as anybody asks for, a
 market without a reader costs nothing, and the same seed gives the same book.

@@ -1,4 +1,4 @@
-"""Merges a recording's small files into few large ones; decides how large. Each row is in one file at any moment."""
+"""Merges a recording's small files into one per market and day; decides how large. Each row is always in one file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The class Recorder: its defaults (flush interval, queue size), and the queueing of events for the writing thread."""
+"""The class Recorder: its defaults (seconds per flush, seconds per file, queue size), and the queue of its writer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The writing thread: writes what is queued, in time for ``flush_seconds``, as one small file per flush and channel."""
+"""Two threads: one writes what is queued, in time for ``flush_seconds``; one starts a merge every ``file_seconds``."""
 
 from __future__ import annotations
 
