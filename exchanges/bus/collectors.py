@@ -1,7 +1,4 @@
-"""Reads collectors' reports on the bus; decides when a collector counts as dead or silent, and an event as late.
-
-Pure.
-"""
+"""Reads collectors' reports on the bus; decides when a collector counts as dead, and which events came late. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +11,6 @@ from exchanges.bus.client import Stored
 from exchanges.bus.payloads import read_object
 
 ALIVE = 3.0  # seconds for which a collector counts as alive after it was last heard
-SILENT = 3.0  # seconds without data of the exchange; from such a collector no data is taken
 LATE = 1_000_000_000  # ns; an event that came to the bus later than others by this much is past
 STEP = 3.0  # seconds; if all events are equally late for so long, a clock has stepped
 
@@ -86,12 +82,6 @@ class Shard:
         if ago > ALIVE:
             return f"its collector {self.collector} was last heard {ago:.0f} s ago"
         return f"its collector {self.collector} has only begun" if self.awaited is None else ""
-
-    @property
-    def silence(self) -> float | None:
-        """Seconds without data from the exchange, as the publisher last reported; None if it never had data."""
-        silent = self.details.get("silent")
-        return float(silent) if isinstance(silent, int | float) else None
 
 
 def shards_of(register: Iterable[Stored]) -> dict[str, Shard]:
