@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tokenize
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -23,6 +24,7 @@ MANY = {"exchanges.venues", "feed.cli"}  # packages that may have more modules t
 MOST = 9  # most modules of a package, without subpackages and __init__
 FLOORS = 6  # the longest chain of imports inside a package
 PUBLIC_TWICE = {"Connection"}  # two classes: the settings of connections, and a venue's connection
+WORDS = 5  # fewest words of a module's first line
 LONGEST = 350  # most lines of code in a module, without docstrings, comments and blank lines
 USERS = ("feed.cli.", "feed.__main__", "feed.pytest_plugin")  # modules that use the library like any program
 
@@ -119,6 +121,13 @@ def test_no_module_is_long() -> None:
     paths = [path for package in ("exchanges", "feed", "tests") for path in (ROOT / package).rglob("*.py")]
     lines = {str(path.relative_to(ROOT)): code_lines(path.read_text("utf-8")) for path in paths}
     assert {name: count for name, count in lines.items() if count > LONGEST} == {}
+
+
+def test_a_modules_first_line_says_what_it_does() -> None:
+    """A reader finds the place of a change by these lines, so none is a bare name, and no two are the same."""
+    first = {name: (ast.get_docstring(module.tree) or "").partition("\n")[0] for name, module in modules().items()}
+    assert {name: line for name, line in first.items() if len(line.split()) < WORDS or not line.endswith(".")} == {}
+    assert [line for line, count in Counter(first.values()).items() if count > 1] == []
 
 
 def test_a_class_name_means_one_class() -> None:
