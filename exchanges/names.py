@@ -1,4 +1,4 @@
-"""The names of all venues, found without importing ccxt (a second), and the nearest ones to a misspelled name."""
+"""The names and aliases of all venues, found without importing ccxt (a second), and those nearest to a wrong name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The candles that the feed has delivered lately: which are closed, which is open, and how past ones join them."""
+"""Remembers which candles were delivered; decides that each is closed once, by any venue; joins past ones to them."""
 
 from __future__ import annotations
 

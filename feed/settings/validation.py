@@ -1,4 +1,4 @@
-"""Validates plain data against the schema of the settings, and reports every problem at once."""
+"""Validates plain data by the settings' schema; reports every problem at once, with the key nearest to a wrong one."""
 
 from __future__ import annotations
 

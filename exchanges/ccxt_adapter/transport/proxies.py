@@ -1,4 +1,4 @@
-"""Finds the proxy for an address: the settings' one, else the environment's, as curl does. http_client.py dials by it.
+"""Finds the proxy for an address: the settings' one, else the environment's, as curl does. http_client.py uses it.
 
 The environment's variables are ``http_proxy`` (for http and ws), ``https_proxy`` (for https and wss), ``all_proxy``
 (for what has none) and ``no_proxy``, each in lower or upper case; lower case takes precedence, and an empty value means
