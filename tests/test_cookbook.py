@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 
 from exchanges.simulator import ThreadedSimulator
 from feed.sinks.bus.server import program
+from tests.support import PATIENCE
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted((ROOT / "docs" / "cookbook").glob("*.py"))
@@ -78,6 +80,15 @@ def through_an_outage(script: Path, simulator: ThreadedSimulator, at: Path) -> E
     return code, first + second + out, err
 
 
+def note_publishing(collector: subprocess.Popen[str], publishing: threading.Event) -> None:
+    """Set the event when the collector publishes; returns when the collector has ended."""
+    assert collector.stderr is not None
+    with collector.stderr as log:
+        for line in log:
+            if "publishes from now on" in line:
+                publishing.set()
+
+
 def over_a_bus(script: Path, settings: str, at: Path) -> Ended:
     """Run a script with a bus and two collectors, which its first lines require."""
     if program() is None:
@@ -89,13 +100,18 @@ def over_a_bus(script: Path, settings: str, at: Path) -> Ended:
         [*command, "bus", "--port", "0", "--dir", str(at / "bus")], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
     collectors: list[subprocess.Popen[str]] = []
+    publishing = threading.Event()
     try:
         assert bus.stdout is not None
         bus.stdout.readline()
         url = bus.stdout.readline().removeprefix("bus: ").strip()
         for name in ("one", "two"):
-            more = ["--name", name, "--bus", url, "--settings", str(at / "collect.yaml"), "--log-level", "ERROR"]
-            collectors.append(subprocess.Popen([*command, "collect", *more], cwd=ROOT, text=True))
+            more = ["--name", name, "--bus", url, "--settings", str(at / "collect.yaml")]
+            collectors.append(
+                subprocess.Popen([*command, "collect", *more], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+            )
+            threading.Thread(target=note_publishing, args=(collectors[-1], publishing)).start()
+        assert publishing.wait(PATIENCE)  # a busy machine takes its time to start them
         return ended(started(script, settings, at / "bots", MARKET_FEED_BUS=url))
     finally:
         for process in (*collectors, bus):

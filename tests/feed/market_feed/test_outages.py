@@ -67,12 +67,13 @@ async def test_a_silent_venue_is_reported_and_then_left(simulator: Simulator) ->
     dials = len(venue.dials)
     with venue.stalled():
         stale = await got.until_event("feed_stale")
-        assert 0.3 <= stale["seconds"] < 0.9
+        assert stale["seconds"] >= 0.3
         assert feed.status.state is FeedState.STALE
         with pytest.raises(StaleDataError, match="silent"):
             feed.require_fresh("BTC")
         lost = await got.until_event("disconnected")
         assert "no data" in lost["reason"]
+        assert got.events.index("feed_stale") < got.events.index("disconnected")
     await subscribed(venue, dials)
     await venue.trade("BTC")
     await got.until_event("feed_recovered")
