@@ -113,6 +113,7 @@ TABLES: Mapping[str, Sequence[str]] = {
         "delivery",
         "snapshots",
         "quotes",
+        "joining",
         "own_books",
         "verified_books",
         "connection_books",

@@ -13,7 +13,7 @@ from itertools import chain, zip_longest
 from typing import Any
 from zlib import crc32
 
-from exchanges.books.proof import REPEATED, WAITING, Step, Verdict, lost
+from exchanges.books.proof import EARLY, REPEATED, Step, Verdict, lost
 from exchanges.books.sorted_levels import SortedLevels
 
 Texts = tuple[str, str]
@@ -113,7 +113,7 @@ class ChecksummedBooks:
     def _verdict(self, update: TextUpdate) -> Verdict:
         book = TextBook() if update.snapshot else self._books.get(update.market_id)
         if book is None:
-            return WAITING
+            return EARLY
         self._books[update.market_id] = book
         book.apply(update.bids, update.asks, update.most)
         if update.checksum is not None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
-from exchanges.books.proof import FOLLOWS, JOINED, REPEATED, WAITING, FrameProof, Numbers, Step, Verdict, lost
+from exchanges.books.proof import EARLY, FOLLOWS, JOINED, REPEATED, FrameProof, Numbers, Step, Verdict, lost
 
 
 @dataclass(eq=False, repr=False)
@@ -41,7 +41,7 @@ class RisingNumbers:
             self._newest[numbers.market_id] = numbers, text
             return Verdict(Step.JOINED, sequence=numbers.last)
         if known is None:
-            return WAITING
+            return EARLY
         behind = known.last - numbers.last
         if behind == 0 and text == newest:
             return REPEATED
@@ -77,6 +77,7 @@ class CountedFrames:
         self._read = read
         self._last: int | None = None
         self._of_topic: dict[str, int] = {}
+        self._whole: set[str] = set()  # market ids whose whole book has come
         self._newest = ""  # the text of the frame with the last number
 
     def judge(self, frame: Any, text: str) -> Iterable[tuple[str, Verdict]]:
@@ -94,11 +95,15 @@ class CountedFrames:
                 verdicts.append(("", lost(f"a frame is missing: after {known} came {counted.number}")))
             self._last, self._newest = counted.number, text
             self._of_topic[counted.topic] = counted.number
-        verdicts += [(market_id, JOINED if whole else FOLLOWS) for market_id, whole in counted.books]
+        self._whole |= {market_id for market_id, whole in counted.books if whole}
+        for market_id, whole in counted.books:
+            follows = FOLLOWS if market_id in self._whole else EARLY
+            verdicts.append((market_id, JOINED if whole else follows))
         return verdicts
 
     def forget(self, market_id: str) -> None:
         """As in FrameProof."""
+        self._whole.discard(market_id)
 
 
 class OrderedProofs:
@@ -127,7 +132,7 @@ class OrderedProofs:
             proof.forget(market_id)
 
 
-_TRUST = (Step.LOST, Step.WAITING, Step.REPEATED, Step.FOLLOWS, Step.JOINED)
+_TRUST = (Step.LOST, Step.WAITING, Step.EARLY, Step.REPEATED, Step.FOLLOWS, Step.JOINED)
 
 
 def _least(one: Verdict, other: Verdict) -> Verdict:

@@ -44,6 +44,7 @@ class Step(Enum):
     FOLLOWS = "follows"  # it continues the last frame; nothing changes for a market that is not proven
     REPEATED = "repeated"  # the same or a newer frame came before: the book stays as it is
     WAITING = "waiting"  # it is judged when the snapshot has come
+    EARLY = "early"  # it came before the book that it changes, which the venue sends whole: nobody needs it
     LOST = "lost"  # something is missing, or the checksum differs: the book is not proven any more
 
 
@@ -66,6 +67,7 @@ FOLLOWS = Verdict(Step.FOLLOWS)
 JOINED = Verdict(Step.JOINED)
 REPEATED = Verdict(Step.REPEATED)
 WAITING = Verdict(Step.WAITING)
+EARLY = Verdict(Step.EARLY)
 
 
 def lost(reason: str) -> Verdict:
@@ -123,6 +125,7 @@ class NumberedFrames:
 
     def __post_init__(self) -> None:
         self._newest: dict[str, Numbers] = {}  # market id -> the numbers of the last proven state
+        self._began: dict[str, Numbers] = {}  # market id -> the numbers of the first proven state
         self._early: dict[str, deque[Numbers]] = {}  # market id -> updates that came while it is unproven
         self._lost: set[str] = set()  # market ids with a missing update
 
@@ -142,10 +145,13 @@ class NumberedFrames:
         if numbers.snapshot or (known is None and self.joins_late and market_id not in self._lost):
             return self._joined(numbers)
         if known is None:
-            if self.snapshot_asked:
-                self._early.setdefault(market_id, deque(maxlen=MOST_EARLY)).append(numbers)
+            if not self.snapshot_asked:
+                return EARLY
+            self._early.setdefault(market_id, deque(maxlen=MOST_EARLY)).append(numbers)
             return WAITING
         step = _step(numbers, known)
+        if step is Step.REPEATED and numbers.last < (began := self._began[market_id]).last and known is not began:
+            step = Step.LOST  # it was never here before: the venue counts from a lower number again
         if step is Step.FOLLOWS:
             self._newest[market_id] = numbers
             return Verdict(step, sequence=numbers.last)
@@ -164,7 +170,7 @@ class NumberedFrames:
             elif step is Step.LOST:
                 return self._lose(update, known)
         self._lost.discard(known.market_id)
-        self._newest[known.market_id] = known
+        self._newest[known.market_id] = self._began[known.market_id] = known
         return Verdict(Step.JOINED, sequence=known.last)
 
     def _lose(self, numbers: Numbers, known: Numbers) -> Verdict:
@@ -294,6 +300,9 @@ class BookRules:
     has the books that we build; ccxt does not see those frames. ``merges``: ccxt merges a whole book
     into its old one, so the old one is dropped before. ``anew`` returns the requests (for a market's id, symbol and
     depth) that subscribe to a book again if ccxt cannot unsubscribe; without them the whole connection is replaced.
+    ``fetched`` is how many levels of each side ccxt's snapshot from REST has at most: a side with fewer is whole; 0 if
+    that is not known. ``unchanged`` makes an update without changes that follows a snapshot, where ccxt joins a
+    snapshot only to an update that came before.
     ``span`` gives the first and last number of an update as ccxt has it, where ccxt joins them wrongly to a snapshot.
     ``numbers_per_ms``: the number of a state is its time, with so many of them in a millisecond, and more exact than
     what ccxt has; 0 where it is no time.
@@ -308,6 +317,8 @@ class BookRules:
     own: OwnBooks | None = None
     merges: bool = False
     anew: Callable[[str, str, int | None], Sequence[Mapping[str, Any]]] | None = None
+    fetched: int = 0
+    unchanged: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
     span: Callable[[Mapping[str, Any]], tuple[int, int]] | None = None
     numbers_per_ms: int = 0
 

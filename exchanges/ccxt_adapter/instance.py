@@ -14,9 +14,9 @@ from typing import Any
 
 import msgspec
 
-from exchanges.books.proof import place_of_join
 from exchanges.ccxt_adapter import ccxt_import
 from exchanges.ccxt_adapter.bans import Quiet
+from exchanges.ccxt_adapter.books.joining import JoiningBooks
 from exchanges.ccxt_adapter.deferred_names import having, instance_of_the_feed
 from exchanges.ccxt_adapter.markets.worker import parse_in_turns
 from exchanges.ccxt_adapter.stream.client_guard import abort, hang_up
@@ -77,7 +77,7 @@ def left_alone(name: str, seconds: float) -> Disconnected:
     return Disconnected(name, f"wants to be left alone for {seconds:.1f} s more", seconds)
 
 
-class _Hooks:
+class _Hooks(JoiningBooks):
     """Methods added to a ccxt.pro class: they redirect addresses, keep HTTP statuses and show new clients."""
 
     quiet: Quiet | None = None  # while the venue wants no requests
@@ -85,7 +85,6 @@ class _Hooks:
     make_session: Callable[[Any], Any] | None = None  # makes the session; given the TLS context
     access = Access()
     on_new_client: Any = None
-    on_snapshot: Callable[[Any, Any], None] | None = None  # called with each book that ccxt fetches to join updates
     hotpath = True
     parses_in_turns = False  # JSON, piece by piece, so that other threads can run in between
     profile = Profile("")  # needed early: some of ccxt's classes make markets in their constructor
@@ -198,29 +197,6 @@ class _Hooks:
         if self.profile.keyless_streams and not self.apiKey:
             return {}
         return super().authenticate(*args, **kwargs)  # type: ignore[misc] # ccxt's own
-
-    async def fetch_rest_order_book_safe(self, symbol: Any, *args: Any, **kwargs: Any) -> Any:
-        """Like ccxt's: fetches the snapshot that it joins updates to."""
-        book = await super().fetch_rest_order_book_safe(symbol, *args, **kwargs)  # type: ignore[misc] # ccxt's own
-        if self.on_snapshot is not None and book is not None:
-            self.on_snapshot(symbol, book)
-        return book
-
-    def get_cache_index(self, orderbook: Any, cache: Any) -> Any:
-        """Like ccxt's: finds the first of the waiting updates that follows a snapshot; -1 if none does."""
-        span, number = self.profile.books.span, orderbook["nonce"]
-        if span is None or number is None:
-            return super().get_cache_index(orderbook, cache)  # type: ignore[misc] # ccxt's own
-        return place_of_join(number, map(span, cache))
-
-    def handle_book_delta(self, orderbook: Any, delta: Any) -> None:
-        span = self.profile.books.span
-        if span is None:
-            super().handle_book_delta(orderbook, delta)  # type: ignore[misc] # ccxt's own
-        elif (last := span(delta)[1]) > (orderbook["nonce"] or 0):
-            orderbook["nonce"] = None  # ccxt would compare the nonce with the first number
-            super().handle_book_delta(orderbook, delta)  # type: ignore[misc] # ccxt's own
-            orderbook["nonce"] = last
 
     def sign(self, path: str, *args: Any, **kwargs: Any) -> Any:
         if path not in self.profile.keyless:

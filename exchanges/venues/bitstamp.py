@@ -57,6 +57,7 @@ def span(update: Mapping[str, Any]) -> tuple[int, int]:
 PROFILES = (
     _Bitstamp(
         "bitstamp",
+        options={"watchOrderBook": {"snapshotDelay": 0}},  # updates before a book is fetched: we wait for more
         books=BookRules(
             ProofKind.PLAUSIBILITY,
             lambda: RisingNumbers(book_numbers, joins_late=True),

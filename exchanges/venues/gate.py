@@ -59,5 +59,9 @@ PROFILES = (
         books=BookRules(ProofKind.SEQUENCE, _book_proof, depths=(50, 400), window=True, nonce=True),
         swap={"books": BookRules(ProofKind.SEQUENCE, _book_proof, depths=(100,), window=True, nonce=True)},
     ),
-    _Gate("gateeu", books=BookRules(ProofKind.SEQUENCE, _book_proof, depths=(100,), nonce=True)),
+    _Gate(
+        "gateeu",
+        options={"watchOrderBook": {"snapshotDelay": 0}},  # updates before a book is fetched: we wait for more
+        books=BookRules(ProofKind.SEQUENCE, _book_proof, depths=(100,), nonce=True, fetched=100),
+    ),
 )

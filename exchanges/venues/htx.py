@@ -38,6 +38,15 @@ def book_numbers(frame: Any) -> Iterable[Numbers]:
         yield Numbers(topic[1], int(book["version"]), snapshot=book.get("event", "snapshot") == "snapshot")
 
 
+def unchanged(answer: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An update without changes after a snapshot: ccxt (htx.py, handle_order_book_snapshot) drops the book of a coin
+    that has no update within three seconds.
+    """
+    number = answer["data"]["seqNum"]
+    tick = {"prevSeqNum": number, "seqNum": number, "bids": [], "asks": []}
+    return {"ch": answer["rep"], "ts": answer["ts"], "tick": tick}
+
+
 def _book_proof() -> NumberedFrames:
     return NumberedFrames(book_numbers, snapshot_asked=True)
 
@@ -47,7 +56,9 @@ PROFILES = (
         "htx",
         replays_last=True,
         order="newest first",
-        books=BookRules(ProofKind.SEQUENCE, _book_proof, depths=(150, 400), window=True, nonce=True),
+        books=BookRules(
+            ProofKind.SEQUENCE, _book_proof, depths=(150, 400), window=True, nonce=True, unchanged=unchanged
+        ),
         swap={"books": BookRules(ProofKind.SEQUENCE, _book_proof, depths=(20, 150), window=True, nonce=True)},
     ),
 )

@@ -53,8 +53,9 @@ PROFILES = (
         options={
             "ws": {"cost": 14},  # times 7.5 ms: 100 messages per 10 s and connection
             "fetchMarkets": {"fetchTickersFees": False},
+            "watchOrderBook": {"snapshotDelay": 0},  # updates before a book is fetched: we wait for more
         },
-        books=BookRules(ProofKind.SEQUENCE, _book_proof, nonce=True),
+        books=BookRules(ProofKind.SEQUENCE, _book_proof, nonce=True, fetched=100),
         candles_in_contracts=True,  # the sixth column (futures, klines), which ccxt's parse_ohlcv passes on
     ),
 )

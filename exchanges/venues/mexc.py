@@ -27,7 +27,7 @@ PROFILES = (
         has={"watchTicker": False, "watchTickers": False, "watchBidsAsks": False},
         options={
             "useCcxtTradeId": False,  # ccxt makes ids over REST, other ones than ours for the stream
-            "watchOrderBook": {"snapshotDelay": 5},  # updates before a book is fetched: ccxt awaits 25
+            "watchOrderBook": {"snapshotDelay": 0},  # updates before a book is fetched: we wait for more
         },
         books=mexc_books.RULES,
         candles_in_contracts=True,  # "vol" (futures, klines), which ccxt's parse_ohlcv passes on

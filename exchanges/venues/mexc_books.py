@@ -62,4 +62,6 @@ def span(update: Mapping[str, Any]) -> tuple[int, int]:
     return int(update.get("begin", update["version"])), int(update["version"])
 
 
-RULES = BookRules(ProofKind.SEQUENCE, lambda: NumberedFrames(numbers, joins_late=True), nonce=True, span=span)
+RULES = BookRules(
+    ProofKind.SEQUENCE, lambda: NumberedFrames(numbers, joins_late=True), nonce=True, span=span, fetched=100
+)

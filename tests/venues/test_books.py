@@ -113,8 +113,10 @@ def sides(told: OrderBook) -> tuple[Any, Any]:
 
 
 @asynccontextmanager
-async def carried(name: str, channels: Sequence[str] = ("books",), **options: Any) -> AsyncIterator[Books]:
-    """A venue with two subscribed books, both proven."""
+async def carried(
+    name: str, channels: Sequence[str] = ("books",), *, settled: bool = True, **options: Any
+) -> AsyncIterator[Books]:
+    """A venue with two subscribed books, both proven; ``settled`` is False: the test itself awaits them."""
     async with venue(name) as wire:
         books = Books(name, wire)
         known = {**scripts.options(name), **options}
@@ -124,6 +126,10 @@ async def carried(name: str, channels: Sequence[str] = ("books",), **options: An
         ) as session:
             carrying = asyncio.create_task(books.carry(session, channels))
             try:
+                if not settled:
+                    yield books
+                    assert not carrying.done()
+                    return
                 await asyncio.wait(
                     {carrying, settling := asyncio.create_task(books.settled())}, return_when=asyncio.FIRST_COMPLETED
                 )

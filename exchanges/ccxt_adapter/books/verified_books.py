@@ -92,17 +92,22 @@ class VerifiedBookKeeper:
             else:
                 symbols = carried
             self._judge(symbols, verdict)
-            # ccxt would apply a repeated change as a new one, and handle a lost one in the module's own way
-            repeated = verdict.step is Step.REPEATED
-            wanted = wanted or (not repeated and not all(self._books[symbol].lost for symbol in symbols))
+            # ccxt would apply a repeated change as a new one, and handle a lost one in the module's own way; some
+            # modules cannot read a change of a book that they do not have yet
+            needless = verdict.step in (Step.REPEATED, Step.EARLY)
+            wanted = wanted or (not needless and not all(self._books[symbol].lost for symbol in symbols))
             wanted = wanted or (bool(market_id) and not symbols)
         return wanted
 
     def on_snapshot(self, name: str, book: Any) -> None:
         """Note a book that ccxt has fetched over REST and will join with the frames."""
         judged = self._books.get(self._ids.get(name, name))
-        if judged is not None and book["bids"] and book["asks"]:
-            judged.fetched = float(book["bids"][-1][0]), float(book["asks"][-1][0])
+        if judged is not None:
+            judged.fetched = self._worst(book["bids"], 0.0), self._worst(book["asks"], inf)
+
+    def _worst(self, side: Any, whole: float) -> float:
+        """The price down to which a fetched side shows all levels; ``whole`` if it has all that there are."""
+        return whole if len(side) < max(self._rules.fetched, 1) else float(side[-1][0])
 
     def on_book(self, name: str, book: Any, received_at: int) -> None:
         """Judge a book after ccxt has updated it."""
@@ -126,10 +131,10 @@ class VerifiedBookKeeper:
             self._delivery.doubt(symbol, fault)
             return
         sequence = judged.verdict.sequence if judged.verdict is not None else None
-        number = sequence if sequence is not None else book.get("nonce")
+        number = book.get("nonce") if sequence is None or self._rules.nonce else sequence
         stamp, per_ms = int(book.get("timestamp") or 0), self._rules.numbers_per_ms
-        if per_ms and sequence is not None:
-            stamp = sequence // per_ms
+        if per_ms and type(number) is int:
+            stamp = number // per_ms
         self._delivery.tell(
             symbol, own_bids, own_asks, stamp, received_at, number if type(number) is int else None
         )  # fmt: skip
@@ -190,16 +195,21 @@ class VerifiedBookKeeper:
         self._renew(symbol)
 
     def _agrees(self, symbol: str, judged: _Judged, book: Any) -> bool:
-        """Whether ccxt's book has reached the state of the frames, if its number shows that."""
+        """Whether ccxt's book has reached the state of the frames, if its number shows that.
+
+        A snapshot from REST may be ahead of the frames: ccxt leaves out the updates that it has already.
+        """
         due = None if judged.verdict is None else judged.verdict.sequence
-        if not self._rules.nonce or due is None or book.get("nonce") == due:
+        number = book.get("nonce")
+        ahead = judged.fetched is not None and due is not None and number is not None and number > due
+        if not self._rules.nonce or due is None or number == due or ahead:
             judged.apart = None
             return True
         now = asyncio.get_running_loop().time()
         if judged.apart is None:
             judged.apart = now
         elif now - judged.apart > AGREED_WITHIN:
-            self._delivery.doubt(symbol, f"it is at {book.get('nonce')}, while the frames are at {due}")
+            self._delivery.doubt(symbol, f"it is at {number}, while the frames are at {due}")
         return False
 
     def _differs(self, judged: _Judged, bids: Sequence[Level], asks: Sequence[Level]) -> str:

@@ -31,7 +31,7 @@ def test_a_higher_number_follows_however_many_numbers_are_skipped() -> None:
 
 def test_a_lower_number_is_a_loss() -> None:
     frames = {"last": 5, "snapshot": True}, {"last": 8}, {"last": 7}, {"last": 9}
-    assert steps(RisingNumbers(rising), *frames) == [Step.JOINED, Step.FOLLOWS, Step.LOST, Step.WAITING]
+    assert steps(RisingNumbers(rising), *frames) == [Step.JOINED, Step.FOLLOWS, Step.LOST, Step.EARLY]
 
 
 def test_an_equal_frame_is_a_repetition_but_another_frame_with_the_same_number_is_not() -> None:
@@ -54,7 +54,15 @@ def test_numbers_from_a_clock_that_steps_back_a_little_still_follow() -> None:
 
 def test_rising_numbers_join_at_the_first_update_if_the_snapshot_comes_over_rest() -> None:
     assert steps(RisingNumbers(rising, joins_late=True), {"last": 5}, {"last": 6}) == [Step.JOINED, Step.FOLLOWS]
-    assert steps(RisingNumbers(rising), {"last": 5}) == [Step.WAITING]
+    assert steps(RisingNumbers(rising), {"last": 5}) == [Step.EARLY]
+
+
+def test_an_update_of_a_counted_connection_is_early_until_the_whole_book_has_come() -> None:
+    proof = CountedFrames(lambda frame: CountedFrame(frame["number"], ((frame["market"], frame.get("whole", False)),)))
+    frames = {"number": 0, "market": "A"}, {"number": 1, "market": "A", "whole": True}, {"number": 2, "market": "A"}
+    assert steps(proof, *frames, {"number": 3, "market": "B"}) == [Step.EARLY, Step.JOINED, Step.FOLLOWS, Step.EARLY]
+    proof.forget("A")
+    assert steps(proof, {"number": 4, "market": "A"}) == [Step.EARLY]
 
 
 def test_a_missing_frame_of_a_connection_is_a_loss_for_all_its_markets() -> None:

@@ -23,7 +23,7 @@ def test_updates_that_follow_a_snapshot_are_proven() -> None:
 
 
 def test_nothing_is_proven_before_the_snapshot() -> None:
-    assert steps(NumberedFrames(numbers), {"last": 6}) == [Step.WAITING]
+    assert steps(NumberedFrames(numbers), {"last": 6}) == [Step.EARLY]
 
 
 def test_a_repeated_update_changes_nothing() -> None:
@@ -35,15 +35,23 @@ def test_a_repeated_update_changes_nothing() -> None:
     ]
 
 
+def test_a_number_below_the_first_one_is_a_loss_once_updates_have_followed() -> None:
+    """The venue counts from a lower number again: such updates would count as repeated for ever."""
+    proof = NumberedFrames(numbers)
+    frames = {"last": 50, "snapshot": True}, {"last": 49}, {"last": 51}, {"last": 50}, {"last": 3}
+    expected = [Step.JOINED, Step.REPEATED, Step.FOLLOWS, Step.REPEATED, Step.LOST]
+    assert steps(proof, *frames) == expected
+
+
 def test_a_missing_update_is_reported_once_and_nothing_is_proven_until_the_next_snapshot() -> None:
     proof = NumberedFrames(numbers)
     frames = {"last": 5, "snapshot": True}, {"last": 7}, {"last": 8}, {"last": 20, "snapshot": True}, {"last": 21}
-    assert steps(proof, *frames) == [Step.JOINED, Step.LOST, Step.WAITING, Step.JOINED, Step.FOLLOWS]
+    assert steps(proof, *frames) == [Step.JOINED, Step.LOST, Step.EARLY, Step.JOINED, Step.FOLLOWS]
 
 
 def test_if_ccxt_fetches_the_snapshot_the_first_update_joins_except_after_a_loss() -> None:
     proof = NumberedFrames(numbers, joins_late=True)
-    assert steps(proof, {"last": 5}, {"last": 7}, {"last": 8}) == [Step.JOINED, Step.LOST, Step.WAITING]
+    assert steps(proof, {"last": 5}, {"last": 7}, {"last": 8}) == [Step.JOINED, Step.LOST, Step.EARLY]
     proof.forget("BTCUSDT")
     assert steps(proof, {"last": 9}) == [Step.JOINED]
 
@@ -104,4 +112,4 @@ def test_a_snapshot_in_the_stream_always_replaces_the_book() -> None:
     """The snapshot's numbers may restart at a lower value."""
     proof = NumberedFrames(numbers)
     frames = {"previous": 90, "last": 95}, {"last": 2, "snapshot": True}, {"previous": 2, "last": 4}
-    assert steps(proof, *frames) == [Step.WAITING, Step.JOINED, Step.FOLLOWS]
+    assert steps(proof, *frames) == [Step.EARLY, Step.JOINED, Step.FOLLOWS]

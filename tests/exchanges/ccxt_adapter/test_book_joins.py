@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from exchanges import Access
-from exchanges.ccxt_adapter.instance import make_instance
+from exchanges.ccxt_adapter.instance import close_instance, make_instance
 from exchanges.venues.find import profile_of
+from tests.support import until
 
 
 def instance(name: str) -> Any:
@@ -63,3 +65,22 @@ def test_the_public_channel_of_coinbase_exchange_is_requested_without_a_key() ->
     exchange = instance("coinbaseexchange")
     assert exchange.authenticate() == {}
     assert exchange.profile.books.params == {"channels": ["level2_batch"]}
+
+
+async def test_what_ccxt_delays_is_not_done_on_a_closed_instance() -> None:
+    """HTX's module asks for a snapshot again after a second; on a closed instance it would open a session."""
+    exchange, done = instance("htx"), []
+
+    async def note(text: str) -> None:
+        done.append(text)
+
+    exchange.open()
+    exchange.delay(0, note, "open")
+    await until(lambda: done == ["open"])
+    await close_instance(exchange)
+    exchange.delay(0, note, "closed")
+    later = asyncio.Event()
+    exchange.asyncio_loop.call_later(0, later.set)
+    await later.wait()
+    await asyncio.sleep(0)
+    assert done == ["open"]

@@ -50,7 +50,7 @@ import sys, types
 before = {{name: sys.modules[name] for name in sys.modules if name.partition(".")[0] == "ccxt"}}
 {FEED}
 import ccxt.pro
-assert ours.__mro__[2] is ccxt.pro.binance
+assert ours.__bases__[1] is ccxt.pro.binance
 assert all(sys.modules[name] is module for name, module in before.items())
 assert {{type(each) for each in (ccxt, ccxt.async_support, ccxt.pro)}} == {{types.ModuleType}}
 assert "ccxt.okx" in before

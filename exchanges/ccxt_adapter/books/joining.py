@@ -1,0 +1,103 @@
+"""How ccxt's books join a snapshot with their updates: replaces methods of ccxt's classes that fail for quiet coins."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from exchanges.books.proof import place_of_join
+from exchanges.venues.profile import Profile
+
+GATHERED = 5  # updates that a book waits for before its snapshot is fetched, because REST may be behind the stream
+GATHERED_FOR = 1.0  # seconds after which it is fetched in any case: quiet coins have few updates
+LOOK_EVERY = 0.05  # seconds
+PAUSES = (0.5, 1.0, 2.0)  # seconds after a snapshot that is older than the first update
+
+
+class JoiningBooks:
+    """Methods added to a ccxt.pro class. ``on_snapshot`` is called with each book that ccxt fetches to join updates."""
+
+    profile: Profile
+    on_snapshot: Callable[[Any, Any], None] | None = None
+
+    async def fetch_rest_order_book_safe(self, symbol: Any, *args: Any, **kwargs: Any) -> Any:
+        """Like ccxt's: fetches the snapshot that it joins updates to."""
+        book = await super().fetch_rest_order_book_safe(symbol, *args, **kwargs)  # type: ignore[misc] # ccxt's own
+        if self.on_snapshot is not None and book is not None:
+            self.on_snapshot(symbol, book)
+        return book
+
+    async def load_order_book(self, client: Any, message_hash: Any, symbol: Any, limit: Any, params: Any) -> None:
+        """Like ccxt's: fetches a snapshot and joins the waiting updates to it.
+
+        ccxt closes the connection after three snapshots in a row that are too old. So it gets its turn only when some
+        more have been fetched, with pauses.
+        """
+        books: Any = self.orderbooks  # type: ignore[attr-defined] # ccxt's own
+        book = books.get(symbol)
+        if book is not None:
+            await _gather(book)
+        for pause in PAUSES:
+            if books.get(symbol) is not book or (book is not None and book["nonce"] is not None):
+                return  # it was subscribed to again, or is joined
+            try:
+                snapshot = await self.fetch_rest_order_book_safe(symbol, limit, params)
+            except Exception:  # noqa: BLE001 - ccxt's parsers may raise anything; ccxt's own method reports it
+                break
+            if books.get(symbol) is not book or book is None:
+                return
+            place = self.get_cache_index(snapshot, book.cache)
+            if place >= 0:
+                book.reset(snapshot)
+                self.handle_book_deltas(book, book.cache[place:])  # type: ignore[attr-defined] # ccxt's own
+                book.cache.clear()
+                client.resolve(book, message_hash)
+                return
+            await asyncio.sleep(pause)
+        await super().load_order_book(client, message_hash, symbol, limit, params)  # type: ignore[misc] # ccxt's own
+
+    def get_cache_index(self, orderbook: Any, cache: Any) -> Any:
+        """Like ccxt's: finds the first of the waiting updates that follows a snapshot; -1 if none does."""
+        span, number = self.profile.books.span, orderbook["nonce"]
+        if span is None or number is None:
+            return super().get_cache_index(orderbook, cache)  # type: ignore[misc] # ccxt's own
+        return place_of_join(number, map(span, cache))
+
+    def handle_book_delta(self, orderbook: Any, delta: Any) -> None:
+        span = self.profile.books.span
+        if span is None:
+            super().handle_book_delta(orderbook, delta)  # type: ignore[misc] # ccxt's own
+        elif (last := span(delta)[1]) > (orderbook["nonce"] or 0):
+            orderbook["nonce"] = None  # ccxt would compare the nonce with the first number
+            super().handle_book_delta(orderbook, delta)  # type: ignore[misc] # ccxt's own
+            orderbook["nonce"] = last
+
+    def handle_order_book_snapshot(self, client: Any, message: Any, *args: Any) -> None:
+        """Like ccxt's: takes a snapshot that comes as an answer over the socket.
+
+        ccxt joins it only to an update that came before; where the profile makes one without changes, that is not
+        awaited.
+        """
+        unchanged = self.profile.books.unchanged
+        if unchanged is not None:
+            book = self.orderbooks.get(args[0].get("symbol"))  # type: ignore[attr-defined] # ccxt's own
+            if book is not None and not book.cache:
+                book.cache.append(unchanged(message))
+        super().handle_order_book_snapshot(client, message, *args)  # type: ignore[misc] # ccxt's own
+
+    def delay(self, timeout: Any, method: Callable[..., Awaitable[Any]], *args: Any) -> Any:
+        """Like ccxt's: calls ``method`` later, unless the instance is closed by then."""
+        return super().delay(timeout, self._unless_closed, method, *args)  # type: ignore[misc] # ccxt's own
+
+    async def _unless_closed(self, method: Callable[..., Awaitable[Any]], *args: Any) -> None:
+        if not self.closed_by_user:  # type: ignore[attr-defined] # ccxt's own
+            await method(*args)
+
+
+async def _gather(book: Any) -> None:
+    """Wait until GATHERED more updates have come, at most GATHERED_FOR seconds."""
+    clock = asyncio.get_running_loop().time
+    end = clock() + GATHERED_FOR
+    while len(book.cache) <= GATHERED and clock() < end:  # noqa: ASYNC110 - the list is ccxt's, which sets no event
+        await asyncio.sleep(LOOK_EVERY)
