@@ -61,6 +61,7 @@ PROFILES = (
         books=BookRules(
             ProofKind.PLAUSIBILITY,
             lambda: RisingNumbers(book_numbers, joins_late=True),
+            window=True,  # the snapshot from REST is the whole book ("Order book": a list of open orders)
             nonce=True,
             span=span,
             numbers_per_ms=1000,  # ccxt has whole seconds
