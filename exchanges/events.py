@@ -59,15 +59,16 @@ class Candle:
     market: str = ""
 
 
-def copied(bar: Candle, closed: bool | None = None, received_at: int | None = None) -> Candle:
+def copied(candle: Candle, closed: bool | None = None, received_at: int | None = None) -> Candle:
     """Copy a candle: a delivered one belongs to its receivers, who may change it.
 
     This runs for every candle; dataclasses.replace takes six times as long.
     """
     return Candle(
-        bar.coin, bar.timeframe, bar.timestamp, bar.open, bar.high, bar.low, bar.close, bar.volume,
-        bar.closed if closed is None else closed,
-        bar.exchange, bar.received_at if received_at is None else received_at, bar.market,
+        candle.coin, candle.timeframe, candle.timestamp, candle.open, candle.high, candle.low, candle.close,
+        candle.volume,
+        candle.closed if closed is None else closed,
+        candle.exchange, candle.received_at if received_at is None else received_at, candle.market,
     )  # fmt: skip
 
 

@@ -264,11 +264,11 @@ async def test_the_age_of_a_price_with_a_wrong_stamp_is_its_true_age(bench: Benc
 async def test_a_candle_that_differs_from_the_venues_or_is_closed_twice_is_a_breach(bench: Bench) -> None:
     trade = await bench.trade("bybit", price=60_000, quantity=1)
     opened = trade.timestamp - trade.timestamp % 60_000
-    right = bench.truths["bybit"].bars("BTC", opened)[0]
+    right = bench.truths["bybit"].candles("BTC", opened)[0]
     bench.tell("candle", "BTC", "bybit", opened, *right)
     assert bench.found == {}
     bench.tell("candle", "BTC", "bybit", opened, *right[:4], 7.0)
-    assert bench.found == {"bar closed twice": 1, "wrong bar": 1}
+    assert bench.found == {"candle closed twice": 1, "wrong candle": 1}
 
 
 # -- silences ----------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from exchanges.simulator.connections.venue_laws import VenueLaws
 from exchanges.simulator.errors import SimulatorError
 from exchanges.simulator.faults import LISTING, Fault
 from exchanges.simulator.listings import Listings
-from exchanges.simulator.markets.candles import Bar, bar_start
+from exchanges.simulator.markets.candles import SimulatedCandle, candle_start
 from exchanges.simulator.markets.catalog import DEFAULT_COINS, Listing
 from exchanges.simulator.markets.market import Market, Trade
 from exchanges.simulator.markets.price_model import Flow
@@ -285,15 +285,15 @@ class SimulatedVenue(BookStreams):
                     self._close(topic, market, market.candle(topic.start, topic.interval, topic.end - 1))
                 topic.start = topic.end
 
-    def _close(self, topic: Topic, market: Market, bar: Bar) -> None:
+    def _close(self, topic: Topic, market: Market, candle: SimulatedCandle) -> None:
         """Send the final state of a candle, unless it is lost or late."""
         late = self.active("late-close")
         if self.active("lost-close"):
             return
         if late is None:
-            self.send_candle(topic, market, bar, True)
+            self.send_candle(topic, market, candle, True)
         else:
-            self.send_later(float(late.argument or 0.0), market, lambda: self.send_candle(topic, market, bar, True))
+            self.send_later(float(late.argument or 0.0), market, lambda: self.send_candle(topic, market, candle, True))
 
     def send_tickers(self, now: int) -> None:
         """Tickers of the markets that traded since the last call."""
@@ -323,7 +323,7 @@ class SimulatedVenue(BookStreams):
 
     def open_topic(self, topic: Topic) -> None:
         if topic.kind == "candles":
-            topic.start = bar_start(self.now(), topic.interval)
+            topic.start = candle_start(self.now(), topic.interval)
         elif topic.kind == "books":
             self.open_book(topic, monotonic(), self.now())
         self.begin_late(topic)
@@ -343,7 +343,7 @@ class SimulatedVenue(BookStreams):
     def send_ticker(self, topic: Topic, market: Market, now: int) -> None: ...
 
     @abstractmethod
-    def send_candle(self, topic: Topic, market: Market, bar: Bar, closed: bool) -> None: ...
+    def send_candle(self, topic: Topic, market: Market, candle: SimulatedCandle, closed: bool) -> None: ...
 
     def stop(self) -> None:
         """End every connection, as a venue does that shuts down in order."""

@@ -114,7 +114,7 @@ class _BinanceBook(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
         return normalize.quote(row, coin, scene.exchange, received_at, market=market)
 
 
-class _BinanceBar(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
+class _BinanceCandle(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
     t: Any
     T: Any = None
     s: str
@@ -138,13 +138,15 @@ class _BinanceKline(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
     e: Literal["kline"]
     E: Any = None
     s: Any = None
-    k: _BinanceBar
+    k: _BinanceCandle
 
     def event(self, scene: FrameContext, received_at: int) -> Candle | None:
-        bar = self.k
-        if self.s is not None and self.s != bar.s:
+        candle = self.k
+        if self.s is not None and self.s != candle.s:
             return None
-        return scene.bar(bar.s, bar.i, (bar.t, bar.o, bar.h, bar.l, bar.c, bar.v), bar.x, received_at)
+        return scene.candle(
+            candle.s, candle.i, (candle.t, candle.o, candle.h, candle.l, candle.c, candle.v), candle.x, received_at
+        )
 
 
 class _OfMarket(Frame, Protocol):

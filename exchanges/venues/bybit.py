@@ -24,7 +24,7 @@ _LIMITS = Limits(
 
 class _Bybit(Profile):
     def candle_is_closed(self, frame: Any, row: Any) -> bool | None:
-        return next((bool(bar["confirm"]) for bar in frame["data"] if bar["start"] == row[0]), None)
+        return next((bool(candle["confirm"]) for candle in frame["data"] if candle["start"] == row[0]), None)
 
     def is_off_book(self, info: Any) -> bool:
         """A block trade (public trade channel and recent public trades). RPI orders are matched in the book."""

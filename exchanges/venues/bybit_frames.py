@@ -110,7 +110,7 @@ class _BybitTicker(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
         return whole(normalize.ticker(row, coin, scene.exchange, received_at, market=market))
 
 
-class _BybitBar(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
+class _BybitCandle(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
     start: Any
     end: Any = None
     interval: Any = None
@@ -128,18 +128,18 @@ class _BybitKline(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
     topic: str
     ts: Any = None
     type: Any = None
-    data: Annotated[list[_BybitBar], Meta(min_length=1, max_length=1)]  # frames with several candles go to ccxt
+    data: Annotated[list[_BybitCandle], Meta(min_length=1, max_length=1)]  # frames with several candles go to ccxt
 
     def event(self, scene: FrameContext, received_at: int) -> Candle | None:
         channel, _, market_id = self.topic.rpartition(".")
         channel, _, interval = channel.partition(".")
         if channel != "kline":
             return None
-        bar = self.data[0]
-        if bar.interval is not None and bar.interval != interval:
+        candle = self.data[0]
+        if candle.interval is not None and candle.interval != interval:
             return None
-        row = bar.start, bar.open, bar.high, bar.low, bar.close, bar.volume
-        return scene.bar(market_id, interval, row, bar.confirm, received_at)
+        row = candle.start, candle.open, candle.high, candle.low, candle.close, candle.volume
+        return scene.candle(market_id, interval, row, candle.confirm, received_at)
 
 
 _KLINE = one(Candle, _BybitKline)

@@ -50,7 +50,7 @@ class FrameContext:
         self.latest = venue_time.latest(self.exchange, received_at)
         return timestamp > self.latest
 
-    def bar(self, market_id: str, interval: str, row: Sequence[Any], closed: Any, received_at: int) -> Candle | None:
+    def candle(self, market_id: str, interval: str, row: Sequence[Any], closed: Any, received_at: int) -> Candle | None:
         """The candle that would result from ccxt's row, with the venue's flag for closed."""
         timeframe = self.timeframes.get(interval)
         if market_id not in self.markets or timeframe is None or type(row[0]) is not int or type(closed) is not bool:

@@ -33,8 +33,8 @@ def binance(frame: Mapping[str, Any]) -> Iterator[Any]:
     if isinstance(stream, str) and "@" in stream and "s" in data:
         yield stream.partition("@")[0].upper()
     yield data.get("s")
-    if isinstance(bar := data.get("k"), dict):
-        yield bar.get("s")
+    if isinstance(candle := data.get("k"), dict):
+        yield candle.get("s")
 
 
 def bybit(frame: Mapping[str, Any]) -> Iterator[Any]:

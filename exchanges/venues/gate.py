@@ -31,8 +31,8 @@ class _Gate(Profile):
 
 
 def _candle(frame: Any, row: Any) -> Mapping[str, Any]:
-    bars = frame["result"] if isinstance(frame["result"], list) else [frame["result"]]
-    return next((bar for bar in bars if int(bar["t"]) * 1000 == row[0]), {})
+    candles = frame["result"] if isinstance(frame["result"], list) else [frame["result"]]
+    return next((candle for candle in candles if int(candle["t"]) * 1000 == row[0]), {})
 
 
 def book_numbers(frame: Any) -> Iterable[Numbers]:

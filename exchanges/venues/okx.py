@@ -15,7 +15,7 @@ from exchanges.venues.profile import Profile
 class _Okx(Profile):
     def candle_is_closed(self, frame: Any, row: Any) -> bool | None:
         """The last column, "confirm" (candlesticks channel)."""
-        return next((bar[8] == "1" for bar in frame["data"] if int(bar[0]) == row[0]), None)
+        return next((candle[8] == "1" for candle in frame["data"] if int(candle[0]) == row[0]), None)
 
 
 PROFILES = (

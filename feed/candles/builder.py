@@ -10,7 +10,7 @@ from collections.abc import Collection
 from exchanges.events import Candle, TradeEvent, copied
 from feed.candles.missing import MAX_HOLES, MissingCandles
 from feed.candles.stamp_check import AHEAD, StampCheck
-from feed.settings.timeframes import bar_open, between, next_open, timeframe_ms
+from feed.settings.timeframes import between, candle_open, next_open, timeframe_ms
 
 
 class CandleBuilder(MissingCandles):
@@ -55,22 +55,22 @@ class CandleBuilder(MissingCandles):
         return candles
 
     def _add(self, trade: TradeEvent) -> list[Candle]:
-        bar, after = self._open, self._after
-        past = bar is not None and trade.timestamp < bar.timestamp
+        candle, after = self._open, self._after
+        past = candle is not None and trade.timestamp < candle.timestamp
         if past or (after is not None and trade.timestamp < next_open(after, self.timeframe)):
             return []
-        if bar is None or trade.timestamp >= self._ends:
-            return self._turn(bar, trade)
+        if candle is None or trade.timestamp >= self._ends:
+            return self._turn(candle, trade)
         self._complete = self._complete and not self._interrupted
         self._interrupted = False
         price = trade.price
         if self._flat:
-            bar.open = bar.high = bar.low = price
-            self._flat, self._traded = False, bar.timestamp
-        bar.high, bar.low, bar.close = max(bar.high, price), min(bar.low, price), price
-        bar.volume += trade.quantity
-        bar.received_at = trade.received_at
-        return [copied(bar)]
+            candle.open = candle.high = candle.low = price
+            self._flat, self._traded = False, candle.timestamp
+        candle.high, candle.low, candle.close = max(candle.high, price), min(candle.low, price), price
+        candle.volume += trade.quantity
+        candle.received_at = trade.received_at
+        return [copied(candle)]
 
     @property
     def due(self) -> int | None:
@@ -90,16 +90,16 @@ class CandleBuilder(MissingCandles):
             trade.timestamp = min(trade.timestamp, came)
             closed += self._add(trade)
             self._interrupted = interrupted
-        while (bar := self._open) is not None and self._ends <= until:
+        while (candle := self._open) is not None and self._ends <= until:
             if self._interrupted:
-                self._miss([bar.timestamp], bar.volume)
-                self.go_on_after(bar.timestamp)
+                self._miss([candle.timestamp], candle.volume)
+                self.go_on_after(candle.timestamp)
                 break
             if self._complete:
-                closed.append(copied(bar, True, received_at))
+                closed.append(copied(candle, True, received_at))
             else:
-                self._miss([bar.timestamp], bar.volume)
-            self._open = self._bar(self._ends, bar.close, 0.0, received_at)
+                self._miss([candle.timestamp], candle.volume)
+            self._open = self._candle(self._ends, candle.close, 0.0, received_at)
             self._ends = next_open(self._ends, self.timeframe)
             self._complete = self._flat = True
         return closed
@@ -125,30 +125,30 @@ class CandleBuilder(MissingCandles):
         else:
             self._miss(opened for opened in unclosed if opened < newest)
 
-    def _turn(self, bar: Candle | None, trade: TradeEvent) -> list[Candle]:
-        """End ``bar`` and begin the candle of ``trade``; returns the candles to deliver."""
-        opened = bar_open(trade.timestamp, self.timeframe)
+    def _turn(self, candle: Candle | None, trade: TradeEvent) -> list[Candle]:
+        """End ``candle`` and begin the candle of ``trade``; returns the candles to deliver."""
+        opened = candle_open(trade.timestamp, self.timeframe)
         ended: list[Candle] = []
-        whole = bar is not None and not self._interrupted
+        whole = candle is not None and not self._interrupted
         if self._after is not None:
             self._miss(between(self._after, opened, self.timeframe, MAX_HOLES))
             self._after = None
-        if bar is not None:
-            passed = between(bar.timestamp, opened, self.timeframe, MAX_HOLES)
+        if candle is not None:
+            passed = between(candle.timestamp, opened, self.timeframe, MAX_HOLES)
             if self._complete and whole:
-                ended.append(copied(bar, True, trade.received_at))
+                ended.append(copied(candle, True, trade.received_at))
             else:
-                self._miss([bar.timestamp], bar.volume)
+                self._miss([candle.timestamp], candle.volume)
             if whole:
-                ended += [self._bar(moment, bar.close, 0.0, trade.received_at, closed=True) for moment in passed]
+                ended += [self._candle(moment, candle.close, 0.0, trade.received_at, closed=True) for moment in passed]
             else:
                 self._miss(passed)
         self._complete, self._interrupted, self._flat, self._traded = whole, False, False, opened
-        self._open = self._bar(opened, trade.price, trade.quantity, trade.received_at)
+        self._open = self._candle(opened, trade.price, trade.quantity, trade.received_at)
         self._ends = next_open(opened, self.timeframe)
         return [*ended, copied(self._open)]
 
-    def _bar(self, opened: int, price: float, volume: float, received_at: int, closed: bool = False) -> Candle:
+    def _candle(self, opened: int, price: float, volume: float, received_at: int, closed: bool = False) -> Candle:
         return Candle(
             self.coin, self.timeframe, opened, price, price, price, price, volume, closed,
             self.exchange, received_at, self.market,

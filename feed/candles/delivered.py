@@ -8,84 +8,92 @@ from dataclasses import dataclass, field
 from exchanges.events import Candle, copied
 from feed.candles.missing import ROUNDED
 
-CLOSED_BARS = 32  # per coin and timeframe: enough for the candles that an outage leaves open and another venue repeats
+CLOSED_CANDLES = (
+    32  # per coin and timeframe: enough for the candles that an outage leaves open and another venue repeats
+)
 
 
 @dataclass(slots=True)
-class _Bars:
+class _Candles:
     begun: int  # open time (Unix ms) of the oldest candle that is known here
     closed: dict[int, Candle] = field(default_factory=dict)
     current: Candle | None = None  # the newest candle, while it is open
     unclosed: set[int] = field(default_factory=set)  # open times of older candles that are still to be closed
 
     def note_unclosed(self, opened: Iterable[int]) -> None:
-        """Remember the newest CLOSED_BARS of these candles as still to be closed."""
+        """Remember the newest CLOSED_CANDLES of these candles as still to be closed."""
         self.unclosed.update(each for each in opened if each >= self.begun and each not in self.closed)
-        self.unclosed.difference_update(sorted(self.unclosed)[:-CLOSED_BARS])
+        self.unclosed.difference_update(sorted(self.unclosed)[:-CLOSED_CANDLES])
 
 
 class DeliveredCandles:
-    """Per coin and timeframe the last CLOSED_BARS closed candles and the open one, as copies.
+    """Per coin and timeframe the last CLOSED_CANDLES closed candles and the open one, as copies.
 
     A candle is closed once, whichever venue or connection closes it, and not updated after that.
     """
 
     def __init__(self) -> None:
-        self._bars: dict[tuple[str, str], _Bars] = {}
+        self._candles: dict[tuple[str, str], _Candles] = {}
 
     def enter(self, candle: Candle) -> bool:
         """Remember a candle or its state so far; False if it is closed already and must not be delivered."""
         opened = candle.timestamp
-        bars = self._bars.get((candle.coin, candle.timeframe))
-        if bars is None:
-            bars = self._bars[candle.coin, candle.timeframe] = _Bars(opened)
-        if opened in bars.closed:
+        candles = self._candles.get((candle.coin, candle.timeframe))
+        if candles is None:
+            candles = self._candles[candle.coin, candle.timeframe] = _Candles(opened)
+        if opened in candles.closed:
             return False
-        if bars.current is not None and bars.current.timestamp < opened:
-            bars.note_unclosed([bars.current.timestamp])
+        if candles.current is not None and candles.current.timestamp < opened:
+            candles.note_unclosed([candles.current.timestamp])
         if candle.closed:
-            bars.closed[opened] = copied(candle)
-            bars.unclosed.discard(opened)
-            if len(bars.closed) > CLOSED_BARS:
-                del bars.closed[min(bars.closed)]
-                bars.begun = max(bars.begun, min(bars.closed))
-            if bars.current is not None and bars.current.timestamp <= opened:
-                bars.current = None
-        elif bars.current is None or bars.current.timestamp <= opened:
-            bars.current = copied(candle)
+            candles.closed[opened] = copied(candle)
+            candles.unclosed.discard(opened)
+            if len(candles.closed) > CLOSED_CANDLES:
+                del candles.closed[min(candles.closed)]
+                candles.begun = max(candles.begun, min(candles.closed))
+            if candles.current is not None and candles.current.timestamp <= opened:
+                candles.current = None
+        elif candles.current is None or candles.current.timestamp <= opened:
+            candles.current = copied(candle)
         return True
 
     def newest(self, coin: str, timeframe: str) -> Candle | None:
         """The newest candle that was delivered, not to be changed."""
-        bars = self._bars.get((coin, timeframe))
-        if bars is None or bars.current is not None:
-            return None if bars is None else bars.current
-        return bars.closed[max(bars.closed)] if bars.closed else None
+        candles = self._candles.get((coin, timeframe))
+        if candles is None or candles.current is not None:
+            return None if candles is None else candles.current
+        return candles.closed[max(candles.closed)] if candles.closed else None
 
     def newest_of(self, coin: str) -> list[Candle]:
         """The newest delivered candle of each timeframe, not to be changed."""
-        found = (self.newest(*key) for key in self._bars if key[0] == coin)
+        found = (self.newest(*key) for key in self._candles if key[0] == coin)
         return [candle for candle in found if candle is not None]
 
     def newest_closed(self) -> dict[tuple[str, str], int]:
         """The open time (Unix ms) of the newest closed candle of each (coin, timeframe)."""
-        return {key: max(bars.closed) for key, bars in self._bars.items() if bars.closed}
+        return {key: max(candles.closed) for key, candles in self._candles.items() if candles.closed}
 
     def note_unclosed(self, unclosed: Mapping[tuple[str, str], Iterable[int]]) -> None:
         """Remember candles (open times by coin and timeframe) that the feed leaves unclosed on the venue before."""
         for key, opened in unclosed.items():
-            if key in self._bars:
-                self._bars[key].note_unclosed(opened)
+            if key in self._candles:
+                self._candles[key].note_unclosed(opened)
 
     def unclosed(self) -> dict[tuple[str, str], set[int]]:
         """The open times of the candles that are still to be closed, the open one included, by (coin, timeframe)."""
-        begun = {key: {bars.current.timestamp} if bars.current else set() for key, bars in self._bars.items()}
-        return {key: bars.unclosed | begun[key] for key, bars in self._bars.items() if bars.unclosed or begun[key]}
+        begun = {
+            key: {candles.current.timestamp} if candles.current else set() for key, candles in self._candles.items()
+        }
+        return {
+            key: candles.unclosed | begun[key]
+            for key, candles in self._candles.items()
+            if candles.unclosed or begun[key]
+        }
 
     def forget(self, coin: str) -> None:
         """Drop a coin's candles."""
-        for key in [key for key in self._bars if key[0] == coin]:
-            del self._bars[key]
+        for key in [key for key in self._candles if key[0] == coin]:
+            del self._candles[key]
 
     def overdue(self, past: Iterable[Candle]) -> list[Candle]:
         """Copies of the closed candles of ``past`` that the feed has delivered only as open.
@@ -95,10 +103,15 @@ class DeliveredCandles:
         """
         found = []
         for candle in past:
-            bars = self._bars.get((candle.coin, candle.timeframe))
-            if bars is None or not candle.closed or candle.timestamp < bars.begun or candle.timestamp in bars.closed:
+            candles = self._candles.get((candle.coin, candle.timeframe))
+            if (
+                candles is None
+                or not candle.closed
+                or candle.timestamp < candles.begun
+                or candle.timestamp in candles.closed
+            ):
                 continue
-            if not _is_less(candle, bars.current):
+            if not _is_less(candle, candles.current):
                 found.append(copied(candle))
         return found
 
@@ -107,13 +120,13 @@ class DeliveredCandles:
 
         Of two states of the open candle, the one with more volume is the later one.
         """
-        bars = self._bars.get((coin, timeframe))
-        if bars is None or not past:
+        candles = self._candles.get((coin, timeframe))
+        if candles is None or not past:
             return list(past)
         first = past[0].timestamp
         whole = {candle.timestamp: candle for candle in past}
-        whole |= {opened: copied(candle) for opened, candle in bars.closed.items() if opened >= first}
-        current = bars.current
+        whole |= {opened: copied(candle) for opened, candle in candles.closed.items() if opened >= first}
+        current = candles.current
         if current is not None and current.timestamp >= first:
             fetched = whole.get(current.timestamp)
             same = fetched is not None and fetched.exchange == current.exchange

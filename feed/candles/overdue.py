@@ -108,8 +108,8 @@ class Overdue:
                 self._tell(kept.close_until(int(streamed - GRACE * 1000), time.time_ns()))
                 self.repair(*key)
         for _, due, key, tracker in sorted(late, key=itemgetter(0, 1, 2)):
-            bar, attempts, not_before = self._again.get(key, (due, 0, 0.0))
-            if bar != due:
+            candle, attempts, not_before = self._again.get(key, (due, 0, 0.0))
+            if candle != due:
                 attempts, not_before = 0, 0.0
             in_vain = not room or attempts >= ATTEMPTS
             told = streamed is not None and due + RECORD_TIMEOUT * 1000 <= streamed

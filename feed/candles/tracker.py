@@ -87,15 +87,17 @@ class CandleTracker(MissingCandles):
         settled = streamed - SETTLED
         closed: list[Candle] = []
         for opened in sorted(over):
-            bar, end = self._open, next_open(opened, self.timeframe)
-            if self._newest is None or opened < self._newest or (opened == self._newest and bar is None):
+            current, end = self._open, next_open(opened, self.timeframe)
+            if self._newest is None or opened < self._newest or (opened == self._newest and current is None):
                 continue
-            if bar is not None and (opened > bar.timestamp or over[opened].volume < bar.volume * (1 - ROUNDED)):
-                if opened == last == bar.timestamp:
+            if current is not None and (
+                opened > current.timestamp or over[opened].volume < current.volume * (1 - ROUNDED)
+            ):
+                if opened == last == current.timestamp:
                     self.record.was_behind(received_at)
                 return closed
             if opened == last:
-                proven = bar is not None and not self._interrupted and end <= heard
+                proven = current is not None and not self._interrupted and end <= heard
                 if not proven and (self.record.is_doubtful(received_at) or end > settled):
                     self._interrupted = True  # also if the market's data continues: the last trades may be missing
                     return closed
@@ -109,12 +111,12 @@ class CandleTracker(MissingCandles):
 
     def close_as_seen(self, received_at: int = 0) -> list[Candle]:
         """Close the open candle in the state that was seen last, if no update of it can be missing."""
-        bar = self._open
-        if bar is None or self._interrupted:
+        candle = self._open
+        if candle is None or self._interrupted:
             return []
         self._open, self._by_time = None, True
-        self._closed.append(bar.timestamp)
-        return [copied(bar, True, received_at)]
+        self._closed.append(candle.timestamp)
+        return [copied(candle, True, received_at)]
 
     def follow(self, candle: Candle, *, said: bool, now: float | None = None) -> list[Candle]:
         """The candles to deliver for one row of the venue: the candle that this row ends, if any, then the row's own.

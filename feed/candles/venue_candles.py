@@ -77,7 +77,7 @@ class VenueCandles:
         that some venue has closed.
         """
         if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._overdue.run(), name=f"ends of bars on {self.name}")
+            self._looking = asyncio.create_task(self._overdue.run(), name=f"ends of candles on {self.name}")
         if connection is None:
             self._connections += 1
             connection = self._connections
@@ -156,8 +156,8 @@ class VenueCandles:
     def note_unclosed(self, unclosed: Mapping[tuple[str, str], Collection[int]]) -> None:
         """Note that these candles must be closed too: another venue has begun or missed them."""
         for (_, timeframe), kept in self._kept.items():
-            if bars := unclosed.get((kept.coin, timeframe)):
-                kept.note_unclosed(bars)
+            if candles := unclosed.get((kept.coin, timeframe)):
+                kept.note_unclosed(candles)
 
     def forget(self, symbols: Iterable[str]) -> None:
         """Drop the candles of markets that no connection carries any more."""

@@ -39,7 +39,7 @@ class HistorySession(Protocol):
     def venue(self) -> Venue: ...
 
     @property
-    def bars(self) -> VenueCandles: ...
+    def candles(self) -> VenueCandles: ...
 
     def venue_time(self) -> float | None:
         """The venue's time now, Unix ms; None while it is not known."""
@@ -115,7 +115,7 @@ class CandleHistory:
         past = await venue.fetch_history(coin.symbol, symbol, timeframe, limit)
         if coin not in self._wanted.coins:
             raise FeedError(f"{coin.symbol} was removed from the feed meanwhile")
-        session.bars.answered(past)
+        session.candles.answered(past)
         _judge(past, asked_at, session.venue_time(), hub.delivered_candles.newest(coin.symbol, timeframe))
         if hub.markets.withholds(venue.name, coin.symbol, symbol):
             raise FeedError(f"{venue.name}'s {symbol} is withheld: its price is too far from {coin.symbol}'s last one")
@@ -129,7 +129,7 @@ class CandleHistory:
         )  # the feed left the venue before the answer came: these candles are not closed yet
         known = [candle for candle in closed if not refused or candle.timestamp < refused[0].timestamp]
         if known:
-            session.bars.known(symbol, timeframe, known[-1].timestamp)
+            session.candles.known(symbol, timeframe, known[-1].timestamp)
         for candle in closed:
             hub.on_past_candle(candle)
         return joined

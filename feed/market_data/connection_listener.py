@@ -16,7 +16,7 @@ from feed.market_data.price_cache import Streamed
 from feed.trades.backfiller import TradeBackfiller
 from feed.trades.gaps import DELIVER, Outcome, TradeVerdict
 
-TRIAL_BARS = 2  # closed candles kept of a trial, per coin and timeframe: the active venue may not have closed them
+TRIAL_CANDLES = 2  # closed candles kept of a trial, per coin and timeframe: the active venue may not have closed them
 TRIAL_TRADES = 256  # trades kept of a trial, per coin: they may be newer than the active venue's last ones
 TRIAL_MEMORY = 10 * 10**9  # ns for which these trades are kept; the last one of each coin stays
 OLD_TRADES = 3  # after so many trades in succession that are withheld or not new, these trades show the lag
@@ -53,7 +53,9 @@ class ConnectionListener(ListenerBase):
         self._old_trades = 0
         self._paths: dict[str, _Path] = {}  # coin -> its path, for coins with a delivered trade
         self._learned: dict[str, Ticker] = {}  # the newest tickers of a trial
-        self._bars: dict[tuple[str, str], deque[Candle]] = {}  # (coin, timeframe) -> the candles that it closed last
+        self._closed_last: dict[
+            tuple[str, str], deque[Candle]
+        ] = {}  # (coin, timeframe) -> the candles that it closed last
         self._past: dict[str, deque[TradeEvent]] = {}  # coin -> the last trades of a trial
         self._dropped: dict[str, int] = {}  # coin -> the stamp of the newest trade that was dropped from ``_past``
         self._watched_at = inf  # when the trial's first data, or the first after a silence, came, monotonic seconds
@@ -66,11 +68,11 @@ class ConnectionListener(ListenerBase):
             if self._admits(ticker.coin, ticker.market, ticker.last):
                 self._hub.prices[ticker.coin].learn(ticker)
         self._learned.clear()
-        for bars in self._bars.values():
-            for bar in bars:
-                if self._admits(bar.coin, bar.market, bar.close):
-                    self._hub.on_candle(bar)
-        self._bars.clear()
+        for candles in self._closed_last.values():
+            for candle in candles:
+                if self._admits(candle.coin, candle.market, candle.close):
+                    self._hub.on_candle(candle)
+        self._closed_last.clear()
         past, self._past = self._past, {}
         for coin in self._backfiller.carried:
             self._go_on(coin, list(past.get(coin, ())))
@@ -110,8 +112,8 @@ class ConnectionListener(ListenerBase):
             self._learned.pop(coin, None)
             self._past.pop(coin, None)
             self._dropped.pop(coin, None)
-            for key in [key for key in self._bars if key[0] == coin]:
-                del self._bars[key]
+            for key in [key for key in self._closed_last if key[0] == coin]:
+                del self._closed_last[key]
 
     def on_trade(self, trade: TradeEvent, number: int | None = None) -> bool:
         coin, now = trade.coin, self._now()
@@ -220,7 +222,7 @@ class ConnectionListener(ListenerBase):
                 self._hub.on_candle(candle)
         elif self._open and candle.closed:
             key = candle.coin, candle.timeframe
-            self._bars.setdefault(key, deque(maxlen=TRIAL_BARS)).append(candle)
+            self._closed_last.setdefault(key, deque(maxlen=TRIAL_CANDLES)).append(candle)
 
     def on_quote(self, quote: Quote) -> None:
         if quote.coin in self.gone:

@@ -76,7 +76,7 @@ class CoinRouting:
         sessions = [session for each in self._supervisors for session in each.sessions.values()]
         return {
             "late_trades": sum(session.backfiller.late for session in sessions),
-            "lost_bars": sum(session.bars.lost for session in sessions),
+            "lost_bars": sum(session.candles.lost for session in sessions),
         }
 
     @property

@@ -43,7 +43,7 @@ class Session:
         venue = self.venue = shared.venue
         self.name = venue.name
         fetch_candles = partial(shared.fetch_candles, hub.clock)
-        self.bars = VenueCandles(
+        self.candles = VenueCandles(
             venue.name, fetch_candles, self._on_decided, self, self._stays_open, shared.candle_record
         )
         self.backfiller = TradeBackfiller(
@@ -64,7 +64,7 @@ class Session:
         self._list_due = asyncio.Event()  # set when its list of markets must be requested now
         self._changed = asyncio.Event()  # set when the wanted coins, channels or timeframes have changed
         self._day_stats = DayStats(venue, lambda: feed.wanted.symbols)
-        self.pool = ConnectionPool(self, shared, feed, self.backfiller, self.bars, self._day_stats)
+        self.pool = ConnectionPool(self, shared, feed, self.backfiller, self.candles, self._day_stats)
 
     def start(self, since: Callable[[], Mapping[str, int]], *, trial: bool) -> None:
         """Carry the venue, as soon as it may be dialled.
@@ -143,7 +143,7 @@ class Session:
     def has_room(self) -> bool:
         """See feed.candles.overdue.Timing."""
         now, shared = self._feed.hub.clock.monotonic(), self.shared
-        return bool(self.venue.timeframes) and shared.bars.plenty(now) and shared.requests.plenty(now)
+        return bool(self.venue.timeframes) and shared.candle_requests.plenty(now) and shared.requests.plenty(now)
 
     def is_proven_up_to_date(self, now: float) -> bool:
         """The same as ``is_up_to_date``, for a new connection.
@@ -209,7 +209,7 @@ class Session:
             self._feed.silence_watch.start(self.pool.markets, self._feed.hub.clock.monotonic())
             for opened in self.pool.opened:
                 opened.listener.deliver()
-            self.bars.note_unclosed(self._feed.hub.delivered_candles.unclosed())
+            self.candles.note_unclosed(self._feed.hub.delivered_candles.unclosed())
 
     def demote(self) -> None:
         """Stop delivering: another venue is active from now on."""
@@ -227,7 +227,7 @@ class Session:
             self.backfiller.flush()
         self._leave_it("")  # trades that still arrive must not start a fetch
         self.backfiller.close()
-        return self.bars.end()
+        return self.candles.end()
 
     async def _run(self, since: Callable[[], Mapping[str, int]], trial: bool) -> VenueError:
         """Carry the venue until it has failed; returns the reason."""
@@ -292,7 +292,7 @@ class Session:
             self.lag = None
             if not self.delivering:
                 self._day_stats.outdate()  # the day stats of a trial have ended with the trial
-                self.bars.drop()
+                self.candles.drop()
             if self.delivering:
                 self.backfiller.lost()
                 self._feed.silence_watch.lost()
@@ -352,7 +352,7 @@ class Session:
     def _report_gap(self, event: str, exchange: str, **details: Any) -> None:
         """Report a gap or its end; fetched trades come too late for candles that are built from trades."""
         if event == "gap":
-            self.bars.missed_trades(details["coin"])
+            self.candles.missed_trades(details["coin"])
         self._feed.report(event, exchange, **details)
 
     def note(self, event: str, exchange: str, **details: Any) -> None:

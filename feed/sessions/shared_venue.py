@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from exchanges.venue import Venue
 
 TIME_TIMEOUT = 5.0  # seconds in which the venue must answer with its time
-BARS_SHARE = 0.5  # candles' share of the requests that a venue allows: gaps in trades can't wait, candles can
+CANDLES_SHARE = 0.5  # candles' share of the requests that a venue allows: gaps in trades can't wait, candles can
 
 
 class SharedVenue:
@@ -42,7 +42,9 @@ class SharedVenue:
         self.sequences = KnownSequences()
         self.candle_record = CandleRecord()
         self.clock_complaint: str | None = None  # what was reported about the local clock
-        self.bars = RateLimit(max(1, int(fetches * BARS_SHARE)), 60.0)  # the part of the requests for candles
+        self.candle_requests = RateLimit(
+            max(1, int(fetches * CANDLES_SHARE)), 60.0
+        )  # the part of the requests for candles
 
     def put_off(self, now: float, retry_after: float | None) -> None:
         """Note that a session has failed. ``retry_after``: the seconds that the venue asks to wait, or None.
@@ -55,12 +57,12 @@ class SharedVenue:
 
     def share(self, parts: int) -> None:
         """Use only one of ``parts`` equal parts of the limits."""
-        for limit in (self.dials, self.requests, self.bars):
+        for limit in (self.dials, self.requests, self.candle_requests):
             limit.share(parts)
 
     async def fetch_candles(self, clock: Clock, coin: str, symbol: str, timeframe: str, since: int) -> list[Candle]:
         """Fetch candles as the venue does, once the limit of requests allows it."""
-        for limit in (self.bars, self.requests):
+        for limit in (self.candle_requests, self.requests):
             await limit.take(clock)
         return await self.venue.fetch_candles(coin, symbol, timeframe, since)
 

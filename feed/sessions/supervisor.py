@@ -263,7 +263,7 @@ class Supervisor:
         session = self.sessions[to]
         backfiller = self.sessions[left].backfiller
         self.since = {**self.since, **backfiller.last_timestamps()}
-        self._feed.hub.delivered_candles.note_unclosed(self.sessions[left].bars.holes())
+        self._feed.hub.delivered_candles.note_unclosed(self.sessions[left].candles.holes())
         self.sessions[left].demote()
         backfiller.flush()
         if session.is_started:

@@ -25,7 +25,7 @@ def timeframe_ms(timeframe: str) -> int:
         raise ValueError(f"unknown timeframe {timeframe!r}; known are {', '.join(TIMEFRAMES)}") from None
 
 
-def bar_open(timestamp: int, timeframe: str) -> int:
+def candle_open(timestamp: int, timeframe: str) -> int:
     """The open time (ms) of the candle that ``timestamp`` (ms) falls into.
 
     UTC throughout: weeks start on Monday, months on their first, "3d" counts from the epoch.

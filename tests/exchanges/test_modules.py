@@ -114,7 +114,7 @@ def faults(name: str, channel: str) -> set[str]:
             elif channel == "candles" and isinstance(target, ast.Subscript) and ast.unparse(target.value) in names:
                 # the last row, not the list of a timeframe
                 last_one = isinstance(target.slice, ast.BinOp | ast.UnaryOp)
-                found |= {"changes a bar in place"} if last_one else set()
+                found |= {"changes a candle in place"} if last_one else set()
         if appends(function, store, names):
             delivers = delivers or channel in ("trades", "candles")
         if channel == "candles" and any(
@@ -133,7 +133,7 @@ REMEDIES: Mapping[tuple[str, str], StandIn | None] = {
     ("trades", "takes the market from its options"): StandIn.NOTHING,
     ("candles", "keeps nothing"): StandIn.TRADES,
     ("candles", "keeps all timeframes together"): StandIn.TRADES,
-    ("candles", "changes a bar in place"): StandIn.TRADES,
+    ("candles", "changes a candle in place"): StandIn.TRADES,
     ("ticker", "changes a ticker that is kept"): StandIn.UNSTAMPED,
     ("ticker", "keeps bid and ask as tickers"): None,  # rows without a last price are no prices
     ("quotes", "keeps nothing"): StandIn.TICKERS,
@@ -185,7 +185,7 @@ def test_every_module_keeps_its_stores_as_attributes() -> None:
         ("stored = self.safe_dict(self.trades, symbol)\nstored.append(1)", "trades", "keeps nothing"),
         ("self.trades = {}", "trades", "replaces the whole store"),
         ("self.tickers[s] = t\nself.tickers[s]['timestamp'] = 1", "ticker", "changes a ticker that is kept"),
-        ("stored = self.safe_value(self.ohlcvs[s], tf)\nstored[-1] = row", "candles", "changes a bar in place"),
+        ("stored = self.safe_value(self.ohlcvs[s], tf)\nstored[-1] = row", "candles", "changes a candle in place"),
     ],
 )
 def test_the_check_finds_each_fault_that_would_break_delivery(

@@ -62,8 +62,8 @@ async def test_every_event_names_its_market(transport: str, venue: str, hotpath:
             await simulator[venue].trade("ETH")
             await got.until(lambda: any(trade.backfilled for trade in got.trades))
             await got.until(lambda: bool(quotes) or venue == "bybit")  # the simulated Bybit has no quotes
-            bars = await feed.candles_history("BTC", limit=5)
-        events: list[Any] = [*got.trades, *got.prices, *got.candles, *quotes, *bars, *feed.get_all_prices().values()]
+            candles = await feed.candles_history("BTC", limit=5)
+        events: list[Any] = [*got.trades, *got.prices, *got.candles, *quotes, *candles, *feed.get_all_prices().values()]
         assert {(each.coin, each.market) for each in events} == {("BTC", "BTC/USDT"), ("ETH", "ETH/USDT")}
 
 

@@ -46,12 +46,12 @@ def candle_frame(venue: str, coin: str, price: float) -> str:
     now, text = time_ns() // 1_000_000, str(price)
     start = now - now % 60_000
     if venue == "binance":
-        bar: dict[str, Any] = {"t": start, "T": start + 59_999, "s": MARKETS[coin], "i": "1m", "o": text, "c": text,
+        candle: dict[str, Any] = {"t": start, "T": start + 59_999, "s": MARKETS[coin], "i": "1m", "o": text, "c": text,
                                "h": text, "l": text, "v": "1", "x": False}  # fmt: skip
-        return json.dumps({"e": "kline", "E": now, "s": MARKETS[coin], "k": bar})
-    bar = {"start": start, "end": start + 59_999, "interval": "1", "open": text, "close": text, "high": text,
+        return json.dumps({"e": "kline", "E": now, "s": MARKETS[coin], "k": candle})
+    candle = {"start": start, "end": start + 59_999, "interval": "1", "open": text, "close": text, "high": text,
            "low": text, "volume": "1", "turnover": text, "confirm": False, "timestamp": now}  # fmt: skip
-    return json.dumps({"topic": f"kline.1.{MARKETS[coin]}", "ts": now, "type": "snapshot", "data": [bar]})
+    return json.dumps({"topic": f"kline.1.{MARKETS[coin]}", "ts": now, "type": "snapshot", "data": [candle]})
 
 
 def trade_frame(venue: str, coin: str, trade_id: int, price: float, quantity: float = 0.25) -> str:

@@ -78,7 +78,7 @@ class Referee:
         self.switch_times: list[
             float
         ] = []  # seconds from a failover to the first tick of the new venue, if that venue worked
-        self.unclosed_bars: list[str] = []
+        self.unclosed_candles: list[str] = []
         self.defects: list[str] = []
         self.active = ""
         self.priced: set[str] = set()  # coins that had a price
@@ -305,12 +305,12 @@ class Referee:
         self.close_delays.append(self._now_ms(at) / 1000 - (opened + MINUTE) / 1000)
         closed = self._closed.setdefault(coin, deque(maxlen=600))
         if opened in closed:
-            self.breach("bar closed twice", at, f"{coin} {opened} on {venue}")
+            self.breach("candle closed twice", at, f"{coin} {opened} on {venue}")
         closed.append(opened)
-        true = self._truths[venue].bars(coin, opened)
+        true = self._truths[venue].candles(coin, opened)
         if not any(_same(values, each) for each in true):
             tally.wrong_candles += 1
-            self.breach("wrong bar", at, f"{coin} {opened} on {venue}: {values}, true is {true}")
+            self.breach("wrong candle", at, f"{coin} {opened} on {venue}: {values}, true is {true}")
 
     # -- time ---------------------------------------------------------------------------------------------------
 

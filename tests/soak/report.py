@@ -118,8 +118,8 @@ def table(result: Result) -> str:
         f"where the venue left was well",
         f"reconnects              {referee.events['reconnecting']}, disconnects {referee.events['disconnected']}, "
         f"gaps {referee.events['gap']}, breaker opened {referee.events['circuit_open']} times",
-        f"bars closed             {_spread(referee.close_delays)}",
-        f"bars never closed       {len(referee.unclosed_bars)} {' '.join(referee.unclosed_bars[:10])}",
+        f"candles closed          {_spread(referee.close_delays)}",
+        f"candles never closed    {len(referee.unclosed_candles)} {' '.join(referee.unclosed_candles[:10])}",
         f"unhandled, ERROR or up  {len(referee.defects)}",
         f"disconnect() took       {result.close_seconds:.2f} s",
     ]
@@ -154,8 +154,8 @@ _WORDS = {
     "trades": "trades delivered", "filled": "of these backfilled", "disordered": "out of order",
     "fresh": "called fresh", "not_fresh": "too old for that", "wrong_fresh": "wrong for that",
     "changed": "changed", "told": "told to be missing", "ticks": "price ticks", "mixed_prices": "of a venue not active",
-    "mixed_statistics": "mixed 24 h statistics", "older_prices": "back in time", "candles": "bars closed",
-    "wrong_candles": "wrong bars",
+    "mixed_statistics": "mixed 24 h statistics", "older_prices": "back in time", "candles": "candles closed",
+    "wrong_candles": "wrong candles",
 }  # fmt: skip
 
 

@@ -122,7 +122,7 @@ async def soak(minutes: float, seed: int, say: Say = lambda line: None, *, mean_
         striking.cancel()
         referee.silences.before_strike(time.monotonic())
         referee.silences.look(time.monotonic(), all_of_them=True)
-        referee.unclosed_bars = referee.unclosed(opened, unix_ms() - SLACK_MS)
+        referee.unclosed_candles = referee.unclosed(opened, unix_ms() - SLACK_MS)
         if reading.done():
             reading.result()
         else:

@@ -79,10 +79,10 @@ def subscribe(feed: MarketFeed, tell: Any) -> None:
         told = (tick.price, tick.timestamp, tick.volume_24h, tick.change_24h, tick.market)
         tell("price", time.monotonic(), tick.coin, tick.exchange, *told)
 
-    def on_candle(bar: Candle) -> None:
-        if bar.closed:
-            told = (bar.timestamp, bar.open, bar.high, bar.low, bar.close, bar.volume)
-            tell("candle", time.monotonic(), bar.coin, bar.exchange, *told)
+    def on_candle(candle: Candle) -> None:
+        if candle.closed:
+            told = (candle.timestamp, candle.open, candle.high, candle.low, candle.close, candle.volume)
+            tell("candle", time.monotonic(), candle.coin, candle.exchange, *told)
 
     def on_status(event: str, details: dict[str, Any]) -> None:
         tell("status", time.monotonic(), event, details)

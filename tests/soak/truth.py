@@ -225,13 +225,13 @@ class Truth:
             found.append((min(prices) * scale - 100, max(prices) * scale - 100))
         return found
 
-    def bars(self, coin: str, opened: int) -> list[tuple[float, ...]]:
+    def candles(self, coin: str, opened: int) -> list[tuple[float, ...]]:
         """Open, high, low, close and volume of a minute on each of the coin's markets."""
         found = []
         for market, unit in self._of(coin):
-            bar = market.candle(opened, MINUTE, self.venue.now())
-            prices = (each / market.scale / unit for each in (bar.open, bar.high, bar.low, bar.close))
-            found.append((*prices, bar.lots / market.lot_scale * unit))
+            candle = market.candle(opened, MINUTE, self.venue.now())
+            prices = (each / market.scale / unit for each in (candle.open, candle.high, candle.low, candle.close))
+            found.append((*prices, candle.lots / market.lot_scale * unit))
         return found
 
 

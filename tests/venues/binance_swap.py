@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from time import time_ns
 from typing import Any
 
-from tests.venues.market import LISTED, MINUTE, Bar, Day, Deal, rest_bar, rest_day
+from tests.venues.market import LISTED, MINUTE, Day, Deal, VenueCandle, rest_candle, rest_day
 from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
 VENUE = "binance"
@@ -41,7 +41,7 @@ def rest(path: str, query: Mapping[str, str], wire: Wire) -> Any:
     coin = query.get("symbol", "").removesuffix("USDT")
     if path == "/fapi/v1/klines":
         first = int(query.get("startTime", now // MINUTE * MINUTE - 2 * MINUTE))
-        return [_row(rest_bar(coin, first + number * MINUTE)) for number in range(3)]
+        return [_row(rest_candle(coin, first + number * MINUTE)) for number in range(3)]
     if path == "/fapi/v1/trades":  # this path has the stream's ids; aggTrades has other ids
         return [_rest_deal(deal) for deal in wire.history.get(coin, ())]
     return None
@@ -80,13 +80,15 @@ def ticker(day: Day) -> Iterable[Frame]:
     }  # fmt: skip
 
 
-def candle(bar: Bar) -> Iterable[Frame]:
+def candle(candle: VenueCandle) -> Iterable[Frame]:
     yield {
-        "e": "kline", "E": bar.timestamp + 30_000, "s": f"{bar.coin}USDT",
+        "e": "kline", "E": candle.timestamp + 30_000, "s": f"{candle.coin}USDT",
         "k": {
-            "t": bar.timestamp, "T": bar.timestamp + MINUTE - 1, "s": f"{bar.coin}USDT", "i": "1m", "f": 100, "L": 200,
-            "o": str(bar.open), "c": str(bar.close), "h": str(bar.high), "l": str(bar.low), "v": str(bar.volume),
-            "n": 100, "x": bar.closed, "q": str(bar.volume * bar.close), "V": "0.5", "Q": "0.5", "B": "0",
+            "t": candle.timestamp, "T": candle.timestamp + MINUTE - 1, "s": f"{candle.coin}USDT", "i": "1m",
+            "f": 100, "L": 200,
+            "o": str(candle.open), "c": str(candle.close), "h": str(candle.high), "l": str(candle.low),
+            "v": str(candle.volume),
+            "n": 100, "x": candle.closed, "q": str(candle.volume * candle.close), "V": "0.5", "Q": "0.5", "B": "0",
         },
     }  # fmt: skip
 
@@ -123,9 +125,18 @@ def _rest_day(day: Day) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _row(bar: Bar) -> list[Any]:
-    prices = [str(value) for value in (bar.open, bar.high, bar.low, bar.close, bar.volume)]
-    return [bar.timestamp, *prices, bar.timestamp + MINUTE - 1, str(bar.volume * bar.close), 308, "0.5", "0.5", "0"]
+def _row(candle: VenueCandle) -> list[Any]:
+    prices = [str(value) for value in (candle.open, candle.high, candle.low, candle.close, candle.volume)]
+    return [
+        candle.timestamp,
+        *prices,
+        candle.timestamp + MINUTE - 1,
+        str(candle.volume * candle.close),
+        308,
+        "0.5",
+        "0.5",
+        "0",
+    ]
 
 
 def _market(coin: str) -> dict[str, Any]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tests.venues.market import LISTED, Bar, Day, Deal, rest_bars, rest_day
+from tests.venues.market import LISTED, Day, Deal, VenueCandle, rest_candles, rest_day
 from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
 OPTIONS = {"ws": {"cost": 0.05}}  # ccxt spaces its messages by 250 ms
 LAWS = VenueLaws(topics=25, dials=(20, 60.0), paths=dict.fromkeys(("trades", "ticker", "candles"), "/ws/2"))
 LACKS = frozenset({"timestamp", "turnover"})
 SENDS_OLD_TRADES = True
-SENDS_OLD_BARS = True
+SENDS_OLD_CANDLES = True
 REFUSES_WHOLE = False
 GREETING: Sequence[Frame] = (
     {"event": "info", "version": 2, "serverId": "b6aaa6d2-7a5c-4bf5-8a3c", "platform": {"status": 1}},
@@ -31,7 +31,7 @@ def rest(path: str, query: Mapping[str, str], wire: Wire) -> Any:
         return [[market, *_day(rest_day(_COINS[market], 0))] for market in query["symbols"].split(",")]
     if path.startswith("/v2/candles/trade:1m:"):
         coin = _COINS[path.split(":", 2)[2].removesuffix("/hist")]
-        return list(map(_bar, rest_bars(coin, int(query["start"]) if "start" in query else None)))
+        return list(map(_candle, rest_candles(coin, int(query["start"]) if "start" in query else None)))
     if path.startswith("/v2/trades/"):
         return [_deal(deal) for deal in reversed(wire.history.get(_COINS[path.split("/")[3]], ()))]
     return None
@@ -53,8 +53,8 @@ def answer(request: Any, wire: Wire) -> Iterable[Frame]:
         yield {"event": "subscribed", "chanId": _id(channel, coin), **given, **pair}
         if channel == "trades":
             yield [_id(channel, coin), [_deal(deal) for deal in reversed(wire.history.get(coin, ()))]]
-        if channel == "candles" and coin in wire.old_bars:
-            yield [_id(channel, coin), [_bar(bar) for bar in reversed(wire.old_bars[coin])]]
+        if channel == "candles" and coin in wire.old_candles:
+            yield [_id(channel, coin), [_candle(candle) for candle in reversed(wire.old_candles[coin])]]
 
 
 def trades(deals: Sequence[Deal]) -> Iterable[Frame]:
@@ -68,8 +68,8 @@ def ticker(day: Day) -> Iterable[Frame]:
     yield [_id("ticker", day.coin), _day(day)]
 
 
-def candle(bar: Bar) -> Iterable[Frame]:
-    yield [_id("candles", bar.coin), _bar(bar)]
+def candle(candle: VenueCandle) -> Iterable[Frame]:
+    yield [_id("candles", candle.coin), _candle(candle)]
 
 
 def _id(channel: str, coin: str) -> int:
@@ -86,5 +86,5 @@ def _day(day: Day) -> list[Any]:
     return [day.bid, 9.0029, day.ask, 7.1138, change, day.change / 100, day.last, day.volume, day.high, day.low]
 
 
-def _bar(bar: Bar) -> list[Any]:
-    return [bar.timestamp, bar.open, bar.close, bar.high, bar.low, bar.volume]
+def _candle(candle: VenueCandle) -> list[Any]:
+    return [candle.timestamp, candle.open, candle.close, candle.high, candle.low, candle.volume]

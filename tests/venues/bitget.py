@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from time import time_ns
 from typing import Any
 
-from tests.venues.market import LISTED, Bar, Day, Deal, rest_bars, rest_day
+from tests.venues.market import LISTED, Day, Deal, VenueCandle, rest_candles, rest_day
 from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
 PACE = 10  # the rule of ten messages per second and the profile's spacing are both ten times as fast here
@@ -19,7 +19,7 @@ LAWS = VenueLaws(
 )
 LACKS: frozenset[str] = frozenset()
 SENDS_OLD_TRADES = True
-SENDS_OLD_BARS = True
+SENDS_OLD_CANDLES = True
 REFUSES_WHOLE = False
 GREETING: Sequence[Frame] = ()
 HEARTBEATS: Sequence[Frame] = ("pong",)
@@ -41,7 +41,7 @@ def rest(path: str, query: Mapping[str, str], wire: Wire) -> Any:
         return _ok([{**_day(rest_day(coin, now)), "symbol": f"{coin}USDT", "usdtVolume": "1"} for coin in LISTED])
     coin = query.get("symbol", "").removesuffix("USDT")
     if path == "/api/v2/spot/market/candles":
-        return _ok(list(map(_bar, rest_bars(coin, int(query["startTime"]) if "startTime" in query else None))))
+        return _ok(list(map(_candle, rest_candles(coin, int(query["startTime"]) if "startTime" in query else None))))
     if path == "/api/v2/spot/market/fills-history":
         return _ok([{"symbol": f"{coin}USDT", **_deal(deal)} for deal in reversed(wire.history.get(coin, ()))])
     return None
@@ -65,8 +65,8 @@ def answer(request: Any, wire: Wire) -> Iterable[Frame]:
         yield {"event": "subscribe", "arg": arg}
         if channel == "trades" and coin in wire.history:
             yield _pushed("trade", coin, [_deal(deal) for deal in reversed(wire.history[coin])], "snapshot")
-        if channel == "candles" and coin in wire.old_bars:
-            yield _pushed("candle1m", coin, [_bar(bar) for bar in wire.old_bars[coin]], "snapshot")
+        if channel == "candles" and coin in wire.old_candles:
+            yield _pushed("candle1m", coin, [_candle(candle) for candle in wire.old_candles[coin]], "snapshot")
 
 
 def trades(deals: Sequence[Deal]) -> Iterable[Frame]:
@@ -77,8 +77,8 @@ def ticker(day: Day) -> Iterable[Frame]:
     yield _pushed("ticker", day.coin, [{"instId": f"{day.coin}USDT", **_day(day)}], "snapshot")
 
 
-def candle(bar: Bar) -> Iterable[Frame]:
-    yield _pushed("candle1m", bar.coin, [_bar(bar)])
+def candle(candle: VenueCandle) -> Iterable[Frame]:
+    yield _pushed("candle1m", candle.coin, [_candle(candle)])
 
 
 def _ok(data: list[Any]) -> dict[str, Any]:
@@ -120,6 +120,11 @@ def _day(day: Day) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _bar(bar: Bar) -> list[str]:
-    turnover = bar.volume * bar.close
-    return list(map(str, (bar.timestamp, bar.open, bar.high, bar.low, bar.close, bar.volume, turnover, turnover)))
+def _candle(candle: VenueCandle) -> list[str]:
+    turnover = candle.volume * candle.close
+    return list(
+        map(
+            str,
+            (candle.timestamp, candle.open, candle.high, candle.low, candle.close, candle.volume, turnover, turnover),
+        )
+    )

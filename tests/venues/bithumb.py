@@ -11,7 +11,7 @@ from time import time_ns
 from typing import Any
 
 from tests.venues import upbit
-from tests.venues.market import LISTED, MINUTE, Bar, Day, Deal, rest_bar, rest_day
+from tests.venues.market import LISTED, MINUTE, Day, Deal, VenueCandle, rest_candle, rest_day
 from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
 LAWS = VenueLaws(dials=(10, 1.0), replaces=True, paths=dict.fromkeys(("trades", "ticker"), "/websocket/v1"))
@@ -36,7 +36,7 @@ def rest(path: str, query: Mapping[str, str], wire: Wire) -> Any:
     coin = query.get("market", "").removeprefix("KRW-")
     if path == "/v1/candles/minutes/1" and int(query["count"]) <= 200:  # the newest candles
         newest = now // MINUTE * MINUTE + 3 * MINUTE
-        return [upbit.row(rest_bar(coin, newest - number * MINUTE)) for number in range(12)]
+        return [upbit.row(rest_candle(coin, newest - number * MINUTE)) for number in range(12)]
     if path == "/v1/trades/ticks" and int(query["count"]) <= 500:
         return [_old(deal) for deal in reversed(wire.history.get(coin, ()))]
     return None
@@ -60,7 +60,7 @@ def ticker(told: Day) -> Iterable[Frame]:
     yield from upbit.ticker(told)
 
 
-def candle(bar: Bar) -> Iterable[Frame]:
+def candle(candle: VenueCandle) -> Iterable[Frame]:
     return ()
 
 

@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from time import time_ns
 from typing import Any
 
-from tests.venues.market import LISTED, Bar, Day, Deal, rest_bars, rest_day
+from tests.venues.market import LISTED, Day, Deal, VenueCandle, rest_candles, rest_day
 from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
 OPTIONS = {"ws": {"cost": 0.1}}  # ccxt spaces its messages by 75 ms; the venue has published no limit
 LAWS = VenueLaws(paths={"trades": "/"})
 LACKS = frozenset({"candles", "ticker"})
 SENDS_OLD_TRADES = False
-SENDS_OLD_BARS = False
+SENDS_OLD_CANDLES = False
 REST_SECONDS = True
 REFUSES_WHOLE = False
 GREETING: Sequence[Frame] = ()
@@ -27,8 +27,8 @@ def rest(path: str, query: Mapping[str, str], wire: Wire) -> Any:
         return [_day(rest_day(coin, time_ns() // 1_000_000)) for coin in LISTED]
     coin = path.strip("/").rpartition("/")[2].removesuffix("usd").upper()
     if path.startswith("/api/v2/ohlc/"):
-        bars = rest_bars(coin, int(query["start"]) * 1000 if "start" in query else None)
-        return {"data": {"pair": f"{coin}/USD", "ohlc": [_bar(bar) for bar in bars]}}
+        candles = rest_candles(coin, int(query["start"]) * 1000 if "start" in query else None)
+        return {"data": {"pair": f"{coin}/USD", "ohlc": [_candle(candle) for candle in candles]}}
     if path.startswith("/api/v2/transactions/"):
         return [_old(deal) for deal in reversed(wire.history.get(coin, ()))]
     return None
@@ -63,7 +63,7 @@ def ticker(day: Day) -> Iterable[Frame]:
     return ()
 
 
-def candle(bar: Bar) -> Iterable[Frame]:
+def candle(candle: VenueCandle) -> Iterable[Frame]:
     return ()
 
 
@@ -93,8 +93,9 @@ def _day(day: Day) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _bar(bar: Bar) -> dict[str, Any]:
+def _candle(candle: VenueCandle) -> dict[str, Any]:
     return {
-        "timestamp": str(bar.timestamp // 1000), "open": str(bar.open), "high": str(bar.high), "low": str(bar.low),
-        "close": str(bar.close), "volume": str(bar.volume),
+        "timestamp": str(candle.timestamp // 1000), "open": str(candle.open), "high": str(candle.high),
+        "low": str(candle.low),
+        "close": str(candle.close), "volume": str(candle.volume),
     }  # fmt: skip

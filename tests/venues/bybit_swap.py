@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from time import time_ns
 from typing import Any
 
-from tests.venues.market import LISTED, MINUTE, PRICES, Bar, Day, Deal, rest_bar, rest_day
+from tests.venues.market import LISTED, MINUTE, PRICES, Day, Deal, VenueCandle, rest_candle, rest_day
 from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
 VENUE = "bybit"
@@ -37,8 +37,8 @@ def rest(path: str, query: Mapping[str, str], wire: Wire) -> Any:
         return _ok({"category": "linear", "list": [_day(rest_day(each, now)) for each in LISTED]}, now)
     if path == "/v5/market/kline":
         first = int(query.get("start", now // MINUTE * MINUTE - 2 * MINUTE))
-        bars = [_row(rest_bar(coin, first + number * MINUTE)) for number in (2, 1, 0)]
-        return _ok({"category": "linear", "symbol": query["symbol"], "list": bars}, now)
+        candles = [_row(rest_candle(coin, first + number * MINUTE)) for number in (2, 1, 0)]
+        return _ok({"category": "linear", "symbol": query["symbol"], "list": candles}, now)
     if path == "/v5/market/recent-trade" and int(query["limit"]) <= 1000:
         deals = [_rest_deal(deal) for deal in reversed(wire.history.get(coin, ()))]
         return _ok({"category": "linear", "list": deals}, now)
@@ -84,13 +84,13 @@ def ticker(day: Day) -> Iterable[Frame]:
     yield _pushed("tickers", day.coin, "delta", {**changed, "symbol": f"{day.coin}USDT"}, day.timestamp)
 
 
-def candle(bar: Bar) -> Iterable[Frame]:
+def candle(candle: VenueCandle) -> Iterable[Frame]:
     row = {
-        "start": bar.timestamp, "end": bar.timestamp + MINUTE - 1, "interval": "1", "open": str(bar.open),
-        "close": str(bar.close), "high": str(bar.high), "low": str(bar.low), "volume": str(bar.volume),
-        "turnover": str(bar.volume * bar.close), "confirm": bar.closed, "timestamp": bar.timestamp + 30_000,
+        "start": candle.timestamp, "end": candle.timestamp + MINUTE - 1, "interval": "1", "open": str(candle.open),
+        "close": str(candle.close), "high": str(candle.high), "low": str(candle.low), "volume": str(candle.volume),
+        "turnover": str(candle.volume * candle.close), "confirm": candle.closed, "timestamp": candle.timestamp + 30_000,
     }  # fmt: skip
-    yield _pushed("kline.1", bar.coin, "snapshot", [row], bar.timestamp + 30_000)
+    yield _pushed("kline.1", candle.coin, "snapshot", [row], candle.timestamp + 30_000)
 
 
 def quote(day: Day, bid_size: float, ask_size: float) -> Iterable[Frame]:
@@ -140,9 +140,9 @@ def _day(day: Day) -> dict[str, str]:
     }  # fmt: skip
 
 
-def _row(bar: Bar) -> list[str]:
-    values = (bar.open, bar.high, bar.low, bar.close, bar.volume, bar.volume * bar.close)
-    return [str(bar.timestamp), *map(str, values)]
+def _row(candle: VenueCandle) -> list[str]:
+    values = (candle.open, candle.high, candle.low, candle.close, candle.volume, candle.volume * candle.close)
+    return [str(candle.timestamp), *map(str, values)]
 
 
 def _market(coin: str) -> dict[str, Any]:

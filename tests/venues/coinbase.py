@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from time import time_ns
 from typing import Any
 
-from tests.venues.market import LISTED, MINUTE, Bar, Day, Deal, iso, rest_bar, rest_day
+from tests.venues.market import LISTED, MINUTE, Day, Deal, VenueCandle, iso, rest_candle, rest_day
 from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
 LAWS = VenueLaws(messages=(8, 1.0), subscribe_within=5.0, wanted=("heartbeats",))
@@ -31,8 +31,8 @@ def rest(path: str, query: Mapping[str, str], wire: Wire) -> Any:
     coin = product.partition("-")[0]
     if what == "candles":
         first = int(query["start"]) * 1000
-        bars = [rest_bar(coin, first + number * MINUTE) for number in (2, 1, 0)]
-        return {"candles": [_bar(bar) for bar in bars]}
+        candles = [rest_candle(coin, first + number * MINUTE) for number in (2, 1, 0)]
+        return {"candles": [_candle(candle) for candle in candles]}
     if what == "ticker":
         rows = [{**_deal(deal), "product_id": product} for deal in reversed(wire.history.get(coin, ()))]
         return {"trades": rows, "best_bid": "", "best_ask": ""}
@@ -71,7 +71,7 @@ def ticker(day: Day) -> Iterable[Frame]:
     yield _pushed("ticker_batch", "update", "tickers", [row], day.timestamp)
 
 
-def candle(bar: Bar) -> Iterable[Frame]:
+def candle(candle: VenueCandle) -> Iterable[Frame]:
     return ()
 
 
@@ -100,9 +100,15 @@ def _deal(deal: Deal) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _bar(bar: Bar) -> dict[str, str]:
-    values = {"low": bar.low, "high": bar.high, "open": bar.open, "close": bar.close, "volume": bar.volume}
-    return {"start": str(bar.timestamp // 1000), **{key: str(value) for key, value in values.items()}}
+def _candle(candle: VenueCandle) -> dict[str, str]:
+    values = {
+        "low": candle.low,
+        "high": candle.high,
+        "open": candle.open,
+        "close": candle.close,
+        "volume": candle.volume,
+    }
+    return {"start": str(candle.timestamp // 1000), **{key: str(value) for key, value in values.items()}}
 
 
 def _product(spelled: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tests.venues.market import LISTED, MINUTE, Bar, Day, Deal, iso, ms, rest_bar, rest_day
+from tests.venues.market import LISTED, MINUTE, Day, Deal, VenueCandle, iso, ms, rest_candle, rest_day
 from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
 LAWS = VenueLaws(messages=(100, 1.0), dials=(8, 1.0), subscribe_within=5.0)
@@ -27,8 +27,11 @@ def rest(path: str, query: Mapping[str, str], wire: Wire) -> Any:
     product, _, what = path.removeprefix("/products/").partition("/")
     coin = product.partition("-")[0]
     if what == "candles":
-        bars = [rest_bar(coin, ms(query["start"]) + number * MINUTE) for number in (2, 1, 0)]
-        return [[bar.timestamp // 1000, bar.low, bar.high, bar.open, bar.close, bar.volume] for bar in bars]
+        candles = [rest_candle(coin, ms(query["start"]) + number * MINUTE) for number in (2, 1, 0)]
+        return [
+            [candle.timestamp // 1000, candle.low, candle.high, candle.open, candle.close, candle.volume]
+            for candle in candles
+        ]
     if what == "trades":
         rows = [_match(deal) for deal in reversed(wire.history.get(coin, ()))]
         return [{key: row[key] for key in ("trade_id", "side", "size", "price", "time")} for row in rows]
@@ -70,7 +73,7 @@ def ticker(day: Day) -> Iterable[Frame]:
     }  # fmt: skip
 
 
-def candle(bar: Bar) -> Iterable[Frame]:
+def candle(candle: VenueCandle) -> Iterable[Frame]:
     return ()
 
 

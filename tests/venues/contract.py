@@ -15,7 +15,7 @@ from exchanges.ccxt_adapter.venue import CcxtVenue, open_venue
 from feed import MarketFeed, PriceTick, Settings, TradeEvent
 from feed.settings.schema import Channel, Connection, ExchangeConfig
 from tests.support import Recorder
-from tests.venues.market import CHANNELS, COINS, MINUTE, OLD_FACTOR, PRICES, REST_FACTOR, Day, Deal, rest_bar
+from tests.venues.market import CHANNELS, COINS, MINUTE, OLD_FACTOR, PRICES, REST_FACTOR, Day, Deal, rest_candle
 from tests.venues.wire import Topic, Wire, market_type, options, quotes, script, trade_id, venue, venue_name
 
 # ms: times are ahead by this, so that even on a slow machine no trade is so old that it counts as history
@@ -41,7 +41,7 @@ class Market:
         """Make trades and candles from before the subscription, with which some venues answer it."""
         for coin in COINS:
             opened = [self.minute - number * MINUTE for number in (3, 2, 1)]
-            self.wire.old_bars[coin] = [rest_bar(coin, minute) for minute in opened]
+            self.wire.old_candles[coin] = [rest_candle(coin, minute) for minute in opened]
             self.wire.history[coin] = [
                 Deal(coin, number, PRICES[coin] * OLD_FACTOR, 0.5, bool(number % 2), self.now - 60_000 + number)
                 for number in range(6_001, 6_006)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from time import time_ns
 from typing import Any
 
-from tests.venues.market import LISTED, MINUTE, Bar, Day, Deal, rest_bar, rest_day
+from tests.venues.market import LISTED, MINUTE, Day, Deal, VenueCandle, rest_candle, rest_day
 from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
 OPTIONS = {"ws": {"settle": 0.05}}  # the pause after the dial and the rule for it are both 20 times as short here
@@ -43,8 +43,8 @@ def rest(path: str, query: Mapping[str, str], wire: Wire) -> Any:
     if what == "get-candlestick" and int(query["count"]) <= 300:
         asked_from = int(query.get("start_ts", time_ns() // 1_000_000 - 3 * MINUTE))
         first = -(-(asked_from + MINUTE) // MINUTE) * MINUTE
-        bars = [_bar(rest_bar(coin, first + number * MINUTE)) for number in range(3)]
-        return _ok(what, {"interval": query["timeframe"], "data": bars, "instrument_name": f"{coin}_USDT"})
+        candles = [_candle(rest_candle(coin, first + number * MINUTE)) for number in range(3)]
+        return _ok(what, {"interval": query["timeframe"], "data": candles, "instrument_name": f"{coin}_USDT"})
     if what == "get-trades":
         return _ok(what, {"data": [_old(deal) for deal in reversed(wire.history.get(coin, ()))]})
     return None
@@ -77,8 +77,8 @@ def ticker(day: Day) -> Iterable[Frame]:
     yield _pushed("ticker", "ticker", day.coin, [{**_day(day), "bs": "0.12", "ks": "0.35", "oi": "0"}])
 
 
-def candle(bar: Bar) -> Iterable[Frame]:
-    yield _pushed("candlestick", "candlestick.1m", bar.coin, [_bar(bar)], interval="1m", depth=300)
+def candle(candle: VenueCandle) -> Iterable[Frame]:
+    yield _pushed("candlestick", "candlestick.1m", candle.coin, [_candle(candle)], interval="1m", depth=300)
 
 
 def _ok(what: str, result: dict[str, Any]) -> dict[str, Any]:
@@ -110,10 +110,11 @@ def _day(day: Day) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _bar(bar: Bar) -> dict[str, Any]:
+def _candle(candle: VenueCandle) -> dict[str, Any]:
     return {
-        "o": str(bar.open), "h": str(bar.high), "l": str(bar.low), "c": str(bar.close), "v": str(bar.volume),
-        "t": bar.timestamp, "ut": bar.timestamp + 32_000,
+        "o": str(candle.open), "h": str(candle.high), "l": str(candle.low), "c": str(candle.close),
+        "v": str(candle.volume),
+        "t": candle.timestamp, "ut": candle.timestamp + 32_000,
     }  # fmt: skip
 
 

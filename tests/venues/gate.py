@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tests.venues.market import LISTED, MINUTE, Bar, Day, Deal, rest_bar, rest_day
+from tests.venues.market import LISTED, MINUTE, Day, Deal, VenueCandle, rest_candle, rest_day
 from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
 LAWS = VenueLaws(paths=dict.fromkeys(("trades", "ticker", "candles"), "/ws/v4/"))
@@ -28,7 +28,7 @@ def rest(path: str, query: Mapping[str, str], wire: Wire) -> Any:
     coin = query.get("currency_pair", "").partition("_")[0]
     if path == "/api/v4/spot/candlesticks":
         first = int(query["from"]) * 1000
-        return [_row(rest_bar(coin, first + number * MINUTE)) for number in range(3)]
+        return [_row(rest_candle(coin, first + number * MINUTE)) for number in range(3)]
     if path == "/api/v4/spot/trades":
         return [_deal(deal) for deal in reversed(wire.history.get(coin, ()))]
     return None
@@ -64,12 +64,14 @@ def ticker(day: Day) -> Iterable[Frame]:
     yield _pushed("spot.tickers", day.timestamp, _day(day))
 
 
-def candle(bar: Bar) -> Iterable[Frame]:
+def candle(candle: VenueCandle) -> Iterable[Frame]:
     row = {
-        "t": str(bar.timestamp // 1000), "v": str(bar.volume * bar.close), "c": str(bar.close), "h": str(bar.high),
-        "l": str(bar.low), "o": str(bar.open), "n": f"1m_{bar.coin}_USDT", "a": str(bar.volume), "w": bar.closed,
+        "t": str(candle.timestamp // 1000), "v": str(candle.volume * candle.close), "c": str(candle.close),
+        "h": str(candle.high),
+        "l": str(candle.low), "o": str(candle.open), "n": f"1m_{candle.coin}_USDT", "a": str(candle.volume),
+        "w": candle.closed,
     }  # fmt: skip
-    yield _pushed("spot.candlesticks", bar.timestamp, row)
+    yield _pushed("spot.candlesticks", candle.timestamp, row)
 
 
 def _pushed(channel: str, timestamp: int, result: dict[str, Any]) -> dict[str, Any]:
@@ -94,9 +96,9 @@ def _day(day: Day) -> dict[str, str]:
     }  # fmt: skip
 
 
-def _row(bar: Bar) -> list[str]:
-    values = (bar.volume * bar.close, bar.close, bar.high, bar.low, bar.open, bar.volume)
-    return [str(bar.timestamp // 1000), *map(str, values), "true"]
+def _row(candle: VenueCandle) -> list[str]:
+    values = (candle.volume * candle.close, candle.close, candle.high, candle.low, candle.open, candle.volume)
+    return [str(candle.timestamp // 1000), *map(str, values), "true"]
 
 
 def _market(coin: str) -> dict[str, Any]:

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tests.venues.market import LISTED, MINUTE, Bar, Day, Deal, rest_bar, rest_day
+from tests.venues.market import LISTED, MINUTE, Day, Deal, VenueCandle, rest_candle, rest_day
 from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
 OPTIONS = {"ws": {"cost": 0.1}}  # ccxt spaces its messages by 100 ms
 LAWS = VenueLaws(paths={"trades": "/v1/multimarketdata", "candles": "/v2/marketdata"})
 LACKS = frozenset({"ticker", "turnover"})
 SENDS_OLD_TRADES = False  # only v2 does, which is not used for trades
-SENDS_OLD_BARS = True
+SENDS_OLD_CANDLES = True
 REFUSES_WHOLE = False
 GREETING: Sequence[Frame] = ()
 HEARTBEATS: Sequence[Frame] = (
@@ -31,7 +31,7 @@ def rest(path: str, query: Mapping[str, str], wire: Wire) -> Any:
     coin = next((part.removesuffix("usd").upper() for part in path.split("/") if part.endswith("usd")), "")
     if path.startswith("/v2/candles/"):
         minute = wire.began - wire.began % MINUTE  # the newest candles, whatever the request
-        return [_bar(rest_bar(coin, minute - number * MINUTE)) for number in range(3, 10)]
+        return [_candle(rest_candle(coin, minute - number * MINUTE)) for number in range(3, 10)]
     if path.startswith("/v1/trades/"):
         return [_old(deal) for deal in reversed(wire.history.get(coin, ()))]
     return None
@@ -57,7 +57,7 @@ def answer(request: Any, wire: Wire) -> Iterable[Frame]:
         if coin in wire.refused:
             yield {"result": "error", "reason": "NoValidTradingPairs"}
         else:
-            yield _updates(coin, reversed(wire.old_bars.get(coin, ())))
+            yield _updates(coin, reversed(wire.old_candles.get(coin, ())))
 
 
 def trades(deals: Sequence[Deal]) -> Iterable[Frame]:
@@ -74,12 +74,12 @@ def ticker(day: Day) -> Iterable[Frame]:
     return ()
 
 
-def candle(bar: Bar) -> Iterable[Frame]:
-    yield _updates(bar.coin, [bar])
+def candle(candle: VenueCandle) -> Iterable[Frame]:
+    yield _updates(candle.coin, [candle])
 
 
-def _updates(coin: str, bars: Iterable[Bar]) -> Frame:
-    return {"type": "candles_1m_updates", "symbol": f"{coin}USD", "changes": [_bar(bar) for bar in bars]}
+def _updates(coin: str, candles: Iterable[VenueCandle]) -> Frame:
+    return {"type": "candles_1m_updates", "symbol": f"{coin}USD", "changes": [_candle(candle) for candle in candles]}
 
 
 def trade_id(number: int) -> str:
@@ -105,5 +105,5 @@ def _day(day: Day) -> dict[str, Any]:
     return {"pair": f"{day.coin}USD", "price": str(day.last), "percentChange24h": str(day.change)}
 
 
-def _bar(bar: Bar) -> list[Any]:
-    return [bar.timestamp, bar.open, bar.high, bar.low, bar.close, bar.volume]
+def _candle(candle: VenueCandle) -> list[Any]:
+    return [candle.timestamp, candle.open, candle.high, candle.low, candle.close, candle.volume]

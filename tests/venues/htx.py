@@ -8,14 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from time import time_ns
 from typing import Any
 
-from tests.venues.market import LISTED, Bar, Day, Deal, rest_bars, rest_day
+from tests.venues.market import LISTED, Day, Deal, VenueCandle, rest_candles, rest_day
 from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
 OPTIONS = {"ws": {"cost": 0.1}}  # ccxt spaces its messages by 100 ms
 LAWS = VenueLaws(paths=dict.fromkeys(("trades", "ticker", "candles"), "/ws"))
 LACKS: frozenset[str] = frozenset()
 SENDS_OLD_TRADES = True
-SENDS_OLD_BARS = False
+SENDS_OLD_CANDLES = False
 REFUSES_WHOLE = False
 GREETING: Sequence[Frame] = ()
 _NAMES = {"trade.detail": "trades", "detail": "ticker", "kline.1min": "candles"}
@@ -43,8 +43,13 @@ def rest(path: str, query: Mapping[str, str], wire: Wire) -> Any:
     market = query.get("symbol", "")
     coin = market.removesuffix("usdt").upper()
     if path == "/market/history/candles":
-        bars = reversed(rest_bars(coin, int(query["from"]) * 1000 if "from" in query else None))
-        return {"status": "ok", "ch": f"market.{market}.kline.1min", "ts": now, "data": [_bar(bar) for bar in bars]}
+        candles = reversed(rest_candles(coin, int(query["from"]) * 1000 if "from" in query else None))
+        return {
+            "status": "ok",
+            "ch": f"market.{market}.kline.1min",
+            "ts": now,
+            "data": [_candle(candle) for candle in candles],
+        }
     if path == "/market/history/trade":
         ticks = [_tick([deal]) for deal in reversed(wire.history.get(coin, ()))]
         for tick in ticks:
@@ -80,9 +85,9 @@ def ticker(day: Day) -> Iterable[Frame]:
     yield _packed({"ch": f"market.{day.coin.lower()}usdt.detail", "ts": day.timestamp, "tick": _day(day)})
 
 
-def candle(bar: Bar) -> Iterable[Frame]:
-    channel = f"market.{bar.coin.lower()}usdt.kline.1min"
-    yield _packed({"ch": channel, "ts": time_ns() // 1_000_000, "tick": _bar(bar)})
+def candle(candle: VenueCandle) -> Iterable[Frame]:
+    channel = f"market.{candle.coin.lower()}usdt.kline.1min"
+    yield _packed({"ch": channel, "ts": time_ns() // 1_000_000, "tick": _candle(candle)})
 
 
 def _traded(deals: Sequence[Deal], now: int) -> bytes:
@@ -122,8 +127,9 @@ def _day(day: Day) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _bar(bar: Bar) -> dict[str, Any]:
+def _candle(candle: VenueCandle) -> dict[str, Any]:
     return {
-        "id": bar.timestamp // 1000, "open": bar.open, "close": bar.close, "low": bar.low, "high": bar.high,
-        "amount": bar.volume, "vol": bar.volume * bar.close, "count": 12,
+        "id": candle.timestamp // 1000, "open": candle.open, "close": candle.close, "low": candle.low,
+        "high": candle.high,
+        "amount": candle.volume, "vol": candle.volume * candle.close, "count": 12,
     }  # fmt: skip

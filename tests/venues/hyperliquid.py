@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from time import time_ns
 from typing import Any
 
-from tests.venues.market import LISTED, MINUTE, Bar, Day, Deal, rest_bar, rest_day
+from tests.venues.market import LISTED, MINUTE, Day, Deal, VenueCandle, rest_candle, rest_day
 from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
 PACE = 10  # the spacing of messages and the venue's rule for it are both ten times as fast here
@@ -38,7 +38,7 @@ def rest(path: str, query: Mapping[str, Any], wire: Wire) -> Any:
     if kind == "candleSnapshot":
         asked_for = query["req"]
         first = -(-asked_for["startTime"] // MINUTE) * MINUTE
-        return [_bar(rest_bar(_COINS[asked_for["coin"]], first + number * MINUTE)) for number in range(3)]
+        return [_candle(rest_candle(_COINS[asked_for["coin"]], first + number * MINUTE)) for number in range(3)]
     if kind == "recentTrades":
         return [_deal(deal) for deal in reversed(wire.history.get(_COINS[query["coin"]], ()))]
     return None
@@ -73,8 +73,8 @@ def ticker(day: Day) -> Iterable[Frame]:
     yield {"channel": "activeSpotAssetCtx", "data": {"coin": _IDS[day.coin], "ctx": _day(day)}}
 
 
-def candle(bar: Bar) -> Iterable[Frame]:
-    yield {"channel": "candle", "data": _bar(bar)}
+def candle(candle: VenueCandle) -> Iterable[Frame]:
+    yield {"channel": "candle", "data": _candle(candle)}
 
 
 def _deal(deal: Deal) -> dict[str, Any]:
@@ -93,10 +93,11 @@ def _day(day: Day) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _bar(bar: Bar) -> dict[str, Any]:
+def _candle(candle: VenueCandle) -> dict[str, Any]:
     return {
-        "t": bar.timestamp, "T": bar.timestamp + MINUTE - 1, "s": _IDS[bar.coin], "i": "1m", "o": str(bar.open),
-        "c": str(bar.close), "h": str(bar.high), "l": str(bar.low), "v": str(bar.volume), "n": 20,
+        "t": candle.timestamp, "T": candle.timestamp + MINUTE - 1, "s": _IDS[candle.coin], "i": "1m",
+        "o": str(candle.open),
+        "c": str(candle.close), "h": str(candle.high), "l": str(candle.low), "v": str(candle.volume), "n": 20,
     }  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tests.venues.market import LISTED, MINUTE, Bar, Day, Deal, iso, rest_bar, rest_day
+from tests.venues.market import LISTED, MINUTE, Day, Deal, VenueCandle, iso, rest_candle, rest_day
 from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
 # The limit is not published; ccxt sends one message per second. Here the rule and ccxt are both twenty times as fast;
@@ -15,7 +15,7 @@ PACE = 20
 LAWS = VenueLaws(messages=(4, 0.1), ping_within=60.0, paths=dict.fromkeys(("trades", "ticker", "candles"), "/v2"))
 LACKS = frozenset({"timestamp"})
 SENDS_OLD_TRADES = True
-SENDS_OLD_BARS = True
+SENDS_OLD_CANDLES = True
 REFUSES_WHOLE = False
 _STATUS = {"version": "2.0.9", "system": "online", "api_version": "v2", "connection_id": 12393906104898154338}
 GREETING: Sequence[Frame] = ({"channel": "status", "type": "update", "data": [_STATUS]},)
@@ -35,7 +35,7 @@ def rest(path: str, query: Mapping[str, str], wire: Wire) -> Any:
     pair = query.get("pair", "")
     if path == "/0/public/OHLC":
         first = int(query["since"]) * 1000 + MINUTE
-        return _ok({pair: [_row(rest_bar(coins[pair], first + number * MINUTE)) for number in range(3)], "last": 0})
+        return _ok({pair: [_row(rest_candle(coins[pair], first + number * MINUTE)) for number in range(3)], "last": 0})
     if path == "/0/public/Trades":
         rows = [_old(deal) for deal in wire.history.get(coins[pair], ())]
         return _ok({pair: rows, "last": "1616663618000000000"})
@@ -62,8 +62,11 @@ def answer(request: Any, wire: Wire) -> Iterable[Frame]:
         yield {**told, "result": {"channel": kind, "snapshot": True, "symbol": SYMBOLS[coin]}, "success": True}
         if channel == "trades" and coin in wire.history:
             yield _pushed("trade", "snapshot", [_deal(deal) for deal in wire.history[coin]])
-        if channel == "candles" and coin in wire.old_bars:
-            yield {**_pushed("ohlc", "snapshot", [_bar(bar) for bar in wire.old_bars[coin]]), "timestamp": iso(0, 9)}
+        if channel == "candles" and coin in wire.old_candles:
+            yield {
+                **_pushed("ohlc", "snapshot", [_candle(candle) for candle in wire.old_candles[coin]]),
+                "timestamp": iso(0, 9),
+            }
 
 
 def trades(deals: Sequence[Deal]) -> Iterable[Frame]:
@@ -79,15 +82,17 @@ def ticker(day: Day) -> Iterable[Frame]:
     yield _pushed("ticker", "update", [row])
 
 
-def candle(bar: Bar) -> Iterable[Frame]:
-    yield {**_pushed("ohlc", "update", [_bar(bar)]), "timestamp": iso(bar.timestamp, 9)}
+def candle(candle: VenueCandle) -> Iterable[Frame]:
+    yield {**_pushed("ohlc", "update", [_candle(candle)]), "timestamp": iso(candle.timestamp, 9)}
 
 
-def _bar(bar: Bar) -> dict[str, Any]:
+def _candle(candle: VenueCandle) -> dict[str, Any]:
     return {
-        "symbol": SYMBOLS[bar.coin], "open": bar.open, "high": bar.high, "low": bar.low, "close": bar.close,
-        "trades": 12, "volume": bar.volume, "vwap": bar.close, "interval_begin": iso(bar.timestamp, 9), "interval": 1,
-        "timestamp": iso(bar.timestamp + MINUTE),
+        "symbol": SYMBOLS[candle.coin], "open": candle.open, "high": candle.high, "low": candle.low,
+        "close": candle.close,
+        "trades": 12, "volume": candle.volume, "vwap": candle.close, "interval_begin": iso(candle.timestamp, 9),
+        "interval": 1,
+        "timestamp": iso(candle.timestamp + MINUTE),
     }  # fmt: skip
 
 
@@ -120,8 +125,12 @@ def _day(day: Day) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _row(bar: Bar) -> list[Any]:
-    return [bar.timestamp // 1000, *map(str, (bar.open, bar.high, bar.low, bar.close, bar.close, bar.volume)), 5]
+def _row(candle: VenueCandle) -> list[Any]:
+    return [
+        candle.timestamp // 1000,
+        *map(str, (candle.open, candle.high, candle.low, candle.close, candle.close, candle.volume)),
+        5,
+    ]
 
 
 def _pair(coin: str) -> dict[str, Any]:

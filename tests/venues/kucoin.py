@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from time import time_ns
 from typing import Any
 
-from tests.venues.market import LISTED, MINUTE, Bar, Day, Deal, rest_bar, rest_day
+from tests.venues.market import LISTED, MINUTE, Day, Deal, VenueCandle, rest_candle, rest_day
 from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
 PACE = 10  # the spacing of messages and the venue's rule for it are both ten times as fast here
@@ -38,7 +38,7 @@ def rest(path: str, query: Mapping[str, str], wire: Wire) -> Any:
     coin = query.get("symbol", "").partition("-")[0]
     if path == "/api/v1/market/candles":
         first = int(query["startAt"]) * 1000
-        return _ok([_bar(rest_bar(coin, first + number * MINUTE)) for number in (2, 1, 0)])
+        return _ok([_candle(rest_candle(coin, first + number * MINUTE)) for number in (2, 1, 0)])
     if path == "/api/v1/market/histories":
         rows = [_deal(deal) for deal in wire.history.get(coin, ())]
         return _ok([{key: row[key] for key in ("sequence", "side", "size", "price", "time")} for row in rows])
@@ -81,10 +81,14 @@ def ticker(day: Day) -> Iterable[Frame]:
     yield _pushed("/market/snapshot", day.coin, "trade.snapshot", {"sequence": "15029362498", "data": row})
 
 
-def candle(bar: Bar) -> Iterable[Frame]:
-    data = {"symbol": f"{bar.coin}-USDT", "candles": _bar(bar), "time": (bar.timestamp + 30_000) * 1_000_000}
-    frame = _pushed("/market/candles", bar.coin, "trade.candles.update", data)
-    yield {**frame, "topic": f"/market/candles:{bar.coin}-USDT_1min"}
+def candle(candle: VenueCandle) -> Iterable[Frame]:
+    data = {
+        "symbol": f"{candle.coin}-USDT",
+        "candles": _candle(candle),
+        "time": (candle.timestamp + 30_000) * 1_000_000,
+    }
+    frame = _pushed("/market/candles", candle.coin, "trade.candles.update", data)
+    yield {**frame, "topic": f"/market/candles:{candle.coin}-USDT_1min"}
 
 
 def _ok(data: Any) -> dict[str, Any]:
@@ -115,9 +119,9 @@ def _ticker(day: Day) -> dict[str, str]:
     }  # fmt: skip
 
 
-def _bar(bar: Bar) -> list[str]:
-    values = (bar.open, bar.close, bar.high, bar.low, bar.volume, bar.volume * bar.close)
-    return [str(bar.timestamp // 1000), *map(str, values)]
+def _candle(candle: VenueCandle) -> list[str]:
+    values = (candle.open, candle.close, candle.high, candle.low, candle.volume, candle.volume * candle.close)
+    return [str(candle.timestamp // 1000), *map(str, values)]
 
 
 def _market(coin: str) -> dict[str, Any]:

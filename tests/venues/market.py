@@ -67,7 +67,7 @@ class Day:
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
+class VenueCandle:
     """One minute of a market; ``timestamp`` is its open time in ms."""
 
     coin: str
@@ -97,14 +97,14 @@ def rest_day(coin: str, timestamp: int) -> Day:
     return Day(coin, last, last / 1.25, 1_000.0, timestamp)
 
 
-def rest_bars(coin: str, since: int | None) -> list[Bar]:
+def rest_candles(coin: str, since: int | None) -> list[VenueCandle]:
     """The candles in a REST answer, oldest first: three from the one that opened at ``since``, or the newest three."""
     now = time_ns() // 1_000_000
     first = now - now % MINUTE - 2 * MINUTE if since is None else since
-    return [rest_bar(coin, first + number * MINUTE) for number in range(3)]
+    return [rest_candle(coin, first + number * MINUTE) for number in range(3)]
 
 
-def rest_bar(coin: str, timestamp: int) -> Bar:
+def rest_candle(coin: str, timestamp: int) -> VenueCandle:
     """The candle in a REST answer that opened at ``timestamp``."""
     price = PRICES[coin] * REST_FACTOR
-    return Bar(coin, timestamp, price, price * 1.02, price * 0.98, price * 1.01, 7.5, closed=True)
+    return VenueCandle(coin, timestamp, price, price * 1.02, price * 0.98, price * 1.01, 7.5, closed=True)

@@ -7,7 +7,7 @@ from importlib import import_module
 from time import time_ns
 from typing import Any
 
-from tests.venues.market import LISTED, Bar, Day, Deal, rest_bars, rest_day
+from tests.venues.market import LISTED, Day, Deal, VenueCandle, rest_candles, rest_day
 from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
 OPTIONS = {"ws": {"cost": 0.2}}  # ccxt spaces its messages by 50 ms
@@ -32,7 +32,7 @@ def rest(path: str, query: Mapping[str, str], wire: Wire) -> Any:
         return [_day(rest_day(coin, now)) for coin in LISTED]
     coin = query.get("symbol", "").removesuffix("USDT")
     if path == "/api/v3/klines":
-        return list(map(_old_bar, rest_bars(coin, int(query["startTime"]) if "startTime" in query else None)))
+        return list(map(_old_candle, rest_candles(coin, int(query["startTime"]) if "startTime" in query else None)))
     if path == "/api/v3/aggTrades":
         return [_old(deal) for deal in reversed(wire.history.get(coin, ()))]
     return None
@@ -68,13 +68,14 @@ def ticker(day: Day) -> Iterable[Frame]:
     return ()
 
 
-def candle(bar: Bar) -> Iterable[Frame]:
+def candle(candle: VenueCandle) -> Iterable[Frame]:
     row = {
-        "interval": "Min1", "windowStart": bar.timestamp // 1000, "openingPrice": str(bar.open),
-        "closingPrice": str(bar.close), "highestPrice": str(bar.high), "lowestPrice": str(bar.low),
-        "volume": str(bar.volume), "amount": str(bar.volume * bar.close), "windowEnd": bar.timestamp // 1000 + 60,
+        "interval": "Min1", "windowStart": candle.timestamp // 1000, "openingPrice": str(candle.open),
+        "closingPrice": str(candle.close), "highestPrice": str(candle.high), "lowestPrice": str(candle.low),
+        "volume": str(candle.volume), "amount": str(candle.volume * candle.close),
+        "windowEnd": candle.timestamp // 1000 + 60,
     }  # fmt: skip
-    yield _pushed(f"spot@public.kline.v3.api.pb@{bar.coin}USDT@Min1", bar.coin, publicSpotKline=row)
+    yield _pushed(f"spot@public.kline.v3.api.pb@{candle.coin}USDT@Min1", candle.coin, publicSpotKline=row)
 
 
 def _pushed(channel: str, coin: str, **body: Any) -> bytes:
@@ -116,6 +117,6 @@ def _day(day: Day) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _old_bar(bar: Bar) -> list[Any]:
-    values = (bar.open, bar.high, bar.low, bar.close, bar.volume)
-    return [bar.timestamp, *map(str, values), bar.timestamp + 60_000, str(bar.volume * bar.close)]
+def _old_candle(candle: VenueCandle) -> list[Any]:
+    values = (candle.open, candle.high, candle.low, candle.close, candle.volume)
+    return [candle.timestamp, *map(str, values), candle.timestamp + 60_000, str(candle.volume * candle.close)]

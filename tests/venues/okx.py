@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from time import time_ns
 from typing import Any
 
-from tests.venues.market import LISTED, MINUTE, Bar, Day, Deal, rest_bar, rest_day
+from tests.venues.market import LISTED, MINUTE, Day, Deal, VenueCandle, rest_candle, rest_day
 from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
 LAWS = VenueLaws(
@@ -32,7 +32,7 @@ def rest(path: str, query: Mapping[str, str], wire: Wire) -> Any:
     if path == "/api/v5/market/candles":
         coin = query["instId"].partition("-")[0]
         first = int(query["before"]) // MINUTE * MINUTE + MINUTE
-        return _ok([_bar(rest_bar(coin, opened)) for opened in range(first + 2 * MINUTE, first - 1, -MINUTE)])
+        return _ok([_candle(rest_candle(coin, opened)) for opened in range(first + 2 * MINUTE, first - 1, -MINUTE)])
     if path == "/api/v5/market/trades":
         return _ok([_deal(deal) for deal in reversed(wire.history.get(query["instId"].partition("-")[0], ()))])
     return None
@@ -67,8 +67,8 @@ def ticker(day: Day) -> Iterable[Frame]:
     yield _pushed("tickers", day.coin, [_day(day)])
 
 
-def candle(bar: Bar) -> Iterable[Frame]:
-    yield _pushed("candle1m", bar.coin, [_bar(bar)])
+def candle(candle: VenueCandle) -> Iterable[Frame]:
+    yield _pushed("candle1m", candle.coin, [_candle(candle)])
 
 
 def _ok(data: list[Any]) -> dict[str, Any]:
@@ -104,6 +104,14 @@ def _day(day: Day) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _bar(bar: Bar) -> list[str]:
-    values = (bar.open, bar.high, bar.low, bar.close, bar.volume, bar.volume * bar.close, bar.volume * bar.close)
-    return [str(bar.timestamp), *map(str, values), "1" if bar.closed else "0"]
+def _candle(candle: VenueCandle) -> list[str]:
+    values = (
+        candle.open,
+        candle.high,
+        candle.low,
+        candle.close,
+        candle.volume,
+        candle.volume * candle.close,
+        candle.volume * candle.close,
+    )
+    return [str(candle.timestamp), *map(str, values), "1" if candle.closed else "0"]

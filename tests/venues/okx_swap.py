@@ -7,7 +7,7 @@ from time import time_ns
 from typing import Any
 
 from tests.venues import okx
-from tests.venues.market import LISTED, MINUTE, Bar, Day, Deal, rest_bar, rest_day
+from tests.venues.market import LISTED, MINUTE, Day, Deal, VenueCandle, rest_candle, rest_day
 from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
 VENUE = "okx"
@@ -33,7 +33,7 @@ def rest(path: str, query: Mapping[str, str], wire: Wire) -> Any:
         return _ok([_day(rest_day(coin, now)) for coin in LISTED] if query["instType"] == "SWAP" else [])
     if path == "/api/v5/market/candles":
         first = int(query.get("before", now - 3 * MINUTE)) // MINUTE * MINUTE + MINUTE
-        return _ok([_bar(rest_bar(coin, opened)) for opened in range(first + 2 * MINUTE, first - 1, -MINUTE)])
+        return _ok([_candle(rest_candle(coin, opened)) for opened in range(first + 2 * MINUTE, first - 1, -MINUTE)])
     if path == "/api/v5/market/trades":
         return _ok([_deal(deal) for deal in reversed(wire.history.get(coin, ()))])
     return None
@@ -68,8 +68,8 @@ def ticker(day: Day) -> Iterable[Frame]:
     yield _pushed("tickers", day.coin, _day(day))
 
 
-def candle(bar: Bar) -> Iterable[Frame]:
-    yield _pushed("candle1m", bar.coin, _bar(bar))
+def candle(candle: VenueCandle) -> Iterable[Frame]:
+    yield _pushed("candle1m", candle.coin, _candle(candle))
 
 
 def quote(day: Day, bid_size: float, ask_size: float) -> Iterable[Frame]:
@@ -118,7 +118,7 @@ def _day(day: Day) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _bar(bar: Bar) -> list[str]:
+def _candle(candle: VenueCandle) -> list[str]:
     """A candle with the volume in contracts, in base currency and in quote currency."""
-    values = (bar.open, bar.high, bar.low, bar.close, _contracts(bar.coin, bar.volume), bar.volume)
-    return [str(bar.timestamp), *map(str, values), str(bar.volume * bar.close), "1" if bar.closed else "0"]
+    values = (candle.open, candle.high, candle.low, candle.close, _contracts(candle.coin, candle.volume), candle.volume)
+    return [str(candle.timestamp), *map(str, values), str(candle.volume * candle.close), "1" if candle.closed else "0"]

@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from time import time_ns
 from typing import Any
 
-from tests.venues.market import LISTED, MINUTE, Bar, Day, Deal, rest_bar, rest_day
+from tests.venues.market import LISTED, MINUTE, Day, Deal, VenueCandle, rest_candle, rest_day
 from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
 PACE = 10  # the spacing of messages and the venue's rule for it are both ten times as fast here
 LAWS = VenueLaws(messages=(20, 0.1), requests=20, ping_within=30.0)
 LACKS: frozenset[str] = frozenset()
 SENDS_OLD_TRADES = True
-SENDS_OLD_BARS = True
+SENDS_OLD_CANDLES = True
 REFUSES_WHOLE = False
 GREETING: Sequence[Frame] = ()
 HEARTBEATS: Sequence[Frame] = ({"error": None, "id": 0, "result": "pong"},)
@@ -32,7 +32,7 @@ def rest(path: str, query: Mapping[str, str], wire: Wire) -> Any:
         return _ok([{**_day(day), "timestamp": _ns(day.timestamp)} for day in (rest_day(coin, now) for coin in LISTED)])
     if path == "/exchange/public/md/v2/kline" and query["limit"] in ("5", "10", "50", "100", "500", "1000"):
         opened = now // MINUTE * MINUTE
-        rows = [_row(rest_bar(coin, opened - number * MINUTE)) for number in range(10)]
+        rows = [_row(rest_candle(coin, opened - number * MINUTE)) for number in range(10)]
         return {"code": 0, "msg": "OK", "data": {"total": -1, "rows": rows}}
     if path == "/v1/md/trade":
         rows = [_deal(deal) for deal in reversed(wire.history.get(coin, ()))]
@@ -60,8 +60,8 @@ def answer(request: Any, wire: Wire) -> Iterable[Frame]:
     for channel, coin in topics:
         if channel == "trades" and coin in wire.history:  # the venue sends up to 1,000 past trades
             yield _trades("snapshot", wire.history[coin])
-        if channel == "candles" and coin in wire.old_bars:
-            yield _kline("snapshot", list(reversed(wire.old_bars[coin])))
+        if channel == "candles" and coin in wire.old_candles:
+            yield _kline("snapshot", list(reversed(wire.old_candles[coin])))
 
 
 def trades(deals: Sequence[Deal]) -> Iterable[Frame]:
@@ -72,8 +72,8 @@ def ticker(day: Day) -> Iterable[Frame]:
     yield {"spot_market24h": _day(day), "timestamp": _ns(day.timestamp)}
 
 
-def candle(bar: Bar) -> Iterable[Frame]:
-    yield _kline("incremental", [bar])
+def candle(candle: VenueCandle) -> Iterable[Frame]:
+    yield _kline("incremental", [candle])
 
 
 def _ok(result: Any) -> dict[str, Any]:
@@ -93,9 +93,9 @@ def _trades(kind: str, deals: Sequence[Deal]) -> dict[str, Any]:
     return {"sequence": deals[-1].number, "symbol": f"s{deals[0].coin}USDT", "trades": rows, "type": kind}
 
 
-def _kline(kind: str, bars: Sequence[Bar]) -> dict[str, Any]:
-    rows = [_row(bar) for bar in bars]
-    return {"kline": rows, "sequence": 1804401474, "symbol": f"s{bars[0].coin}USDT", "type": kind}
+def _kline(kind: str, candles: Sequence[VenueCandle]) -> dict[str, Any]:
+    rows = [_row(candle) for candle in candles]
+    return {"kline": rows, "sequence": 1804401474, "symbol": f"s{candles[0].coin}USDT", "type": kind}
 
 
 def _deal(deal: Deal) -> list[Any]:
@@ -110,9 +110,17 @@ def _day(day: Day) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _row(bar: Bar) -> list[int]:
-    values = (bar.open, bar.open, bar.high, bar.low, bar.close, bar.volume, bar.volume * bar.close)
-    return [bar.timestamp // 1000, 60, *map(_scaled, values)]
+def _row(candle: VenueCandle) -> list[int]:
+    values = (
+        candle.open,
+        candle.open,
+        candle.high,
+        candle.low,
+        candle.close,
+        candle.volume,
+        candle.volume * candle.close,
+    )
+    return [candle.timestamp // 1000, 60, *map(_scaled, values)]
 
 
 def _market(coin: str) -> dict[str, Any]:

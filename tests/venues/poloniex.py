@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from time import time_ns
 from typing import Any
 
-from tests.venues.market import LISTED, MINUTE, Bar, Day, Deal, rest_bar, rest_day
+from tests.venues.market import LISTED, MINUTE, Day, Deal, VenueCandle, rest_candle, rest_day
 from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
 LAWS = VenueLaws(
@@ -31,7 +31,7 @@ def rest(path: str, query: Mapping[str, str], wire: Wire) -> Any:
     coin = market.partition("_")[0]
     if what == "candles" and 100 <= int(query["limit"]) <= 500:
         first = -(-int(query["startTime"]) // MINUTE) * MINUTE
-        return [_row(rest_bar(coin, first + number * MINUTE)) for number in range(3)]
+        return [_row(rest_candle(coin, first + number * MINUTE)) for number in range(3)]
     if what == "trades" and int(query["limit"]) <= 1000:
         return [_old(deal) for deal in reversed(wire.history.get(coin, ()))]
     return None
@@ -65,11 +65,13 @@ def ticker(day: Day) -> Iterable[Frame]:
     yield {"channel": "ticker", "data": [{key: row[key] for key in row if not key.startswith(("bid", "ask", "disp"))}]}
 
 
-def candle(bar: Bar) -> Iterable[Frame]:
+def candle(candle: VenueCandle) -> Iterable[Frame]:
     row = {
-        "symbol": f"{bar.coin}_USDT", "amount": str(bar.volume * bar.close), "high": str(bar.high),
-        "quantity": str(bar.volume), "tradeCount": 7, "low": str(bar.low), "closeTime": bar.timestamp + MINUTE - 1,
-        "startTime": bar.timestamp, "close": str(bar.close), "open": str(bar.open), "ts": bar.timestamp + 32_072,
+        "symbol": f"{candle.coin}_USDT", "amount": str(candle.volume * candle.close), "high": str(candle.high),
+        "quantity": str(candle.volume), "tradeCount": 7, "low": str(candle.low),
+        "closeTime": candle.timestamp + MINUTE - 1,
+        "startTime": candle.timestamp, "close": str(candle.close), "open": str(candle.open),
+        "ts": candle.timestamp + 32_072,
     }  # fmt: skip
     yield {"channel": "candles_minute_1", "data": [row]}
 
@@ -97,11 +99,11 @@ def _day(day: Day) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _row(bar: Bar) -> list[Any]:
-    prices = (bar.low, bar.high, bar.open, bar.close)
-    amounts = (bar.volume * bar.close, bar.volume, bar.volume * bar.close / 2, bar.volume / 2)
-    return [*map(str, prices), *map(str, amounts), 33, 0, str(bar.close), "MINUTE_1", bar.timestamp,
-            bar.timestamp + MINUTE - 1]  # fmt: skip
+def _row(candle: VenueCandle) -> list[Any]:
+    prices = (candle.low, candle.high, candle.open, candle.close)
+    amounts = (candle.volume * candle.close, candle.volume, candle.volume * candle.close / 2, candle.volume / 2)
+    return [*map(str, prices), *map(str, amounts), 33, 0, str(candle.close), "MINUTE_1", candle.timestamp,
+            candle.timestamp + MINUTE - 1]  # fmt: skip
 
 
 def _market(coin: str) -> dict[str, Any]:

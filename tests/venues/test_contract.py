@@ -17,8 +17,8 @@ from feed import Candle, NoExchangeAvailable
 from tests.scenarios.support import nothing_left
 from tests.support import PATIENCE
 from tests.venues.contract import Contract, Market, at, contract, made, session_at, values
-from tests.venues.market import COINS, LISTED, MINUTE, PRICES, Bar, Day, Deal, rest_bar
-from tests.venues.wire import Wire, market_type, names, refuses_silently, script, sends_old_bars, venue, venue_name
+from tests.venues.market import COINS, LISTED, MINUTE, PRICES, Day, Deal, VenueCandle, rest_candle
+from tests.venues.wire import Wire, market_type, names, refuses_silently, script, sends_old_candles, venue, venue_name
 
 QUIET = {"connecting", "connected"}  # status events of a feed without any problem
 
@@ -147,60 +147,60 @@ async def test_each_candle_is_closed_once(name: str) -> None:
     candle."""
     async with contract(name) as it:
         first = it.market.minute
-        await (_stream_bars if it.native() else _trade_bars)(it)
+        await (_stream_candles if it.native() else _trade_candles)(it)
         end = first + 2 * MINUTE  # on a slow machine a later candle may be over too
-        await it.got.until(lambda: sum(bar.timestamp < end for bar in _closed(it)) >= 2 * len(COINS))
-        closed = [bar for bar in _closed(it) if bar.timestamp < end]
-        assert sorted((bar.coin, bar.timestamp) for bar in closed) == [
+        await it.got.until(lambda: sum(candle.timestamp < end for candle in _closed(it)) >= 2 * len(COINS))
+        closed = [candle for candle in _closed(it) if candle.timestamp < end]
+        assert sorted((candle.coin, candle.timestamp) for candle in closed) == [
             (coin, opened) for coin in COINS for opened in (first, first + MINUTE)
         ]
-        whole = {bar.coin: bar for bar in closed if bar.timestamp == first + MINUTE}
+        whole = {candle.coin: candle for candle in closed if candle.timestamp == first + MINUTE}
         for coin in COINS:
-            bar, price = whole[coin], PRICES[coin] + 100
-            assert (bar.open, bar.high, bar.low, bar.close) == (price, price + 9, price - 9, price + 3)
-            assert bar.volume == pytest.approx(4.0)
-            assert (bar.timeframe, bar.exchange, bar.market) == ("1m", venue_name(name), it.symbol(coin))
+            candle, price = whole[coin], PRICES[coin] + 100
+            assert (candle.open, candle.high, candle.low, candle.close) == (price, price + 9, price - 9, price + 3)
+            assert candle.volume == pytest.approx(4.0)
+            assert (candle.timeframe, candle.exchange, candle.market) == ("1m", venue_name(name), it.symbol(coin))
         assert it.wire.violations == []
         assert it.feed.status.bad_frames == 0
 
 
 def _closed(it: Contract) -> list[Candle]:
-    return [bar for bar in it.got.candles if bar.closed]
+    return [candle for candle in it.got.candles if candle.closed]
 
 
 @pytest.mark.usefixtures("stamped_ahead")
 async def test_candles_from_before_the_subscription_are_not_delivered_as_new(name: str) -> None:
     """The last of these candles is still open; the others were closed earlier."""
-    if not sends_old_bars(name):
-        pytest.skip("the venue sends no bars from before")
+    if not sends_old_candles(name):
+        pytest.skip("the venue sends no candles from before")
     async with contract(name, history=True) as it:
-        await _stream_bars(it)
+        await _stream_candles(it)
         await it.got.until(lambda: len(_closed(it)) >= 3 * len(COINS))
         first = it.market.minute
         for coin in COINS:
-            bars = [bar for bar in it.got.candles if bar.coin == coin]
-            assert bars[0].timestamp == first - MINUTE
-            assert [bar.timestamp for bar in bars if bar.closed] == [first - MINUTE, first, first + MINUTE]
+            candles = [candle for candle in it.got.candles if candle.coin == coin]
+            assert candles[0].timestamp == first - MINUTE
+            assert [candle.timestamp for candle in candles if candle.closed] == [first - MINUTE, first, first + MINUTE]
         assert it.feed.status.bad_frames == 0
 
 
-async def _stream_bars(it: Contract) -> None:
+async def _stream_candles(it: Contract) -> None:
     first = it.market.minute
     for coin in COINS:
         price = PRICES[coin] + 100
-        bars = (
-            Bar(coin, first, price, price, price, price, 1.0),
-            Bar(coin, first, price, price + 1, price, price + 1, 2.0, closed=True),
-            Bar(coin, first + MINUTE, price, price, price, price, 1.0),
-            Bar(coin, first + MINUTE, price, price + 9, price, price, 2.0),
-            Bar(coin, first + MINUTE, price, price + 9, price - 9, price + 3, 4.0, closed=True),
-            Bar(coin, first + 2 * MINUTE, price, price, price, price, 1.0),
+        candles = (
+            VenueCandle(coin, first, price, price, price, price, 1.0),
+            VenueCandle(coin, first, price, price + 1, price, price + 1, 2.0, closed=True),
+            VenueCandle(coin, first + MINUTE, price, price, price, price, 1.0),
+            VenueCandle(coin, first + MINUTE, price, price + 9, price, price, 2.0),
+            VenueCandle(coin, first + MINUTE, price, price + 9, price - 9, price + 3, 4.0, closed=True),
+            VenueCandle(coin, first + 2 * MINUTE, price, price, price, price, 1.0),
         )
-        for bar in bars:
-            await it.wire.say("candles", coin, it.wire.script.candle(bar))
+        for candle in candles:
+            await it.wire.say("candles", coin, it.wire.script.candle(candle))
 
 
-async def _trade_bars(it: Contract) -> None:
+async def _trade_candles(it: Contract) -> None:
     first, numbers = it.market.minute, count(8_001)
     for coin in COINS:
         price = PRICES[coin] + 100
@@ -290,9 +290,9 @@ async def test_past_candles_over_rest_begin_at_the_requested_time(name: str) -> 
                 candles = await session.fetch_candles(coin, session.market(coin), "1m", since)
                 assert [each.timestamp for each in candles[:3]] == [since + number * MINUTE for number in range(3)]
                 for each in candles:
-                    bar = rest_bar(coin, each.timestamp)
+                    candle = rest_candle(coin, each.timestamp)
                     values = [each.open, each.high, each.low, each.close, each.volume]
-                    assert values == pytest.approx([bar.open, bar.high, bar.low, bar.close, bar.volume])
+                    assert values == pytest.approx([candle.open, candle.high, candle.low, candle.close, candle.volume])
         finally:
             await session.close()
         assert wire.missing == []

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from time import time_ns
 from typing import Any
 
-from tests.venues.market import LISTED, MINUTE, Bar, Day, Deal, iso, ms, rest_bar, rest_day
+from tests.venues.market import LISTED, MINUTE, Day, Deal, VenueCandle, iso, ms, rest_candle, rest_day
 from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
 LAWS = VenueLaws(
@@ -42,7 +42,7 @@ def rest(path: str, query: Mapping[str, str], wire: Wire) -> Any:
     coin = query.get("market", "").removeprefix("KRW-")
     if path == "/v1/candles/minutes/1" and int(query["count"]) <= 200:
         first = ms(query["to"]) - int(query["count"]) * MINUTE
-        return [row(rest_bar(coin, first + number * MINUTE)) for number in (2, 1, 0)]
+        return [row(rest_candle(coin, first + number * MINUTE)) for number in (2, 1, 0)]
     if path == "/v1/trades/ticks" and int(query["count"]) <= 500:
         return [_old(deal) for deal in reversed(wire.history.get(coin, ()))]
     return None
@@ -72,7 +72,7 @@ def ticker(told: Day) -> Iterable[Frame]:
     yield binary({"type": "ticker", "code": f"KRW-{told.coin}", **day(told), "stream_type": "REALTIME"})
 
 
-def candle(bar: Bar) -> Iterable[Frame]:
+def candle(candle: VenueCandle) -> Iterable[Frame]:
     return ()
 
 
@@ -95,12 +95,13 @@ def day(told: Day) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def row(bar: Bar) -> dict[str, Any]:
+def row(candle: VenueCandle) -> dict[str, Any]:
     return {
-        "market": f"KRW-{bar.coin}", "candle_date_time_utc": iso(bar.timestamp)[:19],
-        "candle_date_time_kst": iso(bar.timestamp + 9 * 3_600_000)[:19], "opening_price": bar.open,
-        "high_price": bar.high, "low_price": bar.low, "trade_price": bar.close, "timestamp": bar.timestamp + 51_000,
-        "candle_acc_trade_price": bar.volume * bar.close, "candle_acc_trade_volume": bar.volume, "unit": 1,
+        "market": f"KRW-{candle.coin}", "candle_date_time_utc": iso(candle.timestamp)[:19],
+        "candle_date_time_kst": iso(candle.timestamp + 9 * 3_600_000)[:19], "opening_price": candle.open,
+        "high_price": candle.high, "low_price": candle.low, "trade_price": candle.close,
+        "timestamp": candle.timestamp + 51_000,
+        "candle_acc_trade_price": candle.volume * candle.close, "candle_acc_trade_volume": candle.volume, "unit": 1,
     }  # fmt: skip
 
 

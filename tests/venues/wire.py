@@ -22,7 +22,7 @@ from aiohttp import WSMsgType, web
 from tests.support import PATIENCE
 from tests.venues.books import depth as books
 from tests.venues.books.depth import Change, Depth
-from tests.venues.market import Bar, Day, Deal
+from tests.venues.market import Day, Deal, VenueCandle
 
 Frame = str | bytes | dict[str, Any] | list[Any]  # dicts and lists are sent as JSON
 Topic = tuple[str, str]  # channel and coin
@@ -78,7 +78,7 @@ class Script(Protocol):
 
     def ticker(self, day: Day) -> Iterable[Frame]: ...
 
-    def candle(self, bar: Bar) -> Iterable[Frame]: ...
+    def candle(self, candle: VenueCandle) -> Iterable[Frame]: ...
 
 
 def names() -> list[str]:
@@ -132,9 +132,9 @@ def refuses_silently(name: str) -> bool:
     return bool(getattr(script(name), "REFUSES_SILENTLY", False))
 
 
-def sends_old_bars(name: str) -> bool:
-    """Whether the venue answers a subscription to candles with earlier candles, from the script's SENDS_OLD_BARS."""
-    return bool(getattr(script(name), "SENDS_OLD_BARS", False))
+def sends_old_candles(name: str) -> bool:
+    """Whether the venue answers a subscription to candles with earlier candles, from the script's SENDS_OLD_CANDLES."""
+    return bool(getattr(script(name), "SENDS_OLD_CANDLES", False))
 
 
 def trade_id(name: str, number: int) -> str:
@@ -223,7 +223,7 @@ class Connection:
 
 
 class Wire:
-    """One venue. ``refused`` coins get its error answer; ``history`` and ``old_bars`` have trades and candles from
+    """One venue. ``refused`` coins get its error answer; ``history`` and ``old_candles`` have trades and candles from
     before the subscription, oldest first.
 
     Tests can read ``violations`` of the rules, ``dials``, ``requests`` (the client's frames), ``missing`` (REST
@@ -237,7 +237,7 @@ class Wire:
         self.depths: dict[str, Depth] = {}
         self.refused: set[str] = set()
         self.history: dict[str, list[Deal]] = {}
-        self.old_bars: dict[str, list[Bar]] = {}
+        self.old_candles: dict[str, list[VenueCandle]] = {}
         self.violations: list[str] = []
         self.requests: list[Any] = []
         self.missing: list[str] = []

@@ -18,7 +18,7 @@ from aiohttp import web
 from exchanges.simulator.binance.rows import aggregated, book_row, kline_row, quote_fields, symbol_info, trade_row
 from exchanges.simulator.connections.rest_answers import Body, answer, compact
 from exchanges.simulator.connections.venue_laws import Window
-from exchanges.simulator.markets.candles import BINANCE_INTERVALS, DAY, bar_start, fixed
+from exchanges.simulator.markets.candles import BINANCE_INTERVALS, DAY, candle_start, fixed
 from exchanges.simulator.markets.market import Market
 from exchanges.simulator.venue import SimulatedVenue
 
@@ -269,10 +269,12 @@ class BinanceRest(SimulatedVenue):
         last = now if until is None else min(now, until)
         if since is not None:
             last = min(last, since + limit * (interval or 31 * DAY))
-            bars = market.candles(interval, since, last, now)[:limit]
+            candles = market.candles(interval, since, last, now)[:limit]
         else:
-            bars = market.candles(interval, bar_start(max(0, last - limit * length), interval), last, now)[-limit:]
-        return [kline_row(market, bar, interval) for bar in bars]
+            candles = market.candles(interval, candle_start(max(0, last - limit * length), interval), last, now)[
+                -limit:
+            ]
+        return [kline_row(market, candle, interval) for candle in candles]
 
     def _day_tickers(self, request: web.Request) -> tuple[int, Callable[[], Any]]:
         markets, now = self._many(request), self.shown_now()

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Any
 
-from exchanges.simulator.markets.candles import Bar, bar_end, fixed
+from exchanges.simulator.markets.candles import SimulatedCandle, candle_end, fixed
 from exchanges.simulator.markets.market import Market, Trade
 from exchanges.simulator.markets.order_book import BookState
 
@@ -85,12 +85,22 @@ def aggregated(market: Market, trades: Iterable[Trade]) -> Iterator[tuple[Trade,
         yield run[0], run[-1], fixed(lots, market.lot_digits, 8)
 
 
-def kline_row(market: Market, bar: Bar, interval: int) -> list[Any]:
+def kline_row(market: Market, candle: SimulatedCandle, interval: int) -> list[Any]:
     price, lots = market.digits, market.lot_digits
-    prices = [fixed(ticks, price, 8) for ticks in (bar.open, bar.high, bar.low, bar.close)]
-    turnover, bought = fixed(bar.turnover, price + lots, 8), fixed(bar.buy_turnover, price + lots, 8)
-    volume, buys = fixed(bar.lots, lots, 8), fixed(bar.buy_lots, lots, 8)
-    return [bar.start, *prices, volume, bar_end(bar.start, interval) - 1, turnover, bar.count, buys, bought, "0"]
+    prices = [fixed(ticks, price, 8) for ticks in (candle.open, candle.high, candle.low, candle.close)]
+    turnover, bought = fixed(candle.turnover, price + lots, 8), fixed(candle.buy_turnover, price + lots, 8)
+    volume, buys = fixed(candle.lots, lots, 8), fixed(candle.buy_lots, lots, 8)
+    return [
+        candle.start,
+        *prices,
+        volume,
+        candle_end(candle.start, interval) - 1,
+        turnover,
+        candle.count,
+        buys,
+        bought,
+        "0",
+    ]
 
 
 def quote_fields(market: Market) -> dict[str, str]:

@@ -20,7 +20,7 @@ from exchanges.simulator.connections.rest_answers import compact
 from exchanges.simulator.connections.sessions import Entry
 from exchanges.simulator.connections.topics import Topic, TopicKind
 from exchanges.simulator.connections.websocket_frames import text_frame
-from exchanges.simulator.markets.candles import BINANCE_INTERVALS, Bar, bar_end, fixed
+from exchanges.simulator.markets.candles import BINANCE_INTERVALS, SimulatedCandle, candle_end, fixed
 from exchanges.simulator.markets.market import Market, Trade
 
 _STREAM = re.compile(r"(?P<symbol>[a-z0-9_-]+)@(?P<channel>[A-Za-z]+)(?:_(?P<interval>\w+))?(?P<rest>.*)")
@@ -243,17 +243,18 @@ class Binance(BinanceBooks):
             event["n"] = day["count"]
         return event
 
-    def send_candle(self, topic: Topic, market: Market, bar: Bar, closed: bool) -> None:
+    def send_candle(self, topic: Topic, market: Market, candle: SimulatedCandle, closed: bool) -> None:
         price, lots = market.digits, market.lot_digits
-        money, end = price + lots, bar_end(bar.start, topic.interval)
-        candle = {
-            "t": bar.start, "T": end - 1, "s": market.id, "i": topic.variant, "f": bar.first_id, "L": bar.last_id,
-            "o": fixed(bar.open, price, 8), "c": fixed(bar.close, price, 8),
-            "h": fixed(bar.high, price, 8), "l": fixed(bar.low, price, 8),
-            "v": fixed(bar.lots, lots, 8), "n": bar.count, "x": closed, "q": fixed(bar.turnover, money, 8),
-            "V": fixed(bar.buy_lots, lots, 8), "Q": fixed(bar.buy_turnover, money, 8), "B": "0",
+        money, end = price + lots, candle_end(candle.start, topic.interval)
+        shown = {
+            "t": candle.start, "T": end - 1, "s": market.id, "i": topic.variant, "f": candle.first_id,
+            "L": candle.last_id,
+            "o": fixed(candle.open, price, 8), "c": fixed(candle.close, price, 8),
+            "h": fixed(candle.high, price, 8), "l": fixed(candle.low, price, 8),
+            "v": fixed(candle.lots, lots, 8), "n": candle.count, "x": closed, "q": fixed(candle.turnover, money, 8),
+            "V": fixed(candle.buy_lots, lots, 8), "Q": fixed(candle.buy_turnover, money, 8), "B": "0",
         }  # fmt: skip
-        self.send(topic.stream, compact({"e": "kline", "E": self.now(), "s": market.id, "k": candle}))
+        self.send(topic.stream, compact({"e": "kline", "E": self.now(), "s": market.id, "k": shown}))
 
     # -- answers of the venue's edge ----------------------------------------------------------------------------
 

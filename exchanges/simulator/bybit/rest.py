@@ -14,7 +14,7 @@ from aiohttp import web
 
 from exchanges.simulator.connections.rest_answers import Body, answer
 from exchanges.simulator.connections.venue_laws import Window
-from exchanges.simulator.markets.candles import BYBIT_INTERVALS, DAY, bar_start, fixed
+from exchanges.simulator.markets.candles import BYBIT_INTERVALS, DAY, candle_start, fixed
 from exchanges.simulator.markets.market import Market
 from exchanges.simulator.venue import SimulatedVenue
 
@@ -139,16 +139,17 @@ class BybitRest(SimulatedVenue):
         since, until = self._whole(request, "start"), self._whole(request, "end")
         last = now if until is None else min(now, until)
         if since is None:
-            since = bar_start(max(0, last - limit * (interval or 28 * DAY)), interval)
+            since = candle_start(max(0, last - limit * (interval or 28 * DAY)), interval)
         elif until is None:
             last = min(last, since + limit * (interval or 31 * DAY))
-        bars = market.candles(interval, since, last, now)
-        bars = bars[:limit] if "start" in request.query and until is None else bars[-limit:]
+        candles = market.candles(interval, since, last, now)
+        candles = candles[:limit] if "start" in request.query and until is None else candles[-limit:]
         price, lots = market.digits, market.lot_digits
         rows = [
-            [str(bar.start), *(fixed(ticks, price) for ticks in (bar.open, bar.high, bar.low, bar.close)),
-             fixed(bar.lots, lots), fixed(bar.turnover, price + lots)]
-            for bar in reversed(bars)
+            [str(candle.start),
+            *(fixed(ticks, price) for ticks in (candle.open, candle.high, candle.low, candle.close)),
+             fixed(candle.lots, lots), fixed(candle.turnover, price + lots)]
+            for candle in reversed(candles)
         ]  # fmt: skip
         return {"category": "spot", "symbol": market.id, "list": rows}
 

@@ -17,7 +17,7 @@ from exchanges.simulator.connections.client_connection import ClientConnection
 from exchanges.simulator.connections.rest_answers import compact
 from exchanges.simulator.connections.sessions import Entry
 from exchanges.simulator.connections.topics import Topic
-from exchanges.simulator.markets.candles import BYBIT_INTERVALS, Bar, bar_end, bar_start, fixed
+from exchanges.simulator.markets.candles import BYBIT_INTERVALS, SimulatedCandle, candle_end, candle_start, fixed
 from exchanges.simulator.markets.market import Market, Trade
 
 PER_FRAME = 100  # trades; the venue sends up to 1024 in one
@@ -140,9 +140,9 @@ class Bybit(BybitBooks):
         if topic.kind == "ticker":
             self.reply(connection, self._ticker(topic, market, now))
         elif topic.kind == "candles":
-            start = bar_start(now, topic.interval)
-            bar = market.candle(start, topic.interval, now)
-            self.reply(connection, self._candle(topic, market, bar, False, now))
+            start = candle_start(now, topic.interval)
+            candle = market.candle(start, topic.interval, now)
+            self.reply(connection, self._candle(topic, market, candle, False, now))
 
     # -- events -------------------------------------------------------------------------------------------------
 
@@ -178,19 +178,19 @@ class Bybit(BybitBooks):
             del data[name]  # REST only
         return compact({"topic": topic.stream, "ts": now, "type": "snapshot", "cs": market.order, "data": data})
 
-    def send_candle(self, topic: Topic, market: Market, bar: Bar, closed: bool) -> None:
-        self.send(topic.stream, self._candle(topic, market, bar, closed, self.now()))
+    def send_candle(self, topic: Topic, market: Market, candle: SimulatedCandle, closed: bool) -> None:
+        self.send(topic.stream, self._candle(topic, market, candle, closed, self.now()))
 
-    def _candle(self, topic: Topic, market: Market, bar: Bar, closed: bool, now: int) -> str:
+    def _candle(self, topic: Topic, market: Market, candle: SimulatedCandle, closed: bool, now: int) -> str:
         price, lots = market.digits, market.lot_digits
-        candle = {
-            "start": bar.start, "end": bar_end(bar.start, topic.interval) - 1, "interval": topic.variant,
-            "open": fixed(bar.open, price), "close": fixed(bar.close, price),
-            "high": fixed(bar.high, price), "low": fixed(bar.low, price),
-            "volume": fixed(bar.lots, lots), "turnover": fixed(bar.turnover, price + lots),
+        shown = {
+            "start": candle.start, "end": candle_end(candle.start, topic.interval) - 1, "interval": topic.variant,
+            "open": fixed(candle.open, price), "close": fixed(candle.close, price),
+            "high": fixed(candle.high, price), "low": fixed(candle.low, price),
+            "volume": fixed(candle.lots, lots), "turnover": fixed(candle.turnover, price + lots),
             "confirm": closed, "timestamp": now,
         }  # fmt: skip
-        return compact({"type": "snapshot", "topic": topic.stream, "data": [candle], "ts": now})
+        return compact({"type": "snapshot", "topic": topic.stream, "data": [shown], "ts": now})
 
     # -- answers of the venue's edge ----------------------------------------------------------------------------
 

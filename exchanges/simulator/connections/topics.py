@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from exchanges.simulator.connections.client_connection import ClientConnection
-from exchanges.simulator.markets.candles import bar_end
+from exchanges.simulator.markets.candles import candle_end
 from exchanges.simulator.markets.market import Market
 
 TopicKind = Literal["trades", "ticker", "candles", "quotes", "books", "other"]
@@ -31,4 +31,4 @@ class Topic:
 
     @property
     def end(self) -> int:
-        return bar_end(self.start, self.interval)
+        return candle_end(self.start, self.interval)

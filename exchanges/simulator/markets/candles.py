@@ -31,7 +31,7 @@ BYBIT_INTERVALS: dict[str, int] = {
 
 
 @dataclass(slots=True)
-class Bar:
+class SimulatedCandle:
     """One candle: ``start`` in Unix ms, prices in ticks, volume in lots, turnover in ticks times lots."""
 
     start: int
@@ -58,7 +58,7 @@ class Bar:
             self.low = ticks
         self.close = ticks
 
-    def add(self, later: Bar) -> None:
+    def add(self, later: SimulatedCandle) -> None:
         """Add the candle that follows this one."""
         if not later.count:
             return
@@ -76,24 +76,24 @@ class Bar:
         self.last_id = later.last_id
 
 
-def flat(start: int, price: int) -> Bar:
+def flat(start: int, price: int) -> SimulatedCandle:
     """The candle of a time without trades."""
-    return Bar(start, price, price, price, price)
+    return SimulatedCandle(start, price, price, price, price)
 
 
-def merged(bars: Iterable[Bar], start: int, price: int) -> Bar:
-    """One candle over ``bars``, flat at ``price`` if nothing was traded in them."""
+def merged(candles: Iterable[SimulatedCandle], start: int, price: int) -> SimulatedCandle:
+    """One candle over ``candles``, flat at ``price`` if nothing was traded in them."""
     whole = flat(start, price)
-    for bar in bars:
-        whole.add(bar)
+    for candle in candles:
+        whole.add(candle)
     return whole
 
 
-def copy(bar: Bar) -> Bar:
-    return replace(bar)
+def copy(candle: SimulatedCandle) -> SimulatedCandle:
+    return replace(candle)
 
 
-def bar_start(ms: int, interval: int) -> int:
+def candle_start(ms: int, interval: int) -> int:
     """When the candle of ``interval`` that holds the time ``ms`` opened: weeks on Monday, months on the 1st, UTC."""
     if interval == MONTH:
         day = datetime.fromtimestamp(ms / 1000, UTC)
@@ -103,9 +103,9 @@ def bar_start(ms: int, interval: int) -> int:
     return ms - ms % interval
 
 
-def bar_end(start: int, interval: int) -> int:
+def candle_end(start: int, interval: int) -> int:
     """When the candle that opened at ``start`` is over: the next one's start."""
-    return bar_start(start + 32 * DAY, MONTH) if interval == MONTH else start + interval
+    return candle_start(start + 32 * DAY, MONTH) if interval == MONTH else start + interval
 
 
 def fixed(amount: int, digits: int, width: int | None = None) -> str:

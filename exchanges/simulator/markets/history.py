@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from random import Random
 
-from exchanges.simulator.markets.candles import MINUTE, Bar
+from exchanges.simulator.markets.candles import MINUTE, SimulatedCandle
 
 MINUTES = 1440
 UNIT = 1_000_000  # the starting price, as a number of these units
@@ -66,7 +66,7 @@ class PriceHistory:
     end: int  # Unix ms, a whole minute: the end of the past day, where the venue's own trades begin
     price: int
     lots: float
-    _bars: dict[int, Bar] = field(default_factory=dict)  # candles that were computed, by their number
+    _candles: dict[int, SimulatedCandle] = field(default_factory=dict)  # candles that were computed, by their number
 
     @property
     def start(self) -> int:
@@ -81,34 +81,38 @@ class PriceHistory:
         """The factor from the lots of the common history to this market's lots."""
         return max(1, round(self.lots / self.shape.tail[0][3]))
 
-    def bars(self, first: int, until: int) -> list[Bar]:
+    def candles(self, first: int, until: int) -> list[SimulatedCandle]:
         """The minutes from number ``first`` to before ``until``, each computed when it is first needed."""
-        drawn, scale, minutes = self._bars, self.scale, self.shape.minutes
+        drawn, scale, minutes = self._candles, self.scale, self.shape.minutes
         wanted = range(max(0, first), min(MINUTES, until))
         for index in wanted:
             if index not in drawn:
-                drawn[index] = self._bar(index, scale, *minutes[index])
+                drawn[index] = self._candle(index, scale, *minutes[index])
         return [drawn[index] for index in wanted]
 
-    def _bar(self, index: int, scale: int, opened: int, high: int, low: int, close: int, lots: int, count: int) -> Bar:
+    def _candle(
+        self, index: int, scale: int, opened: int, high: int, low: int, close: int, lots: int, count: int
+    ) -> SimulatedCandle:
         lots *= scale
         turnover = lots * ((opened + close) // 2) * self.price // UNIT
         ticks = self._ticks
         start = self.start + index * MINUTE
-        bar = Bar(start, ticks(opened), ticks(high), ticks(low), ticks(close), lots, turnover, count)
-        bar.buy_lots, bar.buy_turnover = lots // 2, turnover // 2
-        return bar
+        candle = SimulatedCandle(start, ticks(opened), ticks(high), ticks(low), ticks(close), lots, turnover, count)
+        candle.buy_lots, candle.buy_turnover = lots // 2, turnover // 2
+        return candle
 
-    def since(self, ms: int) -> Bar | None:
+    def since(self, ms: int) -> SimulatedCandle | None:
         """The part from the minute of ``ms`` on as one candle; None if that is after the end."""
         index = max(0, (ms - self.start) // MINUTE)
         if index >= MINUTES:
             return None
         opened, high, low, lots, turnover, count = self.shape.tail[index]
         scale = self.scale
-        bar = Bar(self.start + index * MINUTE, self._ticks(opened), self._ticks(high), self._ticks(low), self.price)
-        bar.lots, bar.turnover, bar.count = lots * scale, turnover * scale * self.price // UNIT, count
-        return bar
+        candle = SimulatedCandle(
+            self.start + index * MINUTE, self._ticks(opened), self._ticks(high), self._ticks(low), self.price
+        )
+        candle.lots, candle.turnover, candle.count = lots * scale, turnover * scale * self.price // UNIT, count
+        return candle
 
     def _ticks(self, relative: int) -> int:
         return max(1, relative * self.price // UNIT)

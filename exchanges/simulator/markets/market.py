@@ -9,14 +9,23 @@ from dataclasses import dataclass
 from itertools import islice
 from random import Random
 
-from exchanges.simulator.markets.candles import DAY, MINUTE, Bar, bar_end, bar_start, copy, flat, merged
+from exchanges.simulator.markets.candles import (
+    DAY,
+    MINUTE,
+    SimulatedCandle,
+    candle_end,
+    candle_start,
+    copy,
+    flat,
+    merged,
+)
 from exchanges.simulator.markets.catalog import Listing
 from exchanges.simulator.markets.history import PriceHistory
 from exchanges.simulator.markets.order_book import BookState, Ground, SimulatedBook, Top
 from exchanges.simulator.markets.price_model import PriceModel
 
 TRADES_KEPT = 150_000  # trades kept per market: about 20 MB
-BARS_KEPT = 7 * 1440
+CANDLES_KEPT = 7 * 1440
 
 
 @dataclass(slots=True)
@@ -59,8 +68,10 @@ class Market:
         self.model = PriceModel(seed, self.start_price, self.typical)
         lots = listing.turnover / listing.price * self.lot_scale
         self.history = PriceHistory(shape, now - now % MINUTE, self.start_price, lots)
-        self.bars: dict[int, Bar] = {}  # by opening time, since the start; minutes without a trade are missing
-        self._bar = flat(-1, 0)
+        self.minutes: dict[
+            int, SimulatedCandle
+        ] = {}  # by opening time, since the start; minutes without a trade are missing
+        self._candle = flat(-1, 0)
         self._past, self._past_minute = flat(0, 0), -1
         self.book: SimulatedBook | None = None
         self._seed = seed
@@ -94,28 +105,28 @@ class Market:
         """
         if self.book is not None:
             rows = list(rows)
-        bar = self._bar
+        candle = self._candle
         start = now - now % MINUTE
-        if bar.start != start:
-            bar = self._open_bar(start)
+        if candle.start != start:
+            candle = self._open_candle(start)
         scale, lot_scale, order = self.scale, self.lot_scale, self.order
         last_id, last, lots, seller = self.last_id, 0, 0, False  # a batch begins with a new order
         trades: list[Trade] = []
         for trade_id, ticks, lots, sold in rows:
             if ticks != last or sold is not seller:
                 order, last, seller = order + 1, ticks, sold
-                bar.trade(ticks, trade_id)
+                candle.trade(ticks, trade_id)
             trades.append(Trade(trade_id, ticks / scale, lots / lot_scale, sold, now, order))
             turnover = ticks * lots
-            bar.lots += lots
-            bar.turnover += turnover
+            candle.lots += lots
+            candle.turnover += turnover
             if not sold:
-                bar.buy_lots += lots
-                bar.buy_turnover += turnover
+                candle.buy_lots += lots
+                candle.buy_turnover += turnover
             last_id = trade_id
         if trades and last_id is not None:
-            bar.count += len(trades)
-            bar.last_id = last_id
+            candle.count += len(trades)
+            candle.last_id = last_id
             self.last_id, self.last_price, self.last_lots, self.last_sold = last_id, last, lots, seller
             self.last_time, self.order = now, order
             self.trades += trades
@@ -125,32 +136,32 @@ class Market:
                     self.book.trade(self._top_after(ticks, trade_id, sold), taken, sold, trade.timestamp)
         return trades
 
-    def _open_bar(self, start: int) -> Bar:
+    def _open_candle(self, start: int) -> SimulatedCandle:
         if start < self._past_minute:
             self._past_minute = -1  # a minute that is computed already has a new trade
-        bar = self.bars.get(start)
-        if bar is None:
-            bar = self.bars[start] = flat(start, 0)
-            if len(self.bars) > BARS_KEPT:
-                del self.bars[next(iter(self.bars))]
+        candle = self.minutes.get(start)
+        if candle is None:
+            candle = self.minutes[start] = flat(start, 0)
+            if len(self.minutes) > CANDLES_KEPT:
+                del self.minutes[next(iter(self.minutes))]
         if len(self.trades) > TRADES_KEPT * 5 // 4:
             del self.trades[:-TRADES_KEPT]
-        self._bar = bar
-        return bar
+        self._candle = candle
+        return candle
 
-    def day(self, now: int) -> Bar:
+    def day(self, now: int) -> SimulatedCandle:
         """The last 24 hours (to the minute) as one candle; its open is the price 24 hours ago."""
         minute = now - now % MINUTE
         since = minute + MINUTE - DAY
         if minute != self._past_minute:
             before = self.history.since(since)
             past = before or flat(since, self.last_price)
-            for start, bar in self.bars.items():
+            for start, candle in self.minutes.items():
                 if since <= start < minute:
-                    past.add(bar)
+                    past.add(candle)
             self._past, self._past_minute = past, minute
         whole = copy(self._past)
-        current = self.bars.get(minute)
+        current = self.minutes.get(minute)
         if current is not None:
             whole.add(current)
         return whole
@@ -161,10 +172,10 @@ class Market:
         number = bisect_right(self.trades, ms, key=lambda trade: trade.timestamp)
         minute = ms - ms % MINUTE
         begun = bisect_left(self.trades, minute, hi=number, key=lambda trade: trade.timestamp)
-        then.bars = {start: bar for start, bar in self.bars.items() if start < minute}
-        if begun < number and minute in self.bars:
+        then.minutes = {start: candle for start, candle in self.minutes.items() if start < minute}
+        if begun < number and minute in self.minutes:
             booked = (trade for trade in islice(self.trades, begun, number) if not trade.block)
-            then.bars[minute] = merged(map(self._bar_of, booked), minute, 0)
+            then.minutes[minute] = merged(map(self._candle_of, booked), minute, 0)
         then.trades = self.trades[:number]
         then._past_minute = -1
         then.last_id = then.trades[-1].id if then.trades else None
@@ -177,11 +188,13 @@ class Market:
             then.last_sold, then.last_time, then.order = last.buyer_maker, last.timestamp, last.order
         return then
 
-    def _bar_of(self, trade: Trade) -> Bar:
+    def _candle_of(self, trade: Trade) -> SimulatedCandle:
         """The candle of one trade."""
         ticks, lots = round(trade.price * self.scale), round(trade.quantity * self.lot_scale)
         bought = 0 if trade.buyer_maker else lots
-        one = Bar(trade.timestamp, ticks, ticks, ticks, ticks, lots, ticks * lots, 1, bought, ticks * bought)
+        one = SimulatedCandle(
+            trade.timestamp, ticks, ticks, ticks, ticks, lots, ticks * lots, 1, bought, ticks * bought
+        )
         one.first_id = one.last_id = trade.id
         return one
 
@@ -236,69 +249,69 @@ class Market:
             return self.as_of(ms).book_state()
         return BookState(self.update_id, self.last_time, Top(*self.best(), *self.sizes()), self._ground)
 
-    def candle(self, start: int, interval: int, now: int) -> Bar:
+    def candle(self, start: int, interval: int, now: int) -> SimulatedCandle:
         """The candle of ``interval`` that opened at ``start``, as it stands at ``now``."""
         if interval and interval < MINUTE:
             end = start + interval
-            bars = [bar for bar in self._seconds(interval, start, min(end - 1, now)) if bar.start == start]
-            return bars[0] if bars else flat(start, self.last_price)
-        candles = self.candles(interval, start, bar_end(start, interval) - 1, now)
+            found = [candle for candle in self._seconds(interval, start, min(end - 1, now)) if candle.start == start]
+            return found[0] if found else flat(start, self.last_price)
+        candles = self.candles(interval, start, candle_end(start, interval) - 1, now)
         return candles[0] if candles else flat(start, self.last_price)
 
-    def candles(self, interval: int, since: int, until: int, now: int) -> list[Bar]:
+    def candles(self, interval: int, since: int, until: int, now: int) -> list[SimulatedCandle]:
         """All candles that opened from ``since`` to ``until`` (both included), oldest first, without a hole."""
         if interval and interval < MINUTE:
             return self._seconds(interval, since, min(until, now))
-        start = bar_start(max(since, self.history.start), interval)
+        start = candle_start(max(since, self.history.start), interval)
         if start < since:
-            start = bar_end(start, interval)
+            start = candle_end(start, interval)
         candles, price = [], self._price_before(start)
         while start <= min(until, now):
-            end = bar_end(start, interval)
+            end = candle_end(start, interval)
             candle = merged(self._minutes(start, min(end, now + 1)), start, price)
             price = candle.close
             candles.append(candle)
             start = end
         return candles
 
-    def _minutes(self, start: int, end: int) -> Iterator[Bar]:
+    def _minutes(self, start: int, end: int) -> Iterator[SimulatedCandle]:
         history = self.history
         if start < history.end:
             until = (min(end, history.end) - history.start + MINUTE - 1) // MINUTE
-            yield from history.bars((start - history.start) // MINUTE, until)
+            yield from history.candles((start - history.start) // MINUTE, until)
         for minute in range(max(start, history.end), end, MINUTE):
-            bar = self.bars.get(minute)
-            if bar is not None:
-                yield bar
+            candle = self.minutes.get(minute)
+            if candle is not None:
+                yield candle
 
     def _price_before(self, start: int) -> int:
         history = self.history
         if start <= history.start:
-            return history.bars(0, 1)[0].open
+            return history.candles(0, 1)[0].open
         if start <= history.end:
             number = (start - history.start) // MINUTE
-            return history.bars(number - 1, number)[0].close
-        earlier = [bar for bar in self.bars.values() if bar.start < start]
-        return max(earlier, key=lambda bar: bar.start).close if earlier else self.start_price
+            return history.candles(number - 1, number)[0].close
+        earlier = [candle for candle in self.minutes.values() if candle.start < start]
+        return max(earlier, key=lambda candle: candle.start).close if earlier else self.start_price
 
-    def _seconds(self, interval: int, since: int, until: int) -> list[Bar]:
+    def _seconds(self, interval: int, since: int, until: int) -> list[SimulatedCandle]:
         """Candles shorter than a minute, made of the trades themselves (so there are none from before the start)."""
-        bars: dict[int, Bar] = {}
+        by_start: dict[int, SimulatedCandle] = {}
         first = bisect_left(self.trades, since, key=lambda trade: trade.timestamp)
         price = round(self.trades[first - 1].price * self.scale) if first else self.start_price
         for trade in islice(self.trades, first, None):
-            start = bar_start(trade.timestamp, interval)
+            start = candle_start(trade.timestamp, interval)
             if start > until:
                 break
             if trade.block:
                 continue
-            one = self._bar_of(trade)
-            bars.setdefault(start, flat(start, one.close)).add(one)
-        start = bar_start(max(since, self.history.end), interval)
+            one = self._candle_of(trade)
+            by_start.setdefault(start, flat(start, one.close)).add(one)
+        start = candle_start(max(since, self.history.end), interval)
         candles = []
         while start <= until:
-            bar = bars.get(start) or flat(start, price)
-            price = bar.close
-            candles.append(bar)
+            candle = by_start.get(start) or flat(start, price)
+            price = candle.close
+            candles.append(candle)
             start += interval
-        return [bar for bar in candles if bar.start >= since]
+        return [candle for candle in candles if candle.start >= since]

@@ -31,11 +31,12 @@ BINANCE_TICKER = {
 BINANCE_BOOK = {
     "u": 400900217, "s": "DOGEUSDT", "b": "0.10121000", "B": "431.00000000", "a": "0.10122000", "A": "9.50000000",
 }  # fmt: skip
-BAR = NOW - NOW % 60_000  # Unix ms, when the current candle opened
+CANDLE = NOW - NOW % 60_000  # Unix ms, when the current candle opened
 BINANCE_KLINE = {
     "e": "kline", "E": NOW, "s": "BTCUSDT",
     "k": {
-        "t": BAR, "T": BAR + 59_999, "s": "BTCUSDT", "i": "1m", "f": 158411535, "L": 158411550, "o": "61523.99000000",
+        "t": CANDLE, "T": CANDLE + 59_999, "s": "BTCUSDT", "i": "1m", "f": 158411535, "L": 158411550,
+        "o": "61523.99000000",
         "c": "61530.10000000", "h": "61531.00000000", "l": "61520.00000000", "v": "5.08400000", "n": 16, "x": False,
         "q": "312801.11000000", "V": "3.30200000", "Q": "203161.02000000", "B": "0",
     },
@@ -56,11 +57,11 @@ BYBIT_TICKER = {
         "price24hPcnt": "-0.0503", "usdIndexPrice": "2438.7120136",
     },
 }  # fmt: skip
-BYBIT_BAR = {
-    "start": BAR, "end": BAR + 59_999, "interval": "1", "open": "2451", "close": "2438.66", "high": "2460.01",
+BYBIT_CANDLE = {
+    "start": CANDLE, "end": CANDLE + 59_999, "interval": "1", "open": "2451", "close": "2438.66", "high": "2460.01",
     "low": "2400.1", "volume": "173.119", "turnover": "423332.40703994118", "confirm": False, "timestamp": NOW,
 }  # fmt: skip
-BYBIT_KLINE = {"topic": "kline.1.ETHUSDT", "data": [BYBIT_BAR], "ts": NOW, "type": "snapshot"}
+BYBIT_KLINE = {"topic": "kline.1.ETHUSDT", "data": [BYBIT_CANDLE], "ts": NOW, "type": "snapshot"}
 GOOD: dict[str, list[Any]] = {
     "binance": [BINANCE_TRADE, BINANCE_TICKER, BINANCE_BOOK, BINANCE_KLINE],
     "bybit": [BYBIT_TRADES, BYBIT_TICKER, BYBIT_KLINE, {"type": "snapshot", **BYBIT_KLINE}],
@@ -79,7 +80,8 @@ ODD = [
     str(NOW), str(NOW // 1000), str(NOW * 1000), f"{NOW}.5", "BTCUSDT", "ETHUSDT", "DOGEUSDT", "NOPE", "btcusdt",
     "trade", "24hrTicker", "kline", "bookTicker", "Buy", "Sell", "buy", "SELL", "snapshot", "delta",
     "publicTrade.ETHUSDT", "publicTrade.NOPE", "publicTrade.ETHUSDT.x", "tickers.BTCUSDT", "publicTrade", "a\\b", 'a"b',
-    "a\nb", "\x7f", "1.2e+30", "2e+25", BAR, BAR - 60_000, str(BAR), "1m", "5m", "1d", "5", "D", "kline.1.BTCUSDT",
+    "a\nb", "\x7f", "1.2e+30", "2e+25", CANDLE, CANDLE - 60_000, str(CANDLE), "1m", "5m", "1d", "5", "D",
+    "kline.1.BTCUSDT",
     "kline.5.ETHUSDT", "kline.1.NOPE", "kline.1", "kline..ETHUSDT", "kline.1.1.ETHUSDT", "kline_lt.1.ETHUSDT",
 ]  # fmt: skip
 KEYS = [

@@ -29,14 +29,14 @@ from feed.candles.tracker import CandleTracker
 from tests.exchanges.support import Heard, opened, streaming
 from tests.exchanges.venues.fast_frames import (
     ALL,
-    BAR,
     BINANCE_KLINE,
     BINANCE_TRADE,
-    BYBIT_BAR,
+    BYBIT_CANDLE,
     BYBIT_KLINE,
     BYBIT_ROW,
     BYBIT_TICKER,
     BYBIT_TRADES,
+    CANDLE,
     COMBINED,
     GOOD,
     KEYS,
@@ -94,7 +94,7 @@ class Line:
     def _down(self) -> None:
         self.going_down += 1
 
-    def forget_bars(self) -> None:
+    def forget_candles(self) -> None:
         """Forget the candles, so that the next candle counts as the first one."""
         self.stream._delivery._begun_candles.clear()
 
@@ -115,8 +115,8 @@ class Pair:
         """What both streams deliver, which must be equal; unless ``alone``, the candles of earlier messages are
         kept."""
         if alone:
-            self.hot.forget_bars()
-            self.cold.forget_bars()
+            self.hot.forget_candles()
+            self.cold.forget_candles()
         told, reference = self.hot.receive(data, kind), self.cold.receive(data, kind)
         assert [(type(each), each) for each in told] == [(type(each), each) for each in reference], data
         assert self.hot.going_down == self.cold.going_down
@@ -289,7 +289,7 @@ PRICE = st.integers(1, 10**12).map(lambda units: f"{units / 10**8:.8f}")
 @st.composite
 def following(draw: st.DrawFn, name: str) -> str:
     """A candle of some minute, in order or not. Some have an additional field or candle, which only ccxt reads."""
-    opened, closed = BAR + 60_000 * draw(st.integers(-6, 1)), draw(st.booleans())
+    opened, closed = CANDLE + 60_000 * draw(st.integers(-6, 1)), draw(st.booleans())
     low, one, other, high = sorted((draw(PRICE) for _ in range(4)), key=float)
     one, other = draw(st.permutations([one, other]))
     extra = {"new": 1} if draw(st.integers(0, 3)) == 0 else {}
@@ -297,9 +297,9 @@ def following(draw: st.DrawFn, name: str) -> str:
         figures = {"t": opened, "o": one, "c": other, "h": high, "l": low, "v": draw(PRICE), "x": closed}
         return text({**BINANCE_KLINE, "k": {**BINANCE_KLINE["k"], **figures, **extra}})  # type: ignore[dict-item] # a dict
     figures = {"start": opened, "open": one, "close": other, "high": high, "low": low}
-    bar = {**BYBIT_BAR, **figures, "volume": draw(PRICE), "confirm": closed, **extra}
-    before = [{**bar, "start": opened - 60_000, "confirm": True}] if draw(st.integers(0, 3)) == 0 else []
-    return text({**BYBIT_KLINE, "data": [*before, bar]})
+    candle = {**BYBIT_CANDLE, **figures, "volume": draw(PRICE), "confirm": closed, **extra}
+    before = [{**candle, "start": opened - 60_000, "confirm": True}] if draw(st.integers(0, 3)) == 0 else []
+    return text({**BYBIT_KLINE, "data": [*before, candle]})
 
 
 async def test_successive_candles_are_read_as_ccxt_reads_them(pair: Pair, name: str) -> None:

@@ -63,7 +63,7 @@ def follow(
 
 
 def tell_row(
-    bars: VenueCandles,
+    candles: VenueCandles,
     symbol: str,
     timeframe: str,
     row: Sequence[float],
@@ -76,4 +76,4 @@ def tell_row(
     candle = Candle(
         coin, timeframe, int(opened), first, high, low, last, volume, closed is True, "", received_at, symbol
     )
-    return bars.on_candle(candle, closed is not None)
+    return candles.on_candle(candle, closed is not None)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from exchanges.events import Candle
 from feed.candles.builder import CandleBuilder
 from feed.candles.tracker import CandleTracker
-from feed.settings.timeframes import bar_open
+from feed.settings.timeframes import candle_open
 from tests.feed.candles.support import MINUTE, T0, answer, at, build, closed, follow, row, trade, updates
 
 
@@ -55,7 +55,7 @@ def test_a_candle_with_lost_trades_is_not_closed(back: int) -> None:
     builder.interrupted()
     candles = build(builder, trade(back, 11), trade(back + 60, 12))
     assert closed(candles) == []
-    last = bar_open(T0 + back * 1000, "1m")
+    last = candle_open(T0 + back * 1000, "1m")
     assert builder.holes() == [at(-1), *range(at(1), last + 1, MINUTE)]
     assert closed(build(builder, trade(back + 120, 13))) == [((last - T0) // MINUTE + 1, 12.0)]
 
@@ -74,7 +74,7 @@ def test_built_candles_equal_those_computed_from_all_trades(moves: list[tuple[in
         second += pause
         trades.append(trade(second, price, quantity))
     built = [c for c in build(builder, *trades) if c.closed and c.volume > 0]
-    first, last = bar_open(trades[0].timestamp, "1m"), bar_open(trades[-1].timestamp, "1m")
+    first, last = candle_open(trades[0].timestamp, "1m"), candle_open(trades[-1].timestamp, "1m")
     expected = []
     for opened in range(first + MINUTE, last, MINUTE):
         inside = [t for t in trades if opened <= t.timestamp < opened + MINUTE]
@@ -120,24 +120,24 @@ def test_candles_that_another_venue_began_are_holes_unless_this_venue_continues_
 ) -> None:
     """The builder or tracker may know no candle yet, a candle that another venue has closed, or one of its own."""
 
-    def begins(bars: CandleTracker | CandleBuilder, minute: int) -> None:
-        if isinstance(bars, CandleTracker):
-            follow(bars, row(minute))
+    def begins(candles: CandleTracker | CandleBuilder, minute: int) -> None:
+        if isinstance(candles, CandleTracker):
+            follow(candles, row(minute))
         else:
-            bars.add(trade(minute * 60, 10.0))
+            candles.add(trade(minute * 60, 10.0))
 
-    bars = kind("BTC", "1m")
-    bars.note_unclosed([at(1)])
-    begins(bars, 3)
-    assert bars.holes() == [at(1), at(2)]
-    bars = kind("BTC", "1m")
-    bars.go_on_after(at(4))
-    bars.note_unclosed([at(2), at(5)])
-    assert bars.holes() == [at(2)]
-    begins(bars, 5)
-    assert bars.holes() == [at(2)]
-    bars.note_unclosed([at(3), at(5)])
-    assert bars.holes() == [at(2), at(3)]
+    candles = kind("BTC", "1m")
+    candles.note_unclosed([at(1)])
+    begins(candles, 3)
+    assert candles.holes() == [at(1), at(2)]
+    candles = kind("BTC", "1m")
+    candles.go_on_after(at(4))
+    candles.note_unclosed([at(2), at(5)])
+    assert candles.holes() == [at(2)]
+    begins(candles, 5)
+    assert candles.holes() == [at(2)]
+    candles.note_unclosed([at(3), at(5)])
+    assert candles.holes() == [at(2), at(3)]
 
 
 # --- trades of a wrong time -------------------------------------------------------------------------------------------

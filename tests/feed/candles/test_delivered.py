@@ -6,12 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exchanges.events import Candle
-from feed.candles.delivered import CLOSED_BARS, DeliveredCandles
+from feed.candles.delivered import CLOSED_CANDLES, DeliveredCandles
 
 MINUTE = 60_000
 
 
-def bar(minute: int, closed: bool = True, price: float = 10.0, volume: float = 1.0, exchange: str = "one") -> Candle:
+def minute_candle(
+    minute: int, closed: bool = True, price: float = 10.0, volume: float = 1.0, exchange: str = "one"
+) -> Candle:
     return Candle("BTC", "1m", minute * MINUTE, price, price, price, price, volume, closed, exchange)
 
 
@@ -28,10 +30,10 @@ def delivered(*candles: Candle) -> DeliveredCandles:
 
 def test_after_a_candle_is_closed_no_more_states_of_it_are_delivered() -> None:
     """No venue can close or update the candle again."""
-    delivered_candles = delivered(bar(1, closed=False), bar(1))
-    assert not delivered_candles.enter(bar(1, exchange="two"))
-    assert not delivered_candles.enter(bar(1, closed=False))
-    assert delivered_candles.enter(bar(2, closed=False))
+    delivered_candles = delivered(minute_candle(1, closed=False), minute_candle(1))
+    assert not delivered_candles.enter(minute_candle(1, exchange="two"))
+    assert not delivered_candles.enter(minute_candle(1, closed=False))
+    assert delivered_candles.enter(minute_candle(2, closed=False))
     assert delivered_candles.newest_closed() == {("BTC", "1m"): MINUTE}
 
 
@@ -40,21 +42,21 @@ def unclosed(delivered_candles: DeliveredCandles) -> list[int]:
 
 
 def test_an_open_candle_is_remembered_until_it_is_closed() -> None:
-    delivered_candles = delivered(bar(1, closed=False))
+    delivered_candles = delivered(minute_candle(1, closed=False))
     assert unclosed(delivered_candles) == [1]
-    delivered_candles.enter(bar(2, closed=False))
+    delivered_candles.enter(minute_candle(2, closed=False))
     assert unclosed(delivered_candles) == [1, 2]
-    delivered_candles.enter(bar(2))
+    delivered_candles.enter(minute_candle(2))
     assert unclosed(delivered_candles) == [1]
-    delivered_candles.enter(bar(1, exchange="two"))
+    delivered_candles.enter(minute_candle(1, exchange="two"))
     assert unclosed(delivered_candles) == []
-    delivered_candles.enter(bar(3, closed=False))
-    delivered_candles.enter(bar(4))
+    delivered_candles.enter(minute_candle(3, closed=False))
+    delivered_candles.enter(minute_candle(4))
     assert unclosed(delivered_candles) == [3]
 
 
 def test_candles_that_the_earlier_venue_did_not_close_must_still_be_closed() -> None:
-    delivered_candles = delivered(bar(3), bar(6))
+    delivered_candles = delivered(minute_candle(3), minute_candle(6))
     delivered_candles.note_unclosed({("BTC", "1m"): [2 * MINUTE, 4 * MINUTE, 6 * MINUTE], ("ETH", "1m"): [4 * MINUTE]})
     assert unclosed(delivered_candles) == [4]
     assert set(delivered_candles.unclosed()) == {("BTC", "1m")}
@@ -62,34 +64,39 @@ def test_candles_that_the_earlier_venue_did_not_close_must_still_be_closed() -> 
 
 def test_a_candle_closed_at_the_venue_but_not_in_the_stream_is_overdue() -> None:
     """This concerns candles from the feed's first one on; earlier ones are history."""
-    delivered_candles = delivered(bar(3, closed=False), bar(3), bar(4, closed=False))
-    past = [bar(minute) for minute in range(1, 7)] + [bar(7, closed=False)]
+    delivered_candles = delivered(minute_candle(3, closed=False), minute_candle(3), minute_candle(4, closed=False))
+    past = [minute_candle(minute) for minute in range(1, 7)] + [minute_candle(7, closed=False)]
     assert minutes(delivered_candles.overdue(past)) == [4, 5, 6]
     assert DeliveredCandles().overdue(past) == []
 
 
 def test_history_has_the_candles_as_they_were_delivered() -> None:
     """This holds even if the venue's record differs, or if another venue had delivered the candle."""
-    mine = bar(2, price=11.0, exchange="two")
-    delivered_candles = delivered(mine, bar(3, closed=False))
-    joined = delivered_candles.joined("BTC", "1m", [bar(1), bar(2), bar(3, closed=False)])
+    mine = minute_candle(2, price=11.0, exchange="two")
+    delivered_candles = delivered(mine, minute_candle(3, closed=False))
+    joined = delivered_candles.joined("BTC", "1m", [minute_candle(1), minute_candle(2), minute_candle(3, closed=False)])
     assert minutes(joined) == [1, 2, 3]
     assert joined[1] == mine
     joined[1].close = 0.0  # the receiver may change it
-    assert delivered_candles.joined("BTC", "1m", [bar(2)])[0] == mine
+    assert delivered_candles.joined("BTC", "1m", [minute_candle(2)])[0] == mine
 
 
 def test_of_two_states_of_the_open_candle_the_later_one_is_taken() -> None:
     """The state with more volume is the later one; another venue's volume proves nothing."""
     for delivered_volume, exchange, stands in ((5.0, "one", 5.0), (1.0, "one", 2.0), (5.0, "two", 2.0)):
-        delivered_candles = delivered(bar(1, closed=False, volume=delivered_volume, exchange=exchange))
-        (joined,) = delivered_candles.joined("BTC", "1m", [bar(1, closed=False, volume=2.0)])
+        delivered_candles = delivered(minute_candle(1, closed=False, volume=delivered_volume, exchange=exchange))
+        (joined,) = delivered_candles.joined("BTC", "1m", [minute_candle(1, closed=False, volume=2.0)])
         assert joined.volume == stands
 
 
 def test_candles_streamed_while_the_answer_was_on_its_way_are_included() -> None:
-    delivered_candles = delivered(bar(2), bar(3), bar(4, closed=False))
-    assert minutes(delivered_candles.joined("BTC", "1m", [bar(1), bar(2, closed=False)])) == [1, 2, 3, 4]
+    delivered_candles = delivered(minute_candle(2), minute_candle(3), minute_candle(4, closed=False))
+    assert minutes(delivered_candles.joined("BTC", "1m", [minute_candle(1), minute_candle(2, closed=False)])) == [
+        1,
+        2,
+        3,
+        4,
+    ]
 
 
 @given(
@@ -99,8 +106,10 @@ def test_candles_streamed_while_the_answer_was_on_its_way_are_included() -> None
 )
 def test_joined_candles_are_in_order_without_a_hole_or_an_overlap(closed: list[int], first: int, count: int) -> None:
     """After the overdue candles are closed, each candle exists once, for any deliveries in any order."""
-    delivered_candles = delivered(*(bar(minute) for minute in closed))
-    past = [bar(minute) for minute in range(first, first + count)] + [bar(first + count, closed=False)]
+    delivered_candles = delivered(*(minute_candle(minute) for minute in closed))
+    past = [minute_candle(minute) for minute in range(first, first + count)] + [
+        minute_candle(first + count, closed=False)
+    ]
     for candle in delivered_candles.overdue(past):
         assert delivered_candles.enter(candle)
     assert delivered_candles.overdue(past) == []
@@ -111,14 +120,14 @@ def test_joined_candles_are_in_order_without_a_hole_or_an_overlap(closed: list[i
 
 
 def test_the_candles_kept_as_unclosed_do_not_grow() -> None:
-    delivered_candles = delivered(*(bar(minute, closed=False) for minute in range(3 * CLOSED_BARS)))
-    assert unclosed(delivered_candles) == list(range(2 * CLOSED_BARS - 1, 3 * CLOSED_BARS))
+    delivered_candles = delivered(*(minute_candle(minute, closed=False) for minute in range(3 * CLOSED_CANDLES)))
+    assert unclosed(delivered_candles) == list(range(2 * CLOSED_CANDLES - 1, 3 * CLOSED_CANDLES))
 
 
 def test_memory_is_limited() -> None:
-    delivered_candles = delivered(*(bar(minute) for minute in range(10 * CLOSED_BARS)))
-    past = [bar(minute) for minute in range(10 * CLOSED_BARS)]
+    delivered_candles = delivered(*(minute_candle(minute) for minute in range(10 * CLOSED_CANDLES)))
+    past = [minute_candle(minute) for minute in range(10 * CLOSED_CANDLES)]
     assert delivered_candles.overdue(past) == []
-    assert len(delivered_candles._bars["BTC", "1m"].closed) == CLOSED_BARS
+    assert len(delivered_candles._candles["BTC", "1m"].closed) == CLOSED_CANDLES
     delivered_candles.forget("BTC")
     assert delivered_candles.newest_closed() == {}

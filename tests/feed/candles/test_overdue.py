@@ -39,10 +39,10 @@ class FrameContext:
         self.room = self.flowing = self.delivering = True
         self.now = float(T0)
         self.heard: float | None = None
-        self.bars = VenueCandles(
+        self.candles = VenueCandles(
             "one", self.fetch, self.delivered.append, self, lambda coin, timeframe, opened: None, CandleRecord()
         )
-        self.number = self.bars.begin({f"C{n}/USDT": f"C{n}" for n in range(coins)}, timeframes, {}, native=native)
+        self.number = self.candles.begin({f"C{n}/USDT": f"C{n}" for n in range(coins)}, timeframes, {}, native=native)
 
     def venue_time(self) -> float | None:
         return self.now
@@ -64,17 +64,17 @@ class FrameContext:
         return answer(*rows, coin=coin, symbol=symbol, exchange="one")
 
     def row(self, row: list[float], closed: bool | None = False, coin: int = 0) -> None:
-        self.delivered += tell_row(self.bars, f"C{coin}/USDT", "1m", row, 0, closed) or []
+        self.delivered += tell_row(self.candles, f"C{coin}/USDT", "1m", row, 0, closed) or []
 
     def trade(self, trade: TradeEvent) -> None:
         """Take a trade, and set the venue's clock to its time."""
         self.now = trade.received_at / 1e6
-        self.delivered += self.bars.on_trade(self.number, replace(trade, market="C0/USDT"), ["1m"])
+        self.delivered += self.candles.on_trade(self.number, replace(trade, market="C0/USDT"), ["1m"])
 
     async def look(self, now: float) -> None:
         """Set the venue's clock to ``now`` (ms), look, and let all requests be answered."""
         self.now = now
-        self.bars._overdue.look(now / 1000)
+        self.candles._overdue.look(now / 1000)
         for _ in range(10):
             await asyncio.sleep(0)
 
@@ -100,7 +100,7 @@ async def test_a_candle_without_a_successor_is_closed_once_from_the_record() -> 
     scene.row(row(1, 1.0))
     await scene.look(at(1) + 2 * OVER)
     assert scene.closed == [(0, 5.0)]
-    await scene.bars.end()
+    await scene.candles.end()
 
 
 async def test_candles_of_minutes_without_trades_are_taken_from_the_record() -> None:
@@ -116,7 +116,7 @@ async def test_candles_of_minutes_without_trades_are_taken_from_the_record() -> 
         assert len(scene.asked) == 5
         scene.row(row(6))
         await scene.look(at(6) + 1)
-        await scene.bars.end()
+        await scene.candles.end()
 
 
 async def test_a_record_that_is_behind_is_asked_again() -> None:
@@ -131,7 +131,7 @@ async def test_a_record_that_is_behind_is_asked_again() -> None:
     assert len(scene.asked) == 1
     await scene.look(at(1) + OVER + 2000)
     assert scene.closed == [(0, 7.0)]
-    await scene.bars.end()
+    await scene.candles.end()
 
 
 async def test_without_a_record_a_candle_is_closed_with_its_last_values_if_data_flows() -> None:
@@ -147,7 +147,7 @@ async def test_without_a_record_a_candle_is_closed_with_its_last_values_if_data_
         scene.flowing = True
         await scene.look(at(1) + RECORD_TIMEOUT * 1000 + 30_000)
         assert scene.closed == [(0, 5.0)]
-        await scene.bars.end()
+        await scene.candles.end()
 
 
 @pytest.mark.parametrize("failing", [True, False])
@@ -165,7 +165,7 @@ async def test_if_the_stream_has_lost_the_market_only_the_record_closes_its_cand
     scene.record["C0/USDT"] = [row(0, 7.0)]
     await scene.look(at(1) + 200_000)
     assert scene.closed == [(0, 7.0)]
-    await scene.bars.end()
+    await scene.candles.end()
 
 
 async def test_a_market_that_comes_back_does_not_close_a_candle_whose_end_it_missed() -> None:
@@ -182,13 +182,13 @@ async def test_a_market_that_comes_back_does_not_close_a_candle_whose_end_it_mis
     scene.record["C0/USDT"] = [row(0, 7.0), row(1, 0.0)]
     await scene.look(at(1) + 60_000)
     assert scene.closed == [(0, 7.0)]
-    await scene.bars.end()
+    await scene.candles.end()
 
 
 async def test_after_an_interruption_only_the_record_closes_a_candle() -> None:
     scene = FrameContext()
     scene.row(row(0, 5.0))
-    scene.bars.begin({"C0/USDT": "C0"}, ["1m"], {}, native=True)
+    scene.candles.begin({"C0/USDT": "C0"}, ["1m"], {}, native=True)
     scene.room = False
     await scene.look(at(1) + 20_000)
     assert scene.closed == []
@@ -196,7 +196,7 @@ async def test_after_an_interruption_only_the_record_closes_a_candle() -> None:
     scene.record["C0/USDT"] = [row(0, 9.0), row(1, 0.0)]
     await scene.look(at(1) + 21_000)
     assert scene.closed == [(0, 9.0)]
-    await scene.bars.end()
+    await scene.candles.end()
 
 
 async def test_the_candles_of_a_thousand_coins_are_requested_a_few_at_a_time() -> None:
@@ -213,7 +213,7 @@ async def test_the_candles_of_a_thousand_coins_are_requested_a_few_at_a_time() -
     await scene.look(at(1) + RECORD_TIMEOUT * 1000)
     assert len(scene.asked) == 2 * AT_A_LOOK
     assert len(scene.closed) == 1000
-    await scene.bars.end()
+    await scene.candles.end()
 
 
 # --- candles built from trades ----------------------------------------------------------------------------------------
@@ -239,7 +239,7 @@ async def test_built_candles_are_closed_by_time_and_those_without_trades_are_fla
     await scene.look(at(5) + OVER)
     (last,) = [c for c in scene.delivered if c.closed and c.timestamp == at(4)]
     assert (last.open, last.high, last.low, last.close, last.volume) == (20.0, 20.0, 20.0, 20.0, 1.0)
-    await scene.bars.end()
+    await scene.candles.end()
 
 
 async def test_a_built_candle_that_may_lack_trades_is_fetched() -> None:
@@ -247,10 +247,10 @@ async def test_a_built_candle_that_may_lack_trades_is_fetched() -> None:
     for minute in (0.5, 1.2):
         scene.trade(trade(minute, 10.0))
     scene.record["C0/USDT"] = [row(0), row(1, 8.0), row(2, 9.0)]
-    scene.bars.begin({"C0/USDT": "C0"}, ["1m"], {}, native=False)
+    scene.candles.begin({"C0/USDT": "C0"}, ["1m"], {}, native=False)
     await scene.look(at(2) + OVER)
     assert (1, 8.0) in scene.closed
-    await scene.bars.end()
+    await scene.candles.end()
 
 
 def test_a_trade_stamped_ahead_neither_ends_a_candle_nor_excludes_later_trades() -> None:

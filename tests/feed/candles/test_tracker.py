@@ -19,108 +19,108 @@ def tracker() -> CandleTracker:
 
 
 def test_the_venues_flag_closes_a_candle_once() -> None:
-    bars = tracker()
-    assert follow(bars, row(0, 11.0), READ_AT, False) == [
+    tracked = tracker()
+    assert follow(tracked, row(0, 11.0), READ_AT, False) == [
         Candle("BTC", "1m", T0, 10.0, 11.0, 10.0, 11.0, 1.0, False, "binance", READ_AT)
     ]
-    assert closed(follow(bars, row(0, 12.0), at(1) * 1_000_000, True)) == [(0, 12.0)]
-    assert follow(bars, row(0, 12.0), at(1) * 1_000_000, True) == []
-    after = follow(bars, row(1, 13.0), at(1) * 1_000_000, False)
+    assert closed(follow(tracked, row(0, 12.0), at(1) * 1_000_000, True)) == [(0, 12.0)]
+    assert follow(tracked, row(0, 12.0), at(1) * 1_000_000, True) == []
+    after = follow(tracked, row(1, 13.0), at(1) * 1_000_000, False)
     assert closed(after) == []
     assert updates(after) == [(1, 13.0)]
 
 
 def test_without_flags_the_next_candle_closes_the_previous_one_with_its_last_row() -> None:
-    bars = tracker()
-    follow(bars, row(0, 11.0))
-    follow(bars, row(0, 12.0))
-    candles = follow(bars, row(1, 13.0))
+    tracked = tracker()
+    follow(tracked, row(0, 11.0))
+    follow(tracked, row(0, 12.0))
+    candles = follow(tracked, row(1, 13.0))
     assert [(c.timestamp, c.close, c.closed) for c in candles] == [(at(0), 12.0, True), (at(1), 13.0, False)]
-    assert follow(bars, row(0, 99.0)) == []
+    assert follow(tracked, row(0, 99.0)) == []
 
 
 def test_a_receiver_that_changes_a_candle_does_not_change_the_trackers() -> None:
-    bars = tracker()
-    [update] = follow(bars, row(0, 11.0))
+    tracked = tracker()
+    [update] = follow(tracked, row(0, 11.0))
     update.close = 99.0  # changed by a user
-    [ended, _] = follow(bars, row(1))
+    [ended, _] = follow(tracked, row(1))
     assert (ended.close, ended.closed) == (11.0, True)
     assert update.closed is False
 
 
 def test_candles_skipped_while_connected_are_not_requested() -> None:
-    bars = tracker()
-    follow(bars, row(0))
-    assert closed(follow(bars, row(5))) == [(0, 10.0)]
-    assert bars.holes() == []
+    tracked = tracker()
+    follow(tracked, row(0))
+    assert closed(follow(tracked, row(5))) == [(0, 10.0)]
+    assert tracked.holes() == []
 
 
 def test_an_open_candle_that_the_venue_continues_after_a_loss_is_whole() -> None:
-    bars = tracker()
-    follow(bars, row(0, 11.0))
-    bars.interrupted()
-    follow(bars, row(0, 12.0))
-    assert closed(follow(bars, row(1))) == [(0, 12.0)]
-    assert bars.holes() == []
+    tracked = tracker()
+    follow(tracked, row(0, 11.0))
+    tracked.interrupted()
+    follow(tracked, row(0, 12.0))
+    assert closed(follow(tracked, row(1))) == [(0, 12.0)]
+    assert tracked.holes() == []
 
 
 def test_an_open_candle_that_ended_during_an_outage_is_a_hole() -> None:
-    bars = tracker()
-    follow(bars, row(0, 11.0))
-    bars.interrupted()
-    candles = follow(bars, row(3, 13.0))
+    tracked = tracker()
+    follow(tracked, row(0, 11.0))
+    tracked.interrupted()
+    candles = follow(tracked, row(3, 13.0))
     assert closed(candles) == []
     assert updates(candles) == [(3, 13.0)]
-    assert bars.holes() == [at(0), at(1), at(2)]
-    filled = bars.fill(answer(row(2, 7.0), row(0, 5.0), row(1, 6.0), row(3, 99.0)), READ_AT)
+    assert tracked.holes() == [at(0), at(1), at(2)]
+    filled = tracked.fill(answer(row(2, 7.0), row(0, 5.0), row(1, 6.0), row(3, 99.0)), READ_AT)
     assert closed(filled) == [(0, 5.0), (1, 6.0), (2, 7.0)]
     assert {c.received_at for c in filled} == {READ_AT}
-    assert bars.holes() == []
-    assert bars.fill(answer(row(0), row(1))) == []
+    assert tracked.holes() == []
+    assert tracked.fill(answer(row(0), row(1))) == []
 
 
 def test_if_data_is_lost_right_after_a_close_only_the_candles_in_between_are_missing() -> None:
-    bars = tracker()
-    follow(bars, row(0), 0, True)
-    bars.interrupted()
-    follow(bars, row(0), 0, True)  # a venue repeats its newest closed candle at subscription
-    follow(bars, row(2), 0, False)
-    assert bars.holes() == [at(1)]
+    tracked = tracker()
+    follow(tracked, row(0), 0, True)
+    tracked.interrupted()
+    follow(tracked, row(0), 0, True)  # a venue repeats its newest closed candle at subscription
+    follow(tracked, row(2), 0, False)
+    assert tracked.holes() == [at(1)]
 
 
 def test_a_missing_candle_that_the_venue_does_not_have_is_not_requested_again() -> None:
-    bars = tracker()
-    follow(bars, row(0))
-    bars.interrupted()
-    follow(bars, row(4))
-    assert closed(bars.fill(answer(row(1), row(3), row(4)))) == [(1, 10.0), (3, 10.0)]
-    assert bars.holes() == [at(0)]  # this candle is before the answer's first row
-    assert bars.forget() == [at(0)]
-    assert (bars.holes(), bars.lost) == ([], 1)
+    tracked = tracker()
+    follow(tracked, row(0))
+    tracked.interrupted()
+    follow(tracked, row(4))
+    assert closed(tracked.fill(answer(row(1), row(3), row(4)))) == [(1, 10.0), (3, 10.0)]
+    assert tracked.holes() == [at(0)]  # this candle is before the answer's first row
+    assert tracked.forget() == [at(0)]
+    assert (tracked.holes(), tracked.lost) == ([], 1)
 
 
 def test_a_flagged_row_of_the_venue_fills_a_hole() -> None:
-    bars = tracker()
-    follow(bars, row(0))
-    bars.interrupted()
-    follow(bars, row(2), 0, False)
-    assert follow(bars, row(0, 12.0), 0, None) == []  # nothing shows that these values are final
-    assert closed(follow(bars, row(0, 12.0), 0, True)) == [(0, 12.0)]
-    assert bars.holes() == [at(1)]
+    tracked = tracker()
+    follow(tracked, row(0))
+    tracked.interrupted()
+    follow(tracked, row(2), 0, False)
+    assert follow(tracked, row(0, 12.0), 0, None) == []  # nothing shows that these values are final
+    assert closed(follow(tracked, row(0, 12.0), 0, True)) == [(0, 12.0)]
+    assert tracked.holes() == [at(1)]
 
 
 def test_holes_are_bounded() -> None:
-    bars = tracker()
-    follow(bars, row(0))
-    bars.interrupted()
-    follow(bars, row(100_000))
-    holes = bars.holes()
+    tracked = tracker()
+    follow(tracked, row(0))
+    tracked.interrupted()
+    follow(tracked, row(100_000))
+    holes = tracked.holes()
     assert len(holes) == MAX_HOLES
     assert holes[-1] == at(99_999)
-    bars.interrupted()
-    follow(bars, row(100_010))
-    assert len(bars.holes()) == MAX_HOLES
-    assert bars.lost > 0
+    tracked.interrupted()
+    follow(tracked, row(100_010))
+    assert len(tracked.holes()) == MAX_HOLES
+    assert tracked.lost > 0
 
 
 # --- rows of a wrong time ---------------------------------------------------------------------------------------------
@@ -133,12 +133,12 @@ HOUR = 60
 @pytest.mark.parametrize("first", [True, False], ids=["first", "later"])
 def test_a_row_with_a_wrong_time_affects_no_other_row(wrong: float, flags: bool, first: bool) -> None:
     """A row that is stamped ahead, far behind or between two candles closes nothing, and no later row is lost."""
-    bars, delivered = tracker(), list[Candle]()
+    tracked, delivered = tracker(), list[Candle]()
 
     def tell(minute: float, price: float, seconds: float, ended: bool = False) -> None:
         now = T0 + seconds * 1000
         told = [at(0) + round(minute * MINUTE), *row(0, price, seconds + 1)[1:]]
-        delivered.extend(follow(bars, told, int(now * 1e6), ended if flags else None, now))
+        delivered.extend(follow(tracked, told, int(now * 1e6), ended if flags else None, now))
 
     if not first:
         tell(0, 11.0, 5)
@@ -153,107 +153,107 @@ def test_a_row_with_a_wrong_time_affects_no_other_row(wrong: float, flags: bool,
     assert [each for each in closed(delivered) if each[0] >= 0] == [(0, 13.0)]
     shown = {each for each in updates(delivered) if each[0] >= 0}
     assert shown == {*([] if first else [(0, 11.0)]), (0, 12.0), (0, 13.0), (1, 14.0), (1, 15.0)}
-    assert [opened for opened in bars.holes() if opened >= T0] == []
+    assert [opened for opened in tracked.holes() if opened >= T0] == []
 
 
 def test_a_candle_is_not_closed_by_its_flag_before_its_time() -> None:
-    bars, told = tracker(), list[Candle]()
+    tracked, told = tracker(), list[Candle]()
     for second, ended in ((5, False), (20, True), (30, False), (60, True), (61, False)):
         now = T0 + second * 1000
-        told += follow(bars, row(second // 61, 10.0 + second, second % 61 + 1), now * 1_000_000, ended, now)
+        told += follow(tracked, row(second // 61, 10.0 + second, second % 61 + 1), now * 1_000_000, ended, now)
     assert closed(told) == [(0, 70.0)]
     assert updates(told) == [(0, 15.0), (0, 40.0), (1, 71.0)]
 
 
 def test_several_wrong_rows_that_agree_are_undone_by_those_that_follow() -> None:
     """The wrong rows look like those of a venue whose clock is ahead; then the venue continues as before."""
-    bars, delivered = tracker(), list[Candle]()
+    tracked, delivered = tracker(), list[Candle]()
     stamps = [0, 0, HOUR, HOUR, HOUR, 0, 0, 0, 0, 1, 1]
     for second, minute in enumerate(stamps):
         now = T0 + second * 1000 if minute != 1 else at(1) + second
-        delivered += follow(bars, row(minute, 10.0 + second, 1.0 + second), int(now * 1e6), False, now)
+        delivered += follow(tracked, row(minute, 10.0 + second, 1.0 + second), int(now * 1e6), False, now)
     assert updates(delivered)[-2:] == [(1, 19.0), (1, 20.0)]
     assert all(minute == 0 for minute, _ in closed(delivered))
-    assert [opened for opened in bars.holes() if opened > at(1)] == []
+    assert [opened for opened in tracked.holes() if opened > at(1)] == []
 
 
 def test_no_candle_is_lost_if_a_venues_clock_is_ahead_of_the_known_time() -> None:
-    bars, delivered = tracker(), list[Candle]()
+    tracked, delivered = tracker(), list[Candle]()
     for second in range(0, 200, 10):
         now = T0 + second * 1000 - 3_600_000
-        delivered += follow(bars, row(second // 60, 10.0 + second, second % 60 + 1), int(now * 1e6), None, now)
+        delivered += follow(tracked, row(second // 60, 10.0 + second, second % 60 + 1), int(now * 1e6), None, now)
     assert closed(delivered) == [(0, 60.0), (1, 120.0), (2, 180.0)]
 
 
 @pytest.mark.parametrize("flags", [True, False])
 def test_an_earlier_state_of_the_open_candle_is_dropped(flags: bool) -> None:
     """Another connection, which is late, may deliver it; the newest state is kept."""
-    bars = tracker()
-    follow(bars, row(0, 11.0, 5.0), 0, False if flags else None)
-    follow(bars, row(0, 12.0, 7.0), 0, False if flags else None)
-    assert follow(bars, row(0, 11.0, 5.0), 0, False if flags else None) == []
-    assert flags or closed(follow(bars, row(1))) == [(0, 12.0)]
+    tracked = tracker()
+    follow(tracked, row(0, 11.0, 5.0), 0, False if flags else None)
+    follow(tracked, row(0, 12.0, 7.0), 0, False if flags else None)
+    assert follow(tracked, row(0, 11.0, 5.0), 0, False if flags else None) == []
+    assert flags or closed(follow(tracked, row(1))) == [(0, 12.0)]
 
 
 def test_a_wrong_volume_does_not_exclude_later_rows() -> None:
-    bars = tracker()
-    follow(bars, row(0, 11.0, 1e9))
-    told = [follow(bars, row(0, 12.0, 5.0 + number)) for number in range(4)]
+    tracked = tracker()
+    follow(tracked, row(0, 11.0, 1e9))
+    told = [follow(tracked, row(0, 12.0, 5.0 + number)) for number in range(4)]
     assert [len(each) for each in told] == [0, 0, 1, 1]
-    assert closed(follow(bars, row(1))) == [(0, 12.0)]
+    assert closed(follow(tracked, row(1))) == [(0, 12.0)]
 
 
 def test_a_record_that_is_behind_fills_no_hole_until_it_is_final() -> None:
     """The record has less volume than was seen, so the last trades are missing in it."""
-    bars = tracker()
-    follow(bars, row(0, 11.0, 5.0))
-    bars.interrupted()
-    follow(bars, row(2))
+    tracked = tracker()
+    follow(tracked, row(0, 11.0, 5.0))
+    tracked.interrupted()
+    follow(tracked, row(2))
     record = answer(row(0, 10.5, 3.0), row(1), row(2))
-    assert closed(bars.fill(record)) == [(1, 10.0)]
-    assert bars.holes() == [at(0)]
-    assert closed(bars.fill(record, among=[at(7)], final=True)) == []
-    assert closed(bars.fill(record, final=True)) == [(0, 10.5)]
+    assert closed(tracked.fill(record)) == [(1, 10.0)]
+    assert tracked.holes() == [at(0)]
+    assert closed(tracked.fill(record, among=[at(7)], final=True)) == []
+    assert closed(tracked.fill(record, final=True)) == [(0, 10.5)]
 
 
 def torn(*, later: bool = True) -> CandleTracker:
     """A tracker with minute 0 open at a volume of 5, then a loss; with ``later`` a trade of minute 1 comes."""
-    bars = tracker()
-    follow(bars, row(0, 11.0, 5.0))
-    bars.interrupted()
-    follow(bars, row(1, 11.0, 1.0 if later else 0.0))
-    assert bars.holes() == [at(0)]
-    return bars
+    tracked = tracker()
+    follow(tracked, row(0, 11.0, 5.0))
+    tracked.interrupted()
+    follow(tracked, row(1, 11.0, 1.0 if later else 0.0))
+    assert tracked.holes() == [at(0)]
+    return tracked
 
 
 def test_a_record_with_only_the_volume_that_was_seen_fills_no_hole() -> None:
     """The record may lack the trades after the loss. Only a later row proves that it has the whole candle."""
-    bars = torn()
-    assert bars.fill(answer(row(0, 11.0, 5.0))) == []
-    assert bars.holes() == [at(0)]
-    assert closed(bars.fill(answer(row(0, 12.0, 7.0), row(1, 12.0, 0.1)))) == [(0, 12.0)]
+    tracked = torn()
+    assert tracked.fill(answer(row(0, 11.0, 5.0))) == []
+    assert tracked.holes() == [at(0)]
+    assert closed(tracked.fill(answer(row(0, 12.0, 7.0), row(1, 12.0, 0.1)))) == [(0, 12.0)]
 
 
 def test_a_record_that_does_not_list_running_candles_is_used_in_the_final_attempt() -> None:
-    bars = torn()
-    assert bars.fill(answer(row(0, 12.0, 7.0))) == []
-    assert closed(bars.fill(answer(row(0, 12.0, 7.0)), final=True)) == [(0, 12.0)]
+    tracked = torn()
+    assert tracked.fill(answer(row(0, 12.0, 7.0))) == []
+    assert closed(tracked.fill(answer(row(0, 12.0, 7.0)), final=True)) == [(0, 12.0)]
 
 
 def test_a_record_that_lists_running_candles_but_not_this_one_is_never_used() -> None:
-    bars = torn()
-    bars.record.answered(answer(row(0, 11.0, 5.0)), at(0) + 59_999)
-    assert bars.fill(answer(row(0, 11.0, 5.0)), final=True) == []
-    assert bars.holes() == [at(0)]
+    tracked = torn()
+    tracked.record.answered(answer(row(0, 11.0, 5.0)), at(0) + 59_999)
+    assert tracked.fill(answer(row(0, 11.0, 5.0)), final=True) == []
+    assert tracked.holes() == [at(0)]
 
 
 def test_without_later_trades_the_records_newest_row_is_used_after_a_pause() -> None:
     """The row is not used while the record of any market is known to be behind."""
-    bars = torn(later=False)
-    assert bars.fill(answer(row(0, 11.0, 5.0)), settled=False) == []
-    bars.record.was_behind(READ_AT)
-    assert bars.fill(answer(row(0, 11.0, 5.0)), READ_AT + 10 * SECOND) == []
-    assert closed(bars.fill(answer(row(0, 12.0, 7.0)), READ_AT + int(DOUBT) * SECOND)) == [(0, 12.0)]
+    tracked = torn(later=False)
+    assert tracked.fill(answer(row(0, 11.0, 5.0)), settled=False) == []
+    tracked.record.was_behind(READ_AT)
+    assert tracked.fill(answer(row(0, 11.0, 5.0)), READ_AT + 10 * SECOND) == []
+    assert closed(tracked.fill(answer(row(0, 12.0, 7.0)), READ_AT + int(DOUBT) * SECOND)) == [(0, 12.0)]
 
 
 def test_a_candle_closed_by_time_has_only_values_that_the_record_proves() -> None:
@@ -261,34 +261,34 @@ def test_a_candle_closed_by_time_has_only_values_that_the_record_proves() -> Non
     due, over = at(1), at(1) + 3_000
     for interrupted in (False, True):
         for streamed in (due - 1, due + SETTLED - 1, due + SETTLED):  # data of other markets
-            bars = tracker()
-            follow(bars, row(0, 11.0, 5.0))
+            tracked = tracker()
+            follow(tracked, row(0, 11.0, 5.0))
             if interrupted:
-                bars.interrupted()
-            told = bars.close_recorded(frozen, over, heard=due - 1, streamed=streamed)
+                tracked.interrupted()
+            told = tracked.close_recorded(frozen, over, heard=due - 1, streamed=streamed)
             assert bool(told) == (streamed == due + SETTLED)
             if not told:
-                assert bars.due == due
-                assert closed(bars.close_recorded(whole, over, heard=due - 1, streamed=streamed)) == [(0, 12.0)]
+                assert tracked.due == due
+                assert closed(tracked.close_recorded(whole, over, heard=due - 1, streamed=streamed)) == [(0, 12.0)]
 
 
 def test_a_record_known_to_be_behind_closes_a_candle_only_if_its_market_has_newer_data() -> None:
     for heard in (at(1) - 1, at(1)):
-        bars = tracker()
-        follow(bars, row(0, 11.0, 5.0))
-        bars.record.was_behind(READ_AT)
-        told = bars.close_recorded(answer(row(0, 11.0, 5.0)), at(1) + 3_000, READ_AT + SECOND, heard=heard)
+        tracked = tracker()
+        follow(tracked, row(0, 11.0, 5.0))
+        tracked.record.was_behind(READ_AT)
+        told = tracked.close_recorded(answer(row(0, 11.0, 5.0)), at(1) + 3_000, READ_AT + SECOND, heard=heard)
         assert closed(told) == ([(0, 11.0)] if heard == at(1) else [])
 
 
 def test_a_candle_missing_in_a_record_that_may_be_behind_does_not_count_as_empty() -> None:
     """The candle counts as missing when a later candle comes."""
-    bars = tracker()
-    follow(bars, row(0), 0, True)
-    bars.interrupted()
-    assert bars.close_recorded(answer(row(0)), at(2) + 3_000, streamed=at(0)) == []
-    follow(bars, row(3))
-    assert bars.holes() == [at(1), at(2)]
+    tracked = tracker()
+    follow(tracked, row(0), 0, True)
+    tracked.interrupted()
+    assert tracked.close_recorded(answer(row(0)), at(2) + 3_000, streamed=at(0)) == []
+    follow(tracked, row(3))
+    assert tracked.holes() == [at(1), at(2)]
 
 
 @given(
@@ -304,12 +304,12 @@ def test_a_candle_missing_in_a_record_that_may_be_behind_does_not_count_as_empty
 )
 def test_each_closed_candle_is_the_venues_own_and_comes_once(data: list[tuple[int, int, str]], flags: bool) -> None:
     """The model is a venue with a trade at each step, which sends the candle so far and some rows of a wrong time."""
-    bars, second, told = tracker(), 0, list[Candle]()
+    tracked, second, told = tracker(), 0, list[Candle]()
     record: dict[int, list[float]] = {}  # minute -> its row so far
 
     def tell(row: list[float], ended: bool = False) -> None:
         now = T0 + second * 1000
-        told.extend(follow(bars, list(row), now * 1_000_000, ended if flags else None, now))
+        told.extend(follow(tracked, list(row), now * 1_000_000, ended if flags else None, now))
 
     for passed, change, fault in data:
         before = second // 60
@@ -323,20 +323,20 @@ def test_each_closed_candle_is_the_venues_own_and_comes_once(data: list[tuple[in
         if wrong is not None:
             tell([opened + wrong, *record[minute][1:]])
         if fault == "lost":
-            bars.interrupted()
+            tracked.interrupted()
             continue  # the connection is down, so this is not seen
         tell(record[minute])
         if fault == "again":
             tell(record[minute])
         if fault == "earlier" and record[minute][5] > 1:
             tell([*record[minute][:4], price + 1, record[minute][5] - 1])
-    shut = {(bar.timestamp - T0) // MINUTE: bar for bar in told if bar.closed}
-    assert len(shut) == sum(bar.closed for bar in told)
-    for minute, bar in shut.items():
-        assert [bar.timestamp, bar.open, bar.high, bar.low, bar.close, bar.volume] == record[minute]
-    holes = {(opened - T0) // MINUTE for opened in bars.holes()}
+    shut = {(candle.timestamp - T0) // MINUTE: candle for candle in told if candle.closed}
+    assert len(shut) == sum(candle.closed for candle in told)
+    for minute, candle in shut.items():
+        assert [candle.timestamp, candle.open, candle.high, candle.low, candle.close, candle.volume] == record[minute]
+    holes = {(opened - T0) // MINUTE for opened in tracked.holes()}
     assert not holes & shut.keys()
-    seen = {(bar.timestamp - T0) // MINUTE for bar in told}
+    seen = {(candle.timestamp - T0) // MINUTE for candle in told}
     assert seen - {max(record, default=0)} <= holes | shut.keys() | {max(seen, default=0)}
     assert seen <= record.keys()
 
@@ -352,53 +352,53 @@ def test_every_candle_is_closed_once_or_a_hole_whatever_happens(
     steps: list[tuple[str, bool, int]], flags: bool
 ) -> None:
     """The model is a venue that numbers its rows: a candle's close price shows how many of its rows were seen."""
-    bars = tracker()
+    tracked = tracker()
     minute, price = 0, 10.0
-    delivered = follow(bars, row(0, price), 0, False if flags else None)
+    delivered = follow(tracked, row(0, price), 0, False if flags else None)
     down, skipped = False, set()
     final: dict[int, float] = {}  # the venue's own closed candles
     for step, ends, amount in steps:
         if step == "late" and minute > 0:
-            delivered += follow(bars, row(minute - 1, 5.0), 0, None)
+            delivered += follow(tracked, row(minute - 1, 5.0), 0, None)
         elif step == "lost":
-            bars.interrupted()
+            tracked.interrupted()
             down = True  # the connection is down until the next row
         elif step in ("next", "skip"):
             passed = amount if step == "skip" else 1
             if flags and not down and minute not in final:
-                delivered += follow(bars, row(minute, price), 0, True)
+                delivered += follow(tracked, row(minute, price), 0, True)
             final[minute] = price
             if not down:
                 skipped |= set(range(minute + 1, minute + passed))
             minute += passed
             price = 10.0 + amount
-            delivered += follow(bars, row(minute, price), 0, False if flags else None)
+            delivered += follow(tracked, row(minute, price), 0, False if flags else None)
             down = False
         elif step == "row" and minute not in final:
             price += 1.0
             closing = flags and ends
-            delivered += follow(bars, row(minute, price), 0, closing if flags else None)
+            delivered += follow(tracked, row(minute, price), 0, closing if flags else None)
             down = False
             if closing:
                 final[minute] = price
     shut = closed(delivered)
     assert shut == sorted(set(shut)), "closed twice or out of order"
-    holes = {(opened - T0) // MINUTE for opened in bars.holes()}
-    assert not holes & {bar for bar, _ in shut}
-    for bar, close in shut:
-        assert final[bar] == close
-    settled = holes | {bar for bar, _ in shut}
+    holes = {(opened - T0) // MINUTE for opened in tracked.holes()}
+    assert not holes & {candle for candle, _ in shut}
+    for candle, close in shut:
+        assert final[candle] == close
+    settled = holes | {candle for candle, _ in shut}
     assert set(range(minute)) - skipped <= settled
-    filled = bars.fill(answer(*(row(bar, 3.0) for bar in range(minute + 1))))
-    assert {bar for bar, _ in closed(filled)} == holes
-    assert bars.holes() == []
+    filled = tracked.fill(answer(*(row(candle, 3.0) for candle in range(minute + 1))))
+    assert {candle for candle, _ in closed(filled)} == holes
+    assert tracked.holes() == []
 
 
 def test_a_candle_that_was_closed_but_not_delivered_is_fetched() -> None:
-    bars = tracker()
-    follow(bars, row(1), closed=True)
-    bars.note_unclosed([at(1)])
-    assert bars.holes() == [at(1)]
+    tracked = tracker()
+    follow(tracked, row(1), closed=True)
+    tracked.note_unclosed([at(1)])
+    assert tracked.holes() == [at(1)]
 
 
 def test_after_a_candle_with_a_future_time_no_candle_is_closed_a_second_time() -> None:

@@ -74,18 +74,18 @@ async def test_after_an_outage_of_all_coins_candles_are_fetched_a_few_at_a_time(
         if len(repaired) == len(coins):
             done.set()
 
-    bars = made(fetch, deliver)
+    venue_candles = made(fetch, deliver)
     for opened in (OPENED, OPENED + MINUTE):  # each time a new connection: the first one misses its candle's end
-        bars.begin(coins, ["1m"], {}, native=True)
+        venue_candles.begin(coins, ["1m"], {}, native=True)
         for symbol in coins:
-            tell_row(bars, symbol, "1m", [opened, 1.0, 1.0, 1.0, 1.0, 1.0], 0, False)
+            tell_row(venue_candles, symbol, "1m", [opened, 1.0, 1.0, 1.0, 1.0, 1.0], 0, False)
     async with asyncio.timeout(10):
         await done.wait()
     assert most == AT_ONCE
-    assert {(bar.coin, bar.timestamp, bar.volume, bar.closed) for bar in repaired} == {
+    assert {(candle.coin, candle.timestamp, candle.volume, candle.closed) for candle in repaired} == {
         (coin, OPENED, 5.0, True) for coin in coins.values()
     }
-    await bars.end()
+    await venue_candles.end()
 
 
 @pytest.mark.usefixtures("at_once")
@@ -102,22 +102,22 @@ async def test_a_candle_that_the_venue_closes_while_its_request_waits_is_not_fet
         await answered.wait()
         return answer([since, 1.0, 1.0, 1.0, 1.0, 5.0], coin=coin)
 
-    bars = made(fetch, lambda candle: None)
+    venue_candles = made(fetch, lambda candle: None)
     for opened in (OPENED, OPENED + MINUTE):
-        bars.begin(coins, ["1m"], {}, native=True)
+        venue_candles.begin(coins, ["1m"], {}, native=True)
         for symbol in coins:
-            tell_row(bars, symbol, "1m", [opened, 1.0, 1.0, 1.0, 1.0, 1.0], 0, False)
+            tell_row(venue_candles, symbol, "1m", [opened, 1.0, 1.0, 1.0, 1.0, 1.0], 0, False)
     async with asyncio.timeout(10):
         await all_asked.wait()
         for symbol in coins:
-            tell_row(bars, symbol, "1m", [OPENED, 1.0, 1.0, 1.0, 1.0, 1.0], 0, True)
-        assert bars.holes() == {}
+            tell_row(venue_candles, symbol, "1m", [OPENED, 1.0, 1.0, 1.0, 1.0, 1.0], 0, True)
+        assert venue_candles.holes() == {}
         repairs = [task for task in asyncio.all_tasks() if task.get_name().startswith("candles of ")]
         assert len(repairs) == len(coins)
         answered.set()
         assert await asyncio.gather(*repairs, return_exceptions=True) == [None] * len(coins)
     assert len(asked) == AT_ONCE
-    await bars.end()
+    await venue_candles.end()
 
 
 def row(minute: int) -> list[float]:
@@ -144,17 +144,17 @@ class Delivered:
 async def test_a_candle_that_ends_between_history_and_the_first_frame_is_not_missed(native: bool) -> None:
     """History ends with minute 0 and the stream begins in minute 2, so minute 1 is fetched."""
     repaired = Delivered()
-    bars = made(repaired.fetch, repaired.deliver)
-    number = bars.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=native)
-    bars.known("BTC/USDT", "1m", FIRST * MINUTE)
+    venue_candles = made(repaired.fetch, repaired.deliver)
+    number = venue_candles.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=native)
+    venue_candles.known("BTC/USDT", "1m", FIRST * MINUTE)
     if native:
-        tell_row(bars, "BTC/USDT", "1m", row(2), 0, False)
+        tell_row(venue_candles, "BTC/USDT", "1m", row(2), 0, False)
     else:
         trade = TradeEvent("BTC", 2.0, 1.0, False, (FIRST + 2) * MINUTE + 5)
-        bars.on_trade(number, replace(trade, market="BTC/USDT"), ["1m"])
+        venue_candles.on_trade(number, replace(trade, market="BTC/USDT"), ["1m"])
     async with asyncio.timeout(10):
         await repaired.came.wait()
-    await bars.end()
+    await venue_candles.end()
     assert [candle.timestamp // MINUTE - FIRST for candle in repaired.candles] == [1]
     assert repaired.candles[0].closed
 
@@ -162,73 +162,73 @@ async def test_a_candle_that_ends_between_history_and_the_first_frame_is_not_mis
 async def test_history_does_not_change_an_open_candle() -> None:
     """The stream may be ahead of the record or behind it; the open candle stays open until the stream closes it."""
     repaired = Delivered()
-    bars = made(repaired.fetch, repaired.deliver)
-    bars.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=True)
-    assert tell_row(bars, "BTC/USDT", "1m", row(2), 0, None)
+    venue_candles = made(repaired.fetch, repaired.deliver)
+    venue_candles.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=True)
+    assert tell_row(venue_candles, "BTC/USDT", "1m", row(2), 0, None)
     for minute in (0, 5):
-        bars.known("BTC/USDT", "1m", (FIRST + minute) * MINUTE)
-    candles = tell_row(bars, "BTC/USDT", "1m", row(3), 0, None) or []
+        venue_candles.known("BTC/USDT", "1m", (FIRST + minute) * MINUTE)
+    candles = tell_row(venue_candles, "BTC/USDT", "1m", row(3), 0, None) or []
     assert [(c.timestamp // MINUTE - FIRST, c.closed) for c in candles] == [(2, True), (3, False)]
     assert repaired.candles == []
-    await bars.end()
+    await venue_candles.end()
 
 
 async def test_a_candle_event_gets_its_markets_present_coin_and_continues_earlier_rows() -> None:
     """The connection that reads it may be from a time when the market was subscribed as another coin."""
     repaired = Delivered()
-    bars = made(repaired.fetch, repaired.deliver)
-    bars.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=True)
-    bars.begin({"BTC/USDT": "XBT"}, ["1m"], {}, native=True)
-    assert tell_row(bars, "BTC/USDT", "1m", row(1), 0, False)
+    venue_candles = made(repaired.fetch, repaired.deliver)
+    venue_candles.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=True)
+    venue_candles.begin({"BTC/USDT": "XBT"}, ["1m"], {}, native=True)
+    assert tell_row(venue_candles, "BTC/USDT", "1m", row(1), 0, False)
     opened = (FIRST + 1) * MINUTE
     first, again = (
-        bars.on_candle(Candle("BTC", "1m", opened, 2.0, 3.0, 1.0, 2.0, 6.0, True, market="BTC/USDT"), True)
+        venue_candles.on_candle(Candle("BTC", "1m", opened, 2.0, 3.0, 1.0, 2.0, 6.0, True, market="BTC/USDT"), True)
         for _ in range(2)
     )
-    assert [(bar.coin, bar.timestamp, bar.closed) for bar in first] == [("XBT", opened, True)]
+    assert [(candle.coin, candle.timestamp, candle.closed) for candle in first] == [("XBT", opened, True)]
     assert again == []
-    await bars.end()
+    await venue_candles.end()
 
 
 @pytest.mark.parametrize("native", [True, False], ids=["streamed", "built from trades"])
 async def test_rows_that_are_read_after_the_end_of_a_session_close_no_candle(native: bool) -> None:
     repaired = Delivered()
-    bars = made(repaired.fetch, repaired.deliver)
-    number = bars.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=native)
+    venue_candles = made(repaired.fetch, repaired.deliver)
+    number = venue_candles.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=native)
 
     def told(connection: int, minute: int) -> list[Candle] | None:
         if native:
-            return tell_row(bars, "BTC/USDT", "1m", row(minute), 0, None)
+            return tell_row(venue_candles, "BTC/USDT", "1m", row(minute), 0, None)
         trade = TradeEvent("BTC", 2.0, 1.0, False, (FIRST + minute) * MINUTE + 5)
-        return bars.on_trade(connection, replace(trade, market="BTC/USDT"), ["1m"])
+        return venue_candles.on_trade(connection, replace(trade, market="BTC/USDT"), ["1m"])
 
     assert told(number, 1)
-    bars.drop()
+    venue_candles.drop()
     assert told(number, 2) == []
-    assert not bars.begun("BTC/USDT", "1m")
-    assert told(bars.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=native), 3)
-    await bars.end()
+    assert not venue_candles.begun("BTC/USDT", "1m")
+    assert told(venue_candles.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=native), 3)
+    await venue_candles.end()
 
 
 @pytest.mark.usefixtures("at_once")
 async def test_a_candle_whose_trades_have_a_gap_is_requested() -> None:
     """Fetched trades are not added to the candle. The candles before and after it are closed by their own trades."""
     repaired = Delivered()
-    bars = made(repaired.fetch, repaired.deliver)
-    number = bars.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=False)
+    venue_candles = made(repaired.fetch, repaired.deliver)
+    number = venue_candles.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=False)
     told: list[Candle] = []
     for second in (0, 61, 90, 121, 150, 181, 241):
         if second == 150:
-            bars.missed_trades("BTC")
+            venue_candles.missed_trades("BTC")
         opened = FIRST * MINUTE + second * 1000
-        told += bars.on_trade(number, TradeEvent("BTC", 2.0, 1.0, False, opened, market="BTC/USDT"), ["1m"])
+        told += venue_candles.on_trade(number, TradeEvent("BTC", 2.0, 1.0, False, opened, market="BTC/USDT"), ["1m"])
     assert [candle.timestamp // MINUTE - FIRST for candle in told if candle.closed] == [1, 3]
     async with asyncio.timeout(10):
         while len(repaired.candles) < 2:
             repaired.came.clear()
             await repaired.came.wait()
     assert [candle.timestamp // MINUTE - FIRST for candle in repaired.candles] == [0, 2]
-    await bars.end()
+    await venue_candles.end()
 
 
 class LateRecord:
@@ -275,20 +275,20 @@ async def test_a_candle_is_not_closed_from_a_record_that_is_behind(
     """The record lacks the last trades; its volume is that which was seen, or less. It is requested again."""
     monkeypatch.setattr("feed.candles.venue_candles.MEND_DELAYS", (0.0, 0.01, 0.01, 0.01))
     record = LateRecord(0, stands_still=stands_still)
-    bars = made(record.fetch, record.deliver, record)
-    number = bars.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=native)
+    venue_candles = made(record.fetch, record.deliver, record)
+    number = venue_candles.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=native)
     for minute, seen in ((0, 5.0), (1, 1.0)):
-        bars.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=native, connection=number)
+        venue_candles.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=native, connection=number)
         opened = (FIRST + minute) * MINUTE
         record.now = opened + 100
         if native:
-            tell_row(bars, "BTC/USDT", "1m", [*row(minute)[:5], seen], 0, False)
+            tell_row(venue_candles, "BTC/USDT", "1m", [*row(minute)[:5], seen], 0, False)
         else:
-            bars.on_trade(number, TradeEvent("BTC", 2.0, seen, False, opened + 5, market="BTC/USDT"), ["1m"])
+            venue_candles.on_trade(number, TradeEvent("BTC", 2.0, seen, False, opened + 5, market="BTC/USDT"), ["1m"])
     record.now = (FIRST + 2) * MINUTE
     async with asyncio.timeout(10):
         await record.came.wait()
-    await bars.end()
+    await venue_candles.end()
     assert [(candle.timestamp, candle.volume) for candle in record.delivered] == [(FIRST * MINUTE, 7.0)]
     assert record.asked == 3
 
@@ -308,26 +308,26 @@ async def test_a_candle_that_the_record_never_proves_is_reported_and_not_closed(
         told.append((coin, timeframe, opened))
         given_up.set()
 
-    bars = made(fetch, record.deliver, record, give_up)
-    bars.answered([Candle("BTC", "1m", FIRST * MINUTE, 2.0, 3.0, 1.0, 2.0, 5.0, False)])
+    venue_candles = made(fetch, record.deliver, record, give_up)
+    venue_candles.answered([Candle("BTC", "1m", FIRST * MINUTE, 2.0, 3.0, 1.0, 2.0, 5.0, False)])
     for minute in (0, 1):
-        bars.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=True)
+        venue_candles.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=True)
         record.now = (FIRST + minute) * MINUTE + 10_000
-        tell_row(bars, "BTC/USDT", "1m", row(minute), 0, False)
+        tell_row(venue_candles, "BTC/USDT", "1m", row(minute), 0, False)
     async with asyncio.timeout(10):
         await given_up.wait()
     assert told == [("BTC", "1m", [FIRST * MINUTE])]
     assert record.delivered == []
-    assert bars.lost == 1
-    await bars.end()
+    assert venue_candles.lost == 1
+    await venue_candles.end()
 
 
 async def test_the_record_is_not_requested_before_it_can_have_all_of_a_candle() -> None:
     record = LateRecord(0)
-    bars = made(record.fetch, record.deliver, record)
+    venue_candles = made(record.fetch, record.deliver, record)
     waits = []
     for after_the_end in (100, 1_000, 5_000, -20_000):
         record.now = (FIRST + 1) * MINUTE + after_the_end
-        waits.append(bars._until_recorded(FIRST * MINUTE, "1m"))
+        waits.append(venue_candles._until_recorded(FIRST * MINUTE, "1m"))
     assert waits == pytest.approx([GRACE - 0.1, GRACE - 1.0, 0.0, GRACE])
-    await bars.end()
+    await venue_candles.end()

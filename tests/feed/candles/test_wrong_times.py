@@ -17,8 +17,8 @@ def say_wrong(venue: SimulatedVenue, shift: int, *, closed: bool) -> None:
     """Send the state of every streamed candle with a time that is wrong by ``shift`` ms."""
     for topic in venue.topics_of("candles"):
         if topic.market is not None:
-            bar = topic.market.candle(topic.start, topic.interval, venue.now())
-            venue.send_candle(topic, topic.market, replace(bar, start=bar.start + shift), closed)
+            candle = topic.market.candle(topic.start, topic.interval, venue.now())
+            venue.send_candle(topic, topic.market, replace(candle, start=candle.start + shift), closed)
 
 
 @pytest.mark.parametrize("transport", ["aiohttp", "picows"])
@@ -47,7 +47,7 @@ async def test_one_frame_of_a_wrong_time_closes_no_candle(name: str, transport: 
             running = max(begun)
             venue.skip(60)
             await until(lambda: any(candle.closed and candle.timestamp == running for candle in live))
-            (closed_bar,) = [candle for candle in live if candle.closed and candle.timestamp == running]
+            (closed_candle,) = [candle for candle in live if candle.closed and candle.timestamp == running]
             market = venue.market("BTC")
-            bar = market.candle(running, MINUTE, running + MINUTE - 1)
-            assert closed_bar.close == pytest.approx(bar.close / market.scale)
+            kline = market.candle(running, MINUTE, running + MINUTE - 1)
+            assert closed_candle.close == pytest.approx(kline.close / market.scale)

@@ -43,8 +43,8 @@ async def test_history_is_the_venues_record_oldest_first(feed: MarketFeed, venue
         assert {(c.coin, c.timeframe, c.exchange) for c in candles} == {("BTC", timeframe, venue.name)}
         recorded = market.candles(length, candles[0].timestamp, candles[-2].timestamp, venue.now())
         assert [values(candle) for candle in candles[:-1]] == [
-            (bar.start, *(price / market.scale for price in (bar.open, bar.high, bar.low, bar.close)))
-            for bar in recorded
+            (true.start, *(price / market.scale for price in (true.open, true.high, true.low, true.close)))
+            for true in recorded
         ]
 
 
@@ -215,11 +215,11 @@ async def test_two_timeframes_stream_side_by_side(feed: MarketFeed, venue: Simul
     await until(lambda: sum(candle.closed for candle in five) >= 2)
     await until(lambda: sum(candle.closed and candle.coin == "BTC" for candle in got.candles) >= 10)
     minutes = {candle.timestamp: candle for candle in got.candles if candle.closed and candle.coin == "BTC"}
-    for bar in (candle for candle in five if candle.closed):
-        inside = [minutes[at] for at in range(bar.timestamp, bar.timestamp + 5 * MINUTE, MINUTE) if at in minutes]
+    for true in (candle for candle in five if candle.closed):
+        inside = [minutes[at] for at in range(true.timestamp, true.timestamp + 5 * MINUTE, MINUTE) if at in minutes]
         if len(inside) == 5:  # a minute without trades has the previous close, which is outside of the five minutes
             traded = [candle for candle in inside if candle.volume] or inside
-            assert (bar.open, bar.close) == (traded[0].open, traded[-1].close)
-            assert (bar.high, bar.low) == (max(c.high for c in traded), min(c.low for c in traded))
+            assert (true.open, true.close) == (traded[0].open, traded[-1].close)
+            assert (true.high, true.low) == (max(c.high for c in traded), min(c.low for c in traded))
     assert {candle.timeframe for candle in five} == {"5m"}
     assert {candle.timeframe for candle in got.candles} == {"1m"}

@@ -82,7 +82,10 @@ async def test_if_a_venue_has_another_coin_under_the_ticker_it_is_reported_and_t
                 assert {each.exchange for each in seen} == {"binance", "binance_us"}
                 prices = [tick.price for tick in got.prices if tick.coin == "ETH"]
                 assert max(prices) < 1.5 * min(prices)
-                assert {bar.exchange for bar in await feed.candles_history("ETH", limit=3)} <= {"binance", "binance_us"}
+                assert {candle.exchange for candle in await feed.candles_history("ETH", limit=3)} <= {
+                    "binance",
+                    "binance_us",
+                }
     assert len(got.details("price_mismatch")) == 1
 
 
@@ -229,7 +232,7 @@ async def test_a_coin_continues_from_a_market_of_a_thousand_units_to_one_of_sing
         async with feed:
             await got.until(lambda: bool(got.ids("ETH") and got.ids("BTC")))
             await until(lambda: any(quote.coin == "ETH" for quote in quotes))
-            bars = await feed.candles_history("ETH", limit=5)
+            candles = await feed.candles_history("ETH", limit=5)
             simulator["binance"].cut()
             with simulator["binance"].blocked(451):
                 changed = await got.until_event("market_changed")
@@ -238,7 +241,7 @@ async def test_a_coin_continues_from_a_market_of_a_thousand_units_to_one_of_sing
     assert changed["from"] == {"exchange": "binance", "market": "1000ETH/USDT"}
     assert got.details("price_mismatch") == []
     prices = [tick.price for tick in got.prices if tick.coin == "ETH"]
-    prices += [bar.close for bar in (*got.candles, *bars) if bar.coin == "ETH"]
+    prices += [candle.close for candle in (*got.candles, *candles) if candle.coin == "ETH"]
     prices += [quote.bid for quote in quotes if quote.coin == "ETH"]
     assert max(prices) < 1.5 * min(prices)
     on_first = [t for t in got.trades if t.coin == "ETH" and t.market == "1000ETH/USDT"]

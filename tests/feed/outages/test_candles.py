@@ -20,22 +20,22 @@ async def test_a_candle_whose_end_was_missed_is_not_closed_by_guess(binance: Sim
     feed = MarketFeed(["BTC", "ETH"], settings=settings_for(binance, connection=QUICK))
     got = Recorder(feed)
     async with feed:
-        await got.until(lambda: any(bar.coin == "BTC" for bar in got.candles))
-        opened = next(bar.timestamp for bar in got.candles if bar.coin == "BTC")
+        await got.until(lambda: any(candle.coin == "BTC" for candle in got.candles))
+        opened = next(candle.timestamp for candle in got.candles if candle.coin == "BTC")
         with venue.silent("BTC"):
             await venue.trade("BTC", count=50, quantity=1.0)
             venue.skip(60)
-        await got.until(lambda: any(bar.coin == "BTC" and bar.closed for bar in got.candles))
-    closed = next(bar for bar in got.candles if bar.coin == "BTC" and bar.closed)
+        await got.until(lambda: any(candle.coin == "BTC" and candle.closed for candle in got.candles))
+    closed = next(candle for candle in got.candles if candle.coin == "BTC" and candle.closed)
     market = venue.market("BTC")
     true = market.candle(opened, 60_000, venue.now())
     assert (closed.timestamp, closed.close) == (opened, true.close / market.scale)
     assert closed.volume == pytest.approx(true.lots / market.lot_scale)
 
 
-def closed_bars(got: Recorder, coin: str) -> list[int]:
+def closed_candles(got: Recorder, coin: str) -> list[int]:
     """The candles that were closed, oldest first."""
-    return sorted(bar.timestamp for bar in got.candles if bar.coin == coin and bar.closed)
+    return sorted(candle.timestamp for candle in got.candles if candle.coin == coin and candle.closed)
 
 
 async def test_a_candle_that_ends_while_no_venue_is_connected_is_closed(binance: Simulator, bybit: Simulator) -> None:
@@ -49,13 +49,13 @@ async def test_a_candle_that_ends_while_no_venue_is_connected_is_closed(binance:
             for venue in simulator.venues.values():
                 venue.skip(60)
         await bybit["bybit"].trade("BTC")
-        await got.until(lambda: bool(closed_bars(got, "BTC")))
+        await got.until(lambda: bool(closed_candles(got, "BTC")))
         with bybit["bybit"].partition():
             with binance["binance"].partition():
                 await got.until_event("failover")
                 binance["binance"].skip(60)
-            await got.until(lambda: {opened, opened + 60_000} <= set(closed_bars(got, "BTC")))
-    closed = closed_bars(got, "BTC")  # the real minute may end too, and its candle be closed first
+            await got.until(lambda: {opened, opened + 60_000} <= set(closed_candles(got, "BTC")))
+    closed = closed_candles(got, "BTC")  # the real minute may end too, and its candle be closed first
     assert len(closed) == len(set(closed))
 
 
@@ -77,8 +77,8 @@ async def test_a_candle_that_ends_while_its_venue_is_on_trial_is_closed(binance:
             await binance["binance"].trade("BTC")
             with bybit["bybit"].partition():
                 await got.until_event("failover", 2)
-                await got.until(lambda: opened in closed_bars(got, "BTC"))
-    closed = closed_bars(got, "BTC")  # the real minute may have ended too, before or after the skipped one
+                await got.until(lambda: opened in closed_candles(got, "BTC"))
+    closed = closed_candles(got, "BTC")  # the real minute may have ended too, before or after the skipped one
     assert closed == sorted(set(closed))
 
 
@@ -100,8 +100,8 @@ async def test_a_candle_that_ended_on_a_failed_trial_is_closed(binance: Simulato
         first.cut()
         with second.partition():
             await got.until_event("failover", 2)
-            await got.until(lambda: opened in closed_bars(got, "BTC"))
-    closed = closed_bars(got, "BTC")
+            await got.until(lambda: opened in closed_candles(got, "BTC"))
+    closed = closed_candles(got, "BTC")
     assert closed == sorted(set(closed))
 
 
@@ -127,11 +127,11 @@ async def test_a_candle_that_its_venue_could_not_repair_is_closed_by_the_next_on
             for venue in (first, second):
                 venue.skip(60)
             await first.trade("BTC")
-            await got.until(lambda: closed_bars(got, "BTC")[-1:] >= [opened + 60_000])
-            assert opened not in closed_bars(got, "BTC")
+            await got.until(lambda: closed_candles(got, "BTC")[-1:] >= [opened + 60_000])
+            assert opened not in closed_candles(got, "BTC")
             with first.partition():
-                await got.until(lambda: opened in closed_bars(got, "BTC"))
-    closed = [(bar.coin, bar.timestamp) for bar in got.candles if bar.closed]
+                await got.until(lambda: opened in closed_candles(got, "BTC"))
+    closed = [(candle.coin, candle.timestamp) for candle in got.candles if candle.closed]
     assert len(closed) == len(set(closed))
 
 
@@ -151,8 +151,8 @@ async def test_a_candle_that_is_repaired_on_trial_is_closed_when_the_trial_takes
             for venue in (first, second):
                 venue.skip(60)
             await second.trade("BTC")
-            await got.until(lambda: bool(closed_bars(got, "BTC")))
-            opened = closed_bars(got, "BTC")[-1] + 60_000
+            await got.until(lambda: bool(closed_candles(got, "BTC")))
+            opened = closed_candles(got, "BTC")[-1] + 60_000
             faults.enter_context(second.stalled())
             for venue in (first, second):
                 venue.skip(60)
@@ -161,7 +161,7 @@ async def test_a_candle_that_is_repaired_on_trial_is_closed_when_the_trial_takes
         await until(lambda: first.trades_made > made + 150)  # 1.5 s, much longer than stable_after
         second.cut()
         await got.until_event("failover", 2)
-        await got.until(lambda: opened in closed_bars(got, "BTC"))
+        await got.until(lambda: opened in closed_candles(got, "BTC"))
         faults.close()
-    closed = closed_bars(got, "BTC")
+    closed = closed_candles(got, "BTC")
     assert closed == sorted(set(closed))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from feed.candles.builder import CandleBuilder
 from feed.candles.tracker import CandleTracker
-from feed.settings.timeframes import TIMEFRAMES, bar_open, next_open, timeframe_ms
+from feed.settings.timeframes import TIMEFRAMES, candle_open, next_open, timeframe_ms
 from tests.feed.candles.support import MINUTE
 
 
@@ -39,14 +39,14 @@ def test_an_unknown_timeframe_is_answered_with_the_known_ones(unknown: Any) -> N
 
 @given(st.integers(0, 4_000_000_000_000), st.sampled_from(sorted(TIMEFRAMES)))
 def test_every_moment_lies_between_the_start_and_end_of_its_candle(moment: int, timeframe: str) -> None:
-    opened = bar_open(moment, timeframe)
+    opened = candle_open(moment, timeframe)
     assert opened <= moment < next_open(opened, timeframe)
-    assert bar_open(opened, timeframe) == opened
-    assert bar_open(next_open(opened, timeframe), timeframe) == next_open(opened, timeframe)
+    assert candle_open(opened, timeframe) == opened
+    assert candle_open(next_open(opened, timeframe), timeframe) == next_open(opened, timeframe)
 
 
 def test_weeks_start_on_monday_and_months_on_their_first() -> None:
-    assert bar_open(ms(2024, 8, 8, 13), "1w") == ms(2024, 8, 5)
-    assert bar_open(ms(2024, 8, 8, 13), "1M") == ms(2024, 8, 1)
+    assert candle_open(ms(2024, 8, 8, 13), "1w") == ms(2024, 8, 5)
+    assert candle_open(ms(2024, 8, 8, 13), "1M") == ms(2024, 8, 1)
     assert next_open(ms(2024, 2, 1), "1M") == ms(2024, 3, 1)
     assert next_open(ms(2024, 12, 1), "1M") == ms(2025, 1, 1)

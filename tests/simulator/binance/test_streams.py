@@ -105,11 +105,11 @@ async def test_a_candle_has_one_final_state_which_is_its_last() -> None:
         trades = await venue.trade("BTC", count=5)
         final = await client.first(lambda e: e.get("e") == "kline" and e["k"]["x"] and e["k"]["n"])
         again = await client.first(lambda e: e.get("e") == "kline" and e["k"]["x"] and e["k"]["t"] > final["k"]["t"])
-    bar = final["k"]
-    assert bar["n"] == 5
-    assert float(bar["o"]) == trades[0].price
-    assert float(bar["c"]) == trades[-1].price
-    assert (bar["f"], bar["L"]) == (trades[0].id, trades[-1].id)
+    candle = final["k"]
+    assert candle["n"] == 5
+    assert float(candle["o"]) == trades[0].price
+    assert float(candle["c"]) == trades[-1].price
+    assert (candle["f"], candle["L"]) == (trades[0].id, trades[-1].id)
     assert again["k"]["n"] == 0
     finals = [json.loads(frame)["k"]["t"] for frame in client.frames if '"x":true' in frame]
     assert len(finals) == len(set(finals))

@@ -51,18 +51,20 @@ async def test_a_ticker_and_a_candle_come_at_once_and_again_after_a_trade() -> N
     async with Simulator(rate=0, venues=("bybit",)) as sim, dial(sim, SPOT) as client:
         await client.subscribe("tickers.BTCUSDT", "kline.1.BTCUSDT")
         first = await client.first(lambda e: e.get("topic") == "tickers.BTCUSDT")
-        bar = await client.first(lambda e: e.get("topic") == "kline.1.BTCUSDT")
+        candle = await client.first(lambda e: e.get("topic") == "kline.1.BTCUSDT")
         assert set(first["data"]) == {
             "symbol", "lastPrice", "highPrice24h", "lowPrice24h", "prevPrice24h", "volume24h", "turnover24h",
             "price24hPcnt", "usdIndexPrice",
         }  # fmt: skip
         assert first["type"] == "snapshot"
-        assert bar["data"][0]["confirm"] is False
-        assert float(bar["data"][0]["volume"]) == 0
+        assert candle["data"][0]["confirm"] is False
+        assert float(candle["data"][0]["volume"]) == 0
         await sim["bybit"].trade("BTC", price=60123.45, quantity=2)
         await client.first(lambda e: e.get("topic") == "tickers.BTCUSDT" and e["data"]["lastPrice"] == "60123.45")
-        bar = await client.first(lambda e: e.get("topic") == "kline.1.BTCUSDT" and float(e["data"][0]["volume"]) == 2)
-        assert bar["data"][0]["end"] - bar["data"][0]["start"] == 59_999
+        candle = await client.first(
+            lambda e: e.get("topic") == "kline.1.BTCUSDT" and float(e["data"][0]["volume"]) == 2
+        )
+        assert candle["data"][0]["end"] - candle["data"][0]["start"] == 59_999
 
 
 async def test_only_spot_is_served() -> None:

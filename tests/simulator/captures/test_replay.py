@@ -106,8 +106,8 @@ async def test_rest_tickers_and_candles_follow_the_replayed_trades(captures: lis
     assert day["lastPrice"] == "61846.63000000"
     assert clock["serverTime"] == T0 + 18_001
     finals = [json.loads(frame)["data"]["k"] for frame in client.frames if '"x":true' in frame]
-    assert [bar["t"] for bar in finals] == [T0 + 1000 * i for i in range(18)]
-    assert [bar["n"] for bar in finals] == [1, 0] * 9
+    assert [final["t"] for final in finals] == [T0 + 1000 * i for i in range(18)]
+    assert [final["n"] for final in finals] == [1, 0] * 9
 
 
 async def test_the_pace_is_that_of_the_recording_or_that_of_the_given_rate(captures: list[Path]) -> None:

@@ -18,8 +18,8 @@ from exchanges.simulator.markets.candles import (
     BYBIT_INTERVALS,
     DAY,
     MINUTE,
-    bar_end,
-    bar_start,
+    candle_end,
+    candle_start,
     fixed,
 )
 from exchanges.simulator.markets.catalog import DEFAULT_COINS, list_markets
@@ -43,8 +43,8 @@ def test_a_seed_gives_the_same_trades_and_history_again() -> None:
     assert facts(one.make(500, START)) == facts(two.make(300, START) + two.make(200, START + 5))
     assert facts(one.trades) != facts(other.make(500, START))
     day = 0, MINUTES
-    assert one.history.bars(*day) == two.history.bars(*day) != other.history.bars(*day)
-    assert one.history.bars(7, 9) == one.history.bars(*day)[7:9]
+    assert one.history.candles(*day) == two.history.candles(*day) != other.history.candles(*day)
+    assert one.history.candles(7, 9) == one.history.candles(*day)[7:9]
 
 
 async def test_two_simulators_with_one_seed_make_the_same_trades_but_two_venues_do_not() -> None:
@@ -83,22 +83,22 @@ def test_candles_equal_the_venues_trades() -> None:
     for second in range(0, 600, 7):
         market.make(3, START + second * 1000)
     for interval in (MINUTE, 3 * MINUTE, 5 * MINUTE, 60 * MINUTE, 1000):
-        bars = market.candles(interval, START, START + 600_000, START + 600_000)
-        traded = [bar for bar in bars if bar.count]
-        assert sum(bar.count for bar in traded) == len(market.trades)
-        for bar in traded:
-            check(bar, market, [t for t in market.trades if bar_start(t.timestamp, interval) == bar.start])
+        candles = market.candles(interval, START, START + 600_000, START + 600_000)
+        traded = [candle for candle in candles if candle.count]
+        assert sum(candle.count for candle in traded) == len(market.trades)
+        for candle in traded:
+            check(candle, market, [t for t in market.trades if candle_start(t.timestamp, interval) == candle.start])
 
 
-def check(bar: Any, market: Market, trades: list[Trade]) -> None:
+def check(candle: Any, market: Market, trades: list[Trade]) -> None:
     prices = [trade.price for trade in trades]
-    assert (bar.open / market.scale, bar.close / market.scale) == (prices[0], prices[-1])
-    assert (bar.high / market.scale, bar.low / market.scale) == (max(prices), min(prices))
+    assert (candle.open / market.scale, candle.close / market.scale) == (prices[0], prices[-1])
+    assert (candle.high / market.scale, candle.low / market.scale) == (max(prices), min(prices))
     lots = [round(trade.quantity * market.lot_scale) for trade in trades]
-    assert bar.lots == sum(lots)
-    assert bar.turnover == sum(round(t.price * market.scale) * lot for t, lot in zip(trades, lots, strict=True))
-    assert bar.buy_lots == sum(lot for t, lot in zip(trades, lots, strict=True) if not t.buyer_maker)
-    assert (bar.count, bar.first_id, bar.last_id) == (len(trades), trades[0].id, trades[-1].id)
+    assert candle.lots == sum(lots)
+    assert candle.turnover == sum(round(t.price * market.scale) * lot for t, lot in zip(trades, lots, strict=True))
+    assert candle.buy_lots == sum(lot for t, lot in zip(trades, lots, strict=True) if not t.buyer_maker)
+    assert (candle.count, candle.first_id, candle.last_id) == (len(trades), trades[0].id, trades[-1].id)
 
 
 def test_candles_follow_each_other_without_a_hole() -> None:
@@ -106,13 +106,13 @@ def test_candles_follow_each_other_without_a_hole() -> None:
     market.make(3, START + 1000)
     market.make(3, START + 4 * MINUTE)
     now = START + 6 * MINUTE
-    bars = market.candles(MINUTE, START - 3 * MINUTE, now, now)
-    assert [bar.start for bar in bars] == [START + i * MINUTE for i in range(-3, 7)]
-    for before, after in pairwise(bars):
+    candles = market.candles(MINUTE, START - 3 * MINUTE, now, now)
+    assert [candle.start for candle in candles] == [START + i * MINUTE for i in range(-3, 7)]
+    for before, after in pairwise(candles):
         if not after.count:
             assert after.open == after.high == after.low == after.close == before.close
-    assert bars[2].close == market.start_price
-    assert [bar.count for bar in bars[3:]] == [3, 0, 0, 0, 3, 0, 0]
+    assert candles[2].close == market.start_price
+    assert [candle.count for candle in candles[3:]] == [3, 0, 0, 0, 3, 0, 0]
 
 
 @pytest.mark.parametrize("passed", [0, 30_000, 5 * MINUTE, DAY // 2, DAY + 5 * MINUTE])
@@ -122,14 +122,14 @@ def test_the_24_h_statistics_equal_those_of_the_days_minutes(passed: int) -> Non
         market.make(2, START + ms)
     now = START + passed
     day = market.day(now)
-    bars = market.candles(MINUTE, now - now % MINUTE - DAY + MINUTE, now, now)
-    assert len(bars) == 1440
-    assert day.high == max(bar.high for bar in bars)
-    assert day.low == min(bar.low for bar in bars)
-    assert day.close == market.last_price == bars[-1].close
-    assert day.lots == sum(bar.lots for bar in bars)
-    assert day.count == sum(bar.count for bar in bars)
-    assert day.turnover == pytest.approx(sum(bar.turnover for bar in bars), rel=1e-3)
+    candles = market.candles(MINUTE, now - now % MINUTE - DAY + MINUTE, now, now)
+    assert len(candles) == 1440
+    assert day.high == max(candle.high for candle in candles)
+    assert day.low == min(candle.low for candle in candles)
+    assert day.close == market.last_price == candles[-1].close
+    assert day.lots == sum(candle.lots for candle in candles)
+    assert day.count == sum(candle.count for candle in candles)
+    assert day.turnover == pytest.approx(sum(candle.turnover for candle in candles), rel=1e-3)
 
 
 def test_the_24_h_statistics_change_with_every_trade() -> None:
@@ -143,11 +143,11 @@ def test_the_24_h_statistics_change_with_every_trade() -> None:
 
 @given(st.sampled_from([*BINANCE_INTERVALS.values(), *BYBIT_INTERVALS.values()]), st.integers(0, 4_000_000_000_000))
 def test_every_time_lies_in_exactly_one_candle(interval: int, ms: int) -> None:
-    start = bar_start(ms, interval)
-    end = bar_end(start, interval)
+    start = candle_start(ms, interval)
+    end = candle_end(start, interval)
     assert start <= ms < end
-    assert bar_start(start, interval) == start
-    assert bar_start(end, interval) == end
+    assert candle_start(start, interval) == start
+    assert candle_start(end, interval) == end
 
 
 @given(st.integers(-(10**15), 10**15), st.integers(0, 8))

@@ -128,17 +128,17 @@ def test_a_ticker_without_a_market_is_an_error(delivered: Delivered) -> None:
 
 
 def test_candles_are_delivered_with_their_timeframe(delivered: Delivered) -> None:
-    bars = RowCaches(["BTC/USDT"], delivered, lambda of_symbol: RowCaches(["1m", "5m"], of_symbol))
+    candles = RowCaches(["BTC/USDT"], delivered, lambda of_symbol: RowCaches(["1m", "5m"], of_symbol))
     # as in ccxt's handlers: first a dict for the symbol, then in it a cache for the timeframe
-    bars["BTC/USDT"] = Exchange.safe_value(bars, "BTC/USDT", {})
+    candles["BTC/USDT"] = Exchange.safe_value(candles, "BTC/USDT", {})
     for timeframe in ("1m", "5m", "1h"):
-        if Exchange.safe_value(bars["BTC/USDT"], timeframe) is None:
-            bars["BTC/USDT"][timeframe] = ArrayCache(1000)
-        bars["BTC/USDT"][timeframe].append([1, timeframe])
-    bars["NOPE/USDT"] = {}
-    bars["NOPE/USDT"]["1m"].append([1, "1m"])
-    del bars["BTC/USDT"]
-    bars["BTC/USDT"]["1m"].append([2, "1m"])
+        if Exchange.safe_value(candles["BTC/USDT"], timeframe) is None:
+            candles["BTC/USDT"][timeframe] = ArrayCache(1000)
+        candles["BTC/USDT"][timeframe].append([1, timeframe])
+    candles["NOPE/USDT"] = {}
+    candles["NOPE/USDT"]["1m"].append([1, "1m"])
+    del candles["BTC/USDT"]
+    candles["BTC/USDT"]["1m"].append([2, "1m"])
     assert delivered == [
         ("BTC/USDT", "1m", [1, "1m"]),
         ("BTC/USDT", "5m", [1, "5m"]),

@@ -276,8 +276,8 @@ async def test_okx_swaps_are_delivered_in_base_units() -> None:
         ticker = {**day, "askSz": "300", "ts": str(at), "instType": "SWAP", "open24h": "63000", "volCcy24h": "5"}
         spoken.say({"arg": {"channel": "tickers", "instId": "BTC-USDT-SWAP"}, "data": [ticker]})
         opened = at - at % 60_000
-        bar = [str(opened), "64000", "64010", "63990", "64005", "150", "1.5", "96000", "0"]
-        spoken.say({"arg": {"channel": "candle1m", "instId": "BTC-USDT-SWAP"}, "data": [bar]})
+        kline = [str(opened), "64000", "64010", "63990", "64005", "150", "1.5", "96000", "0"]
+        spoken.say({"arg": {"channel": "candle1m", "instId": "BTC-USDT-SWAP"}, "data": [kline]})
         assert [(trade.coin, trade.quantity, trade.trade_id) for trade in spoken.heard.trades] == [("BTC", 1.5, "1")]
         assert [(quote.bid_size, quote.ask_size) for quote in spoken.heard.quotes] == [(2.0, 3.0)]
         assert [(told.bid_size, told.ask_size) for told in spoken.heard.tickers] == [(2.0, 3.0)]

@@ -137,7 +137,7 @@ async def test_data_of_a_market_of_many_units_is_delivered_for_one_coin(
         coin=coin,
     ) as spoken:
         at = now_ms()
-        bar = {"start": at - at % 60_000, "end": at, "interval": "1", "open": "0.00812", "close": "0.00812",
+        kline = {"start": at - at % 60_000, "end": at, "interval": "1", "open": "0.00812", "close": "0.00812",
                "high": "0.0082", "low": "0.0081", "volume": "2000", "turnover": "16", "confirm": False,
                "timestamp": at}  # fmt: skip
         day = {"symbol": market_id, "lastPrice": "0.00812", "turnover24h": "16.24", "volume24h": "2000",
@@ -145,7 +145,7 @@ async def test_data_of_a_market_of_many_units_is_delivered_for_one_coin(
                "ask1Price": "0.00812", "ask1Size": "9"}  # fmt: skip
         spoken.say(
             bybit_trades(market_id, {}),
-            {"topic": f"kline.1.{market_id}", "type": "snapshot", "ts": at, "data": [bar]},
+            {"topic": f"kline.1.{market_id}", "type": "snapshot", "ts": at, "data": [kline]},
             {"topic": f"tickers.{market_id}", "type": "snapshot", "ts": at, "cs": 1, "data": day},
         )
         heard, price = spoken.heard, float(f"0.00812e-{len(str(units)) - 1}")

@@ -118,8 +118,8 @@ async def test_without_multi_symbol_calls_tickers_and_candles_are_delivered(
     await hashkey.send("realtimes", "ETHUSDT", [day], realtimeInterval="24h")
     for minute, close in ((0, "1.1"), (0, "1.2"), (1, "1.3")):
         opened_at = 1722861660000 + 60_000 * minute
-        bar = {"t": opened_at, "s": "BTCUSDT", "o": "1.0", "h": "2.0", "l": "0.5", "c": close, "v": "7"}
-        await hashkey.send("kline", "BTCUSDT", [bar], klineType="1m")
+        kline = {"t": opened_at, "s": "BTCUSDT", "o": "1.0", "h": "2.0", "l": "0.5", "c": close, "v": "7"}
+        await hashkey.send("kline", "BTCUSDT", [kline], klineType="1m")
     await hashkey_stream.until(lambda: len(heard.candles) == 3 and len(heard.tickers) == 1)
     (ticker,) = heard.tickers
     assert (ticker.coin, ticker.last, ticker.volume_24h) == ("ETH", 2195.0, 1586902.75)
