@@ -131,7 +131,7 @@ class _Hooks(JoiningBooks):
 
     def open(self, lazy: bool = False) -> None:
         """Like ccxt's, with a session of ours; on a closed instance it raises and opens nothing."""
-        closed = lazy and self.closed_by_user  # type: ignore[attr-defined] # ccxt's own
+        closed = lazy and self.closed_by_user
         if self.make_session is not None and self.session is None and not closed:
             if self.ssl_context is None and self.verify:
                 self.ssl_context = tls_context(self.cafile, bool(self.options.get("include_OS_certificates")))

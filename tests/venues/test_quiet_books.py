@@ -97,6 +97,18 @@ async def test_a_book_with_few_levels_has_the_levels_that_are_added_behind_them(
         assert not books.wrong()
 
 
+@pytest.mark.parametrize("name", UNASKED)
+async def test_a_book_of_two_levels_is_a_book(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ccxt takes the two levels of a new book of Gemini for its best bid and ask, and the book lacks them."""
+    monkeypatch.setattr(book, "first", started(lambda depth: replace(depth, bids=depth.bids[:1], asks=depth.asks[:1])))
+    async with carried(name, settled=False) as books:
+        await until(lambda: all(books.is_now(coin) for coin in COINS))
+        await add_behind(books, "BTC")
+        await until(lambda: books.is_now("BTC"))
+        assert not books.wrong()
+        assert not books.ended
+
+
 async def add_behind(books: Books, coin: str) -> None:
     """Add a level to each side, behind all others."""
     last = books.states[coin][-1]

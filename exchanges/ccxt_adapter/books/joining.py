@@ -19,6 +19,7 @@ class JoiningBooks:
     """Methods added to a ccxt.pro class. ``on_snapshot`` is called with each book that ccxt fetches to join updates."""
 
     profile: Profile
+    closed_by_user: bool
     on_snapshot: Callable[[Any, Any], None] | None = None
 
     async def fetch_rest_order_book_safe(self, symbol: Any, *args: Any, **kwargs: Any) -> Any:
@@ -39,7 +40,7 @@ class JoiningBooks:
         if book is not None:
             await _gather(book)
         for pause in PAUSES:
-            if books.get(symbol) is not book or (book is not None and book["nonce"] is not None):
+            if self.closed_by_user or books.get(symbol) is not book or (book is not None and book["nonce"] is not None):
                 return  # it was subscribed to again, or is joined
             try:
                 snapshot = await self.fetch_rest_order_book_safe(symbol, limit, params)
@@ -86,12 +87,19 @@ class JoiningBooks:
                 book.cache.append(unchanged(message))
         super().handle_order_book_snapshot(client, message, *args)  # type: ignore[misc] # ccxt's own
 
+    def handle_bids_asks_for_multidata(self, client: Any, changes: Any, *args: Any) -> None:
+        """Like ccxt's: takes best bids and asks; Gemini's module also takes a new book of two levels for these."""
+        if "top_of_book" in client.url:
+            super().handle_bids_asks_for_multidata(client, changes, *args)  # type: ignore[misc] # ccxt's own
+        else:
+            self.handle_order_book_for_multidata(client, changes, *args)  # type: ignore[attr-defined] # ccxt's own
+
     def delay(self, timeout: Any, method: Callable[..., Awaitable[Any]], *args: Any) -> Any:
         """Like ccxt's: calls ``method`` later, unless the instance is closed by then."""
         return super().delay(timeout, self._unless_closed, method, *args)  # type: ignore[misc] # ccxt's own
 
     async def _unless_closed(self, method: Callable[..., Awaitable[Any]], *args: Any) -> None:
-        if not self.closed_by_user:  # type: ignore[attr-defined] # ccxt's own
+        if not self.closed_by_user:
             await method(*args)
 
 
