@@ -1,4 +1,4 @@
-"""The clock that the feed reads, and how long the machine was suspended; tests pass another one."""
+"""The clock that the feed reads, and how long the machine was suspended; tests pass another clock."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Clock:
         return max(self._noted, found) if (found := self._gap() - self._start) > self._noted + NOISE else self._noted
 
     def running_at(self, at: float) -> float:
-        """``running()`` at the moment ``at`` of ``monotonic``.
+        """The value of ``running()`` when ``monotonic()`` was ``at``.
 
         A moment between the last ``look`` and the one that found a suspend counts as before the suspend, because it is
         not known whether it was before or after.
@@ -69,7 +69,7 @@ class Clock:
         return at + self._noted - sum(seconds for found, seconds in self._suspends if found >= at)
 
     def since(self, at: float) -> float:
-        """Seconds since the moment ``at`` of ``monotonic``, suspends included."""
+        """Seconds since ``monotonic()`` was ``at``, suspends included."""
         return self.running() - self.running_at(at)
 
     def look(self) -> float:

@@ -39,9 +39,10 @@ class FeedState(StrEnum):
 class FeedStatus:
     """A snapshot of the feed: its state, its active exchange, and counts since the feed was made.
 
-    ``last_message_time`` in Unix seconds by the local clock, None before the first message; ``reconnect_count``
-    connections that carried data after one was lost; ``errors`` includes ``bad_frames``, frames that can't be read.
-    ``lag``: seconds by which the data was behind the venue when it came, None where that is not known.
+    ``last_message_time``: Unix seconds by the local clock, None before the first message. ``reconnect_count``: how many
+    connections carried data after an earlier one was lost. ``errors`` includes ``bad_frames``, the number of frames
+    that can't be read. ``lag``: seconds by which the data was behind the venue when it came, None where that is not
+    known.
     """
 
     connected: bool

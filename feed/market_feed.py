@@ -491,8 +491,7 @@ class MarketFeed:
         await self._runner.remove_coins(coins)
 
     def share_limits(self, parts: int) -> None:
-        """Use only one part of what the exchanges allow per IP, if it is divided into ``parts``: other programs use the
-        others.
+        """Use one of ``parts`` equal parts of what the exchanges allow per IP: other programs use the other parts.
 
         Can be called at any time; raises ValueError for ``parts`` below 1.
         """
@@ -502,8 +501,8 @@ class MarketFeed:
         """Continue after these trades: the last trade of each exchange and coin that an earlier program received.
 
         The trades since then are a gap, as after an outage: they are fetched and delivered in order with
-        ``backfilled``, and the gap is reported. Call it before ``connect()``; it holds for the next connect alone.
-        Raises FeedError when the feed is connected already.
+        ``backfilled``, and the gap is reported. Call it before ``connect()``; it affects only the next connect. Raises
+        FeedError when the feed is connected already.
         """
         self._runner.resume_after(trades)
 

@@ -61,7 +61,7 @@ def market_simulator(request: pytest.FixtureRequest) -> Iterator[ThreadedSimulat
 
     ``market_simulator["binance"]`` is one of them: ``with market_simulator["binance"].stalled(): ...``, ``.cut()``,
     ``.blocked(451)``, ``.trade("BTC", price=50_000)``. ``@pytest.mark.market_simulator(rate=0, venues=["bybit"])``
-    changes what they are.
+    changes these defaults.
     """
     _need_ours()
     from exchanges.simulator import ThreadedSimulator

@@ -1,6 +1,6 @@
-"""Builds one coin's candles from its trades: closes each once, if no trade is missing; one without trades is flat.
+"""Builds one coin's candles from trades, each closed once if no trade is missing; a candle without trades is flat.
 
-Pure: time is what the trades say. A candle is named by its open time in Unix ms.
+Pure: the trades give the time. A candle is identified by its open time, Unix ms.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class CandleBuilder(MissingCandles):
             each.timestamp = time
         interrupted, candles = self._interrupted, list[Candle]()
         for each in (*(each for each, _ in refuted), *taken):
-            self._interrupted = interrupted  # the interruption also holds for the trade after those that waited
+            self._interrupted = interrupted  # the interruption may have been before any of these trades
             candles += self._add(each)
         return candles
 
@@ -74,7 +74,7 @@ class CandleBuilder(MissingCandles):
 
     @property
     def due(self) -> int | None:
-        """As :attr:`CandleTracker.due`."""
+        """The same as :attr:`CandleTracker.due`."""
         return None if self._open is None else self._ends
 
     def close_until(self, until: int, received_at: int = 0) -> list[Candle]:
@@ -105,11 +105,11 @@ class CandleBuilder(MissingCandles):
         return closed
 
     def interrupted(self) -> None:
-        """Note that trades are missing for good: their candles become holes. Not for use after a complete backfill."""
+        """Note that missing trades will not come: their candles become holes. Not for use after a complete backfill."""
         self._interrupted = True
 
     def go_on_after(self, opened: int) -> None:
-        """As :meth:`CandleTracker.go_on_after`.
+        """The same as :meth:`CandleTracker.go_on_after`.
 
         A candle that is open and later than that one stays open, as after ``interrupted``.
         """
@@ -118,7 +118,7 @@ class CandleBuilder(MissingCandles):
             self._after = opened if self._after is None else max(self._after, opened)
 
     def note_unclosed(self, unclosed: Collection[int]) -> None:
-        """As :meth:`CandleTracker.note_unclosed`."""
+        """The same as :meth:`CandleTracker.note_unclosed`."""
         newest = self._after if self._open is None else self._open.timestamp
         if newest is None:
             self.go_on_after(min(unclosed) - timeframe_ms(self.timeframe))

@@ -1,4 +1,4 @@
-"""Remembers which candles were delivered; decides that each is closed once, by any venue; joins past ones to them."""
+"""Remembers the delivered candles; decides that each is closed once, by any venue; joins past candles to them."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class DeliveredCandles:
         return {key: max(candles.closed) for key, candles in self._candles.items() if candles.closed}
 
     def note_unclosed(self, unclosed: Mapping[tuple[str, str], Iterable[int]]) -> None:
-        """Remember candles (open times by coin and timeframe) that the feed leaves unclosed on the venue before."""
+        """Remember candles (open times by coin and timeframe) that the feed has left unclosed on the previous venue."""
         for key, opened in unclosed.items():
             if key in self._candles:
                 self._candles[key].note_unclosed(opened)
@@ -116,7 +116,8 @@ class DeliveredCandles:
         return found
 
     def joined(self, coin: str, timeframe: str, past: Sequence[Candle]) -> list[Candle]:
-        """Join ``past`` (oldest first) and the delivered candles, each once; a delivered state wins over a fetched one.
+        """Join ``past`` (oldest first) and the delivered candles, each once; a delivered state is preferred to a
+        fetched one.
 
         Of two states of the open candle, the one with more volume is the later one.
         """
@@ -136,7 +137,7 @@ class DeliveredCandles:
 
 
 def _is_less(candle: Candle, delivered: Candle | None) -> bool:
-    """Whether a candle has less volume than the state of it that was delivered from the same venue."""
+    """Whether a candle has less volume than its state that was delivered from the same venue."""
     if delivered is None or (delivered.timestamp, delivered.exchange) != (candle.timestamp, candle.exchange):
         return False
     return candle.volume < delivered.volume * (1 - ROUNDED)

@@ -1,7 +1,8 @@
 """Lists the candles that were missed, and decides which rows from REST fill them; none is guessed.
 
-A venue's record is what it answers over REST. It may be behind the venue's stream, or stand still. A row of the record
-is final if a later row follows it. A volume as large as the stream's proves nothing: more trades may have followed.
+A venue's record is what it answers over REST. It may be behind the venue's stream, or not be updated any more. A row of
+the record is final if a later row follows it. A volume as large as the stream's proves nothing: more trades may have
+followed.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from exchanges.events import Candle, copied
 from feed.settings.timeframes import next_open, timeframe_ms
 
 MAX_HOLES = 1_000  # candles of one REST answer; older candles are history, not a hole in the stream
-ROUNDED = 1e-9  # share of a volume by which rounding may make it smaller
+ROUNDED = 1e-9  # rounding may make a volume smaller by this share
 
 
 DOUBT = 20.0  # seconds for which a venue's record is doubted after it was behind its stream
@@ -100,15 +101,15 @@ class MissingCandles:
     ) -> list[Candle]:
         """The closed candles, oldest first, for the holes that the ``candles`` of a REST answer fill.
 
-        Other candles are ignored, and so are those of holes that are not ``among`` the requested ones. If a hole lies
-        between the first and the last candle and has none itself, nothing was traded in that time: it is no hole any
+        Other candles are ignored, and so are those of holes that are not ``among`` the requested ones. If the answer
+        has candles before and after a hole, but not the hole's own, nothing was traded in that time: it is no hole any
         more.
 
         A candle leaves its hole open if the record is behind, unless it is ``final``. The record is behind if the
         candle has less volume there than was seen of it, or if it is the newest one and the stream has shown later data
-        that the record lacks. In the second case, the newest candle of a record that lists running ones is never taken.
-        If the stream has shown no later data, the newest candle is taken if it is ``settled`` and the record was not
-        behind lately.
+        that the record lacks. In the second case, the newest candle of a record that also lists open candles is never
+        taken. If the stream has shown no later data, the newest candle is taken if it is ``settled`` and the record was
+        not behind lately.
         """
         if not candles:
             return []

@@ -24,7 +24,7 @@ from feed.candles.builder import CandleBuilder
 from feed.candles.tracker import CandleTracker
 
 GRACE = 3.0  # seconds after a candle's end in which the venue may close it itself, and update its record
-RECORD_TIMEOUT = 6.0  # seconds after a candle's end; then it is closed as seen last, if the record gave no answer
+RECORD_TIMEOUT = 6.0  # seconds after a candle's end; then it is closed in its last state if the record has not answered
 LOOK_EVERY = 1.0  # seconds between two checks
 AT_A_LOOK = 5  # requests begun per check
 ATTEMPTS = 2  # requests to the record; after that the candle is closed in the state seen last
@@ -50,7 +50,7 @@ class Timing(Protocol):
     def heard_at(self, symbol: str) -> float:
         """The venue's time (Unix ms) of the market's last data.
 
-        It is inf if the venue has no record, so that the state seen last is the best there is.
+        It is inf if the venue has no record: then the state seen last is the best one.
         """
 
     def has_room(self) -> bool:
@@ -59,7 +59,7 @@ class Timing(Protocol):
 
 @dataclass(eq=False, repr=False)
 class Overdue:
-    """Looks once a second at the candles ``kept`` of one venue.
+    """Checks the candles ``kept`` of one venue once a second.
 
     ``repair`` is called with a key if one of its candles has become a hole.
     """
@@ -73,7 +73,7 @@ class Overdue:
 
     def __post_init__(self) -> None:
         self._asking: dict[Key, asyncio.Task[None]] = {}  # the requests over REST that are running
-        self._again: dict[Key, tuple[int, int, float]] = {}  # key -> candle, attempts, next one (monotonic seconds)
+        self._again: dict[Key, tuple[int, int, float]] = {}  # key -> candle, attempts, time of the next one (monotonic)
 
     async def run(self) -> None:
         """Check once a second until cancelled; running requests are cancelled with it."""

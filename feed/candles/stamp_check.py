@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-AHEAD = 2_000  # ms by which a stamp may be ahead of the venue's time, which is not known more exactly
+AHEAD = 2_000  # ms by which a stamp may be ahead of the venue's time; that time is not known more exactly
 AGREEING = 3  # items in succession that are ahead by about the same: they show that the known time is wrong
 MOST = 64  # items that wait at most
 
@@ -28,11 +28,11 @@ class _Waiting(Generic[_Item]):
 
 
 class StampCheck(Generic[_Item]):
-    """Says of each item whether it can be taken now, given its stamp and the venue's time, both Unix ms.
+    """Decides for each item whether it can be taken now, given its stamp and the venue's time, both Unix ms.
 
     An item that is stamped ahead waits for the next ones. An item that is not stamped ahead refutes the waiting ones
-    whose stamps are more than ``slack`` ms later. AGREEING items in succession confirm each other, and the waiting
-    items with no later stamps, if they are ahead by the same, up to ``spread`` ms.
+    whose stamps are more than ``slack`` ms later. AGREEING items in succession confirm each other if they are ahead by
+    the same time, up to ``spread`` ms. They also confirm the waiting items whose stamps are not later.
     """
 
     def __init__(self, slack: int, spread: int) -> None:
@@ -44,7 +44,7 @@ class StampCheck(Generic[_Item]):
     def take(
         self, item: _Item, stamp: int, now: float | None, received_at: int
     ) -> tuple[list[_Item], list[tuple[_Item, int]]]:
-        """Return what can be taken now, in order and ``item`` last, and the refuted items with their corrected times.
+        """Return what can be taken now, in order, with ``item`` last, and the refuted items with their corrected times.
 
         ``now`` is the venue's time. While it is None (not known), ``received_at`` is used: when ``item`` was received
         by the local clock (Unix ns). If that is 0 (not known either), no item waits.
@@ -66,12 +66,12 @@ class StampCheck(Generic[_Item]):
         return [], []
 
     def _part(self, until: int) -> tuple[list[_Item], list[_Waiting[_Item]]]:
-        """End the waiting; returns the items stamped up to this time, and those stamped later."""
+        """End all waiting; returns the items whose stamps are not after this time, and the other items."""
         waiting, self._waiting = self._waiting, []
         return [each.item for each in waiting if each.stamp <= until], [each for each in waiting if each.stamp > until]
 
     def give_up(self, until: int) -> list[tuple[_Item, int]]:
-        """Let the items that came until ``until`` wait no longer; returns them, each with the time when it came.
+        """Stop the waiting of the items that came until ``until``; returns them, each with the time when it came.
 
         All times are the venue's, in Unix ms.
         """

@@ -1,6 +1,6 @@
 """Tracks one coin's candles as a venue streams them: closes each once, if proven; adds none that the venue leaves out.
 
-Pure: time is what the rows say. A candle is named by its open time in Unix ms. Candles that were missed while a
+Pure: the rows give the time. A candle is identified by its open time, Unix ms. Candles that were missed while a
 connection was down are holes: they are requested over REST and filled, never guessed.
 """
 
@@ -15,7 +15,7 @@ from feed.candles.missing import MAX_HOLES, ROUNDED, MissingCandles
 from feed.candles.stamp_check import AHEAD, StampCheck
 from feed.settings.timeframes import between, is_on_grid, last_over, next_open, timeframe_ms
 
-SETTLED = 15_000  # ms of data after a candle's end; then the record's newest row is taken, complete or not
+SETTLED = 15_000  # ms of data after a candle's end; then the record's newest row is taken even if it may be incomplete
 OVER = 3_000  # ms after a candle's end; a candle whose first row comes later than that is a past candle
 BELIEVED = 3  # if this many rows in succession contradict the newest candle, it was wrong
 REMEMBERED = 8  # how many of the last closed candles are remembered
@@ -27,8 +27,8 @@ class CandleTracker(MissingCandles):
 
     A candle is closed by the venue's own flag, or by the first row of a later candle where the venue sends no flags;
     then its last row is the closed candle. If the venue sends flags, a candle that ended without a flag is a hole. Rows
-    of candles that are closed already, earlier states of the open one and rows of a wrong time are dropped. It outlives
-    connections: tell it of each loss with ``interrupted``.
+    of candles that are closed already, earlier states of the open one and rows of a wrong time are dropped. It
+    continues over later connections: call ``interrupted`` when a connection is lost.
     """
 
     def __post_init__(self) -> None:
@@ -55,7 +55,9 @@ class CandleTracker(MissingCandles):
 
     @property
     def due(self) -> int | None:
-        """When (Unix ms, venue's clock) the open candle is over, or else the next one; None before the first."""
+        """The end (Unix ms, venue's clock) of the open candle, or of the next one if none is open; None before the
+        first.
+        """
         if self._newest is None or self._open is not None:
             return None if self._newest is None else next_open(self._newest, self.timeframe)
         return next_open(next_open(max(self._newest, self._empty), self.timeframe), self.timeframe)
@@ -134,7 +136,7 @@ class CandleTracker(MissingCandles):
         return told
 
     def _contradict(self, candle: Candle, now: float | None) -> None:
-        """Go back if several rows in succession show that the newest candle is in the future."""
+        """Return to an earlier candle if several rows in succession show that the newest one is in the future."""
         self._contradicted += 1
         time = candle.received_at / 1e6 if now is None else now
         if self._contradicted >= BELIEVED and self._newest is not None and 0 < time < self._newest - AHEAD:
@@ -162,7 +164,7 @@ class CandleTracker(MissingCandles):
         self._contradicted = 0
         ended: list[Candle] = []
         if newest is not None and opened > newest:
-            unsaid = said and before is not None  # the venue flags the end of each candle, and we missed this flag
+            unsaid = said and before is not None  # the venue flags the end of each candle, and this flag was missed
             unproven = self._interrupted or unsaid or self._begun_late
             if before is not None and unproven:
                 self._miss([newest], before.volume)

@@ -19,7 +19,7 @@ from feed.settings.timeframes import next_open
 
 AT_ONCE = 5  # requests at a time to one venue: an outage interrupts the candles of all coins and timeframes
 MEND_DELAYS = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 30.0, 60.0, 120.0)  # seconds before each attempt at fetching
-AT_ABOUT = 0.01  # seconds by which a request may be early, so that several become one
+AT_ABOUT = 0.01  # seconds by which a request may be early, so that several requests become one
 SETTLED = 3  # attempts after which the record's newest row is taken if the stream has shown nothing later
 FINAL = 6  # attempts after which the record is taken as it is, even if the stream has shown more of a candle
 
@@ -31,8 +31,8 @@ Fetch = Callable[[str, str, str, int], Awaitable[Sequence[Candle]]]
 class VenueCandles:
     """Keeps the candles of every (market symbol, timeframe) of one venue, over all connections that follow one another.
 
-    ``fetch`` requests candles over REST; ``deliver`` takes the candles that were repaired with the answers. Candles
-    of a connection's own data are returned to that connection. By ``timing`` a candle is closed after its end even if
+    ``fetch`` requests candles over REST; ``deliver`` takes the candles that were repaired with the answers. Candles of
+    a connection's own data are returned to that connection. With ``timing``, a candle is closed after its end even if
     no more data arrives. ``give_up`` is called with the coin, the timeframe and the open times (Unix ms) of candles
     that stay open. ``record`` is what is already known about the venue's record.
     """
@@ -139,7 +139,7 @@ class VenueCandles:
                 kept.interrupted()
 
     def known(self, symbol: str, timeframe: str, opened: int) -> None:
-        """Note that past candles up to this one (open time, Unix ms) were fetched; later ones must not be missed."""
+        """Note that past candles up to this one (open time, Unix ms) were fetched; no later one may be missing."""
         kept = self._kept.get((symbol, timeframe))
         if kept is not None and not kept.begun:
             kept.go_on_after(opened)

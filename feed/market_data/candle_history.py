@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 LIMIT = 10_000  # candles of one call: ten requests if a request returns a thousand
 WARM = 61  # candles that volatility's default window needs: sixty closed ones, and the open one
-AT_ONCE = 4  # requests at a time for volatility's candles; ccxt spaces them as the venue allows
+AT_ONCE = 4  # requests at a time for volatility's candles; ccxt waits between them as the venue requires
 AGAIN = 30.0  # seconds until coins whose candles could not be fetched are tried again
 
 
 class HistorySession(Protocol):
-    """What past candles need of the session that carries a coin."""
+    """What this module needs to know about the session that carries a coin."""
 
     @property
     def venue(self) -> Venue: ...
@@ -77,7 +77,7 @@ class CandleHistory:
         """Fetch the closed candles that each coin's volatility needs, once data flows; runs until cancelled."""
         await asyncio.wait({ready})
         self._done.clear()
-        self._something_new = asyncio.Event()  # made again: an event belongs to one event loop
+        self._something_new = asyncio.Event()  # a new one for each run: an asyncio.Event belongs to one event loop
         while True:
             self._something_new.clear()
             if CANDLES.name in self._wanted.channels and TIMEFRAME in self._wanted.timeframes:
@@ -119,7 +119,7 @@ class CandleHistory:
         _judge(past, asked_at, session.venue_time(), hub.delivered_candles.newest(coin.symbol, timeframe))
         if hub.markets.withholds(venue.name, coin.symbol, symbol):
             raise FeedError(f"{venue.name}'s {symbol} is withheld: its price is too far from {coin.symbol}'s last one")
-        # no await from here on: the next candle that the feed delivers must follow the last one returned
+        # no await below: the next candle that the feed delivers must follow the last one returned
         for candle in hub.delivered_candles.overdue(past):
             hub.on_candle(candle)
         joined = hub.delivered_candles.joined(coin.symbol, timeframe, past)[-limit:]

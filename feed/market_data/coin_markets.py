@@ -28,7 +28,7 @@ class AdmittedConnection(Protocol):
     def tell(self, event: str, **details: Any) -> None: ...
 
     def wake(self) -> None:
-        """Wake the supervisor: a coin may need another venue now, or need it no longer."""
+        """Wake the supervisor: a coin may need another venue now, or may not need one any more."""
 
 
 class KnownPrice(NamedTuple):
@@ -40,7 +40,7 @@ class KnownPrice(NamedTuple):
 
 @dataclass(slots=True)
 class _Taken:
-    """The market that a coin comes from: the newest connection that delivers it, and the price it began with."""
+    """The market from which a coin comes, the newest connection that delivers it, and the coin's first price there."""
 
     market: VenueMarket
     holder: AdmittedConnection | None
@@ -119,7 +119,7 @@ class CoinMarkets:
         return True
 
     def takes(self, event: TradeEvent | Candle) -> bool:
-        """Whether an event that had to wait is of the market from which its coin comes now."""
+        """Whether an event that had to wait comes from the market that is used for its coin now."""
         taken = self._taken.get(event.coin)
         return taken is None or taken.market == VenueMarket(event.exchange, event.market)
 

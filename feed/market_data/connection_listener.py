@@ -19,7 +19,7 @@ from feed.trades.gaps import DELIVER, Outcome, TradeVerdict
 TRIAL_CANDLES = 2  # closed candles kept of a trial, per coin and timeframe: the active venue may not have closed them
 TRIAL_TRADES = 256  # trades kept of a trial, per coin: they may be newer than the active venue's last ones
 TRIAL_MEMORY = 10 * 10**9  # ns for which these trades are kept; the last one of each coin stays
-OLD_TRADES = 3  # after so many trades in succession that are withheld or not new, these trades show the lag
+OLD_TRADES = 3  # if so many trades in succession are withheld or not new, they show the lag
 WATCHED = 2.0  # seconds after a trial's first data within which all of its coins are subscribed to
 
 
@@ -47,18 +47,18 @@ class ConnectionListener(ListenerBase):
         self._count = context.hub.trades[context.exchange]
         self._candles = candles
         self._looked_at = -inf  # monotonic seconds
-        self._ticked: set[str] = set()  # coins of which a ticker came
-        self._tried: dict[str, Streamed] = {}  # the newest stamp of each coin on trial, since the last look
-        self._old: dict[str, Streamed] = {}  # the same of trades that are withheld or not new, since the last new one
+        self._ticked: set[str] = set()  # coins that have had a ticker
+        self._tried: dict[str, Streamed] = {}  # on trial: each coin's newest stamp since the last check
+        self._old: dict[str, Streamed] = {}  # the same for withheld and repeated trades, since the last new trade
         self._old_trades = 0
         self._paths: dict[str, _Path] = {}  # coin -> its path, for coins with a delivered trade
         self._learned: dict[str, Ticker] = {}  # the newest tickers of a trial
         self._closed_last: dict[
             tuple[str, str], deque[Candle]
-        ] = {}  # (coin, timeframe) -> the candles that it closed last
+        ] = {}  # (coin, timeframe) -> the candles that were closed last
         self._past: dict[str, deque[TradeEvent]] = {}  # coin -> the last trades of a trial
         self._dropped: dict[str, int] = {}  # coin -> the stamp of the newest trade that was dropped from ``_past``
-        self._watched_at = inf  # when the trial's first data, or the first after a silence, came, monotonic seconds
+        self._watched_at = inf  # monotonic seconds of a trial's first data, or its first after a silence
         self._watched_from = 0.0  # the newest stamp within WATCHED seconds after that, Unix ms
 
     def deliver(self) -> None:
@@ -125,7 +125,7 @@ class ConnectionListener(ListenerBase):
             path = self._paths[coin]
         sequence, prices = path.sequence, path.prices
         if number is not None and number == sequence.next_id and not sequence.open_gaps:
-            # the usual case of accept(), without a call
+            # the most frequent case of accept(), without the call
             sequence.next_id, sequence.stamp = number + 1, trade.timestamp
         elif (outcome := sequence.accept(trade, now, number)) is not DELIVER:
             return self._settle(path, trade, outcome, now)
@@ -134,7 +134,7 @@ class ConnectionListener(ListenerBase):
             self._count.other += 1
             path.trades.publish(trade, now)
             return True
-        # what _heard does while data flows, without a call
+        # the same as _heard() while data flows, without the call
         self.last_data = self._watched[coin] = now
         hub = self._hub
         self._count.simple += 1
@@ -142,7 +142,7 @@ class ConnectionListener(ListenerBase):
             hub.last_message = now
         if (awaited := self._silence_watch.awaited) and coin in awaited:
             self.wake()
-        # its price first: a callback may change the trade
+        # read the price before: a callback may change the trade
         if prices.reached or prices.wanted():
             tick = path.price.on_trade(trade, now)
             prices.publish(tick, path.trades.publish(trade, now))
@@ -152,8 +152,8 @@ class ConnectionListener(ListenerBase):
         return True
 
     def _settle(self, path: _Path, trade: TradeEvent, outcome: Outcome, now: float) -> bool:
-        """Carry out the verdict on a trade that cannot be delivered at once. A late or repeated trade is no sign of
-        life.
+        """Carry out the verdict on a trade that cannot be delivered at once. A late or repeated trade does not end a
+        silence.
 
         But a repeated trade shows that its connection works: one of two connections may deliver only repeated trades.
         """
@@ -171,7 +171,7 @@ class ConnectionListener(ListenerBase):
         return counts
 
     def on_history(self, trades: list[TradeEvent]) -> None:
-        """Take past trades, which are no sign of life and give no price."""
+        """Take past trades, which do not end a silence and give no price."""
         past = trades[-1]
         if self.delivering and past.coin not in self.gone and self._admits(past.coin, past.market, past.price):
             self._backfiller.recall(trades, self._hub.clock.monotonic())
@@ -194,7 +194,9 @@ class ConnectionListener(ListenerBase):
             self._learned[ticker.coin] = ticker
 
     def on_day_stats(self, ticker: Ticker) -> None:
-        """Take the 24 h statistics of a ticker from REST, and its price if that has a stamp. It is no sign of life."""
+        """Take the 24 h statistics of a ticker from REST, and its price if it has a stamp. This does not end a
+        silence.
+        """
         if ticker.coin in self.gone or (self.delivering and not self._admits(ticker.coin, ticker.market, ticker.last)):
             return
         if self.delivering and ticker.timestamp:  # it may be old: the request waited for the dial
@@ -215,7 +217,7 @@ class ConnectionListener(ListenerBase):
     def on_decided(self, candle: Candle) -> None:
         """Take a candle that is ready for delivery: tracked, built, or from the venue's record.
 
-        It is no sign of life.
+        It does not end a silence.
         """
         if self.delivering:
             if self._admits(candle.coin, candle.market, candle.close):
@@ -232,13 +234,13 @@ class ConnectionListener(ListenerBase):
             self._hub.on_quote(quote)
 
     def on_off_book(self, coin: str) -> None:
-        """Take a block trade, which is a sign of life but is not delivered."""
+        """Take a block trade, which ends a silence but is not delivered."""
         if coin not in self.gone:
             self._heard(coin, self._now())
             self._hub.off_book_trades += self.delivering
 
     def on_source(self, source: str, reason: str, missed: Collection[str]) -> None:
-        """See Listener: no sign of life."""
+        """See Listener; it does not end a silence."""
         if not self._open:
             return
         coins = [coin for coin in missed if coin not in self.gone]
@@ -253,7 +255,7 @@ class ConnectionListener(ListenerBase):
         super().on_unavailable(channel, coins, reason, timeframe)
 
     def look(self) -> None:
-        """Measure the connection's lag by the data that came since the last call."""
+        """Measure the connection's lag from the data that came since the last call."""
         clock, after, self._looked_at = self._hub.clock, self._looked_at, self._now()
         if self.delivering:
             prices, exchange = self._hub.prices, self.exchange

@@ -35,14 +35,14 @@ class ProvenBook(NamedTuple):
 class _Coin:
     """What is known of one coin's book; ``proven`` is replaced as a whole, so that any thread may read it."""
 
-    since: float  # monotonic seconds: unproven since then, or subscribed to since then
+    since: float  # monotonic seconds: when it became unproven, or was subscribed to
     reason: str = "no book has come yet"
     told: bool = False  # whether it was reported as not proven
     sides: StandingSides = field(default_factory=StandingSides)
-    routes: list[tuple[int, Route]] = field(default_factory=list)  # to the subscribers of each depth
+    routes: list[tuple[int, Route]] = field(default_factory=list)  # depth, and the route to its subscribers
     proven: ProvenBook | None = None
     silent: ProvenBook | None = None  # the proven book of a connection that sends nothing at the moment
-    last_mid: tuple[float | None, float] = None, 0.0  # see last_mid(): of the last book that was lost
+    last_mid: tuple[float | None, float] = None, 0.0  # of the last book that was lost, see last_mid()
 
 
 TOLD_AFTER = 5.0  # seconds after which a book that has never been proven is reported as unproven

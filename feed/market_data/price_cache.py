@@ -1,4 +1,4 @@
-"""The price cache: each coin's latest tick; decides which trades and tickers make it, of one venue at a time."""
+"""The price cache: each coin's latest tick, from one venue at a time; decides which trades and tickers make it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 from exchanges.events import Ticker, TradeEvent
 from feed.events import PriceTick
 
-IMPLAUSIBLE = 60_000  # ms; a stamp was wrong if it was ahead of its arrival by this much more than the next stamp
+IMPLAUSIBLE = 60_000  # ms; if a stamp was ahead of its arrival by this much more than the next one is, it was wrong
 
 _new = object.__new__
 _Raw = tuple[float, int, str, int, str, tuple[str, float, float]]
@@ -55,7 +55,7 @@ class Price:
         return None if last is None else self._tick(last)
 
     def note(self, trade: TradeEvent, now: float) -> None:
-        """Take a trade whose tick has no subscriber."""
+        """Store a trade's price without making a tick, because no tick has a subscriber."""
         self._last = trade.price, trade.timestamp, trade.exchange, trade.received_at, trade.market, self._day
         self.priced_at = now
 
@@ -76,9 +76,9 @@ class Price:
     def on_ticker(self, ticker: Ticker, now: float, *, over_rest: bool = False) -> PriceTick | None:
         """Take a ticker and return its tick if it is newer than the coin's last tick; else None.
 
-        A ticker without a time of the venue only gives a price while no other event of its venue has; its tick has the
-        time at which it was read. The 24 h statistics are taken in any case. ``over_rest``: the ticker came over REST
-        and does not show how far the stream lags.
+        A ticker without the venue's time gives a price only while no other event of its venue has given one. Its tick
+        has the time at which the ticker was read. The 24 h statistics are taken in any case. ``over_rest``: the ticker
+        came over REST and does not show how far the stream lags.
         """
         self.learn(ticker)
         last = self._last
@@ -125,7 +125,8 @@ class Price:
     def streamed(self, exchange: str, after: float) -> list[Streamed]:
         """When the prices of the latest trade and the latest ticker came over a connection to ``exchange``.
 
-        Prices that came before ``after`` or have no stamp are left out, and a ticker's price if a trade came after it.
+        Prices that came before ``after`` or have no stamp are left out. So is a ticker's price if a trade came after
+        it.
         """
         return [
             Streamed(at, raw[1], raw is self._of_ticker)

@@ -1,9 +1,9 @@
 """Decides which venue is active, which is tried and when, and what a trial must show; prefers the settings' order.
 
 One venue is active. As soon as it is silent, lags, or has failed its first redial, the others are put on trial beside
-it, the next one first and the ones after it shortly behind, and whichever carries data first carries the feed. If no
-other venue carries data, the active one is left after enough failed attempts in a row, and at once when it refuses or
-blocks the feed.
+it: the next one first, the others shortly after it. The first one that carries data becomes active. If no other venue
+carries data, the active one is left after enough failed attempts in a row, and at once when it refuses or blocks the
+feed.
 
 While the active venue is not the first one, a more preferred venue is put on trial from time to time, beside the active
 one (make-before-break). It takes over when it has carried data for long enough, and only while it carries data right
@@ -14,9 +14,10 @@ A connection that ends earlier is a failed attempt: a venue that accepts, sends 
 one that refuses.
 
 Hysteresis. Each failed trial of a preferred venue doubles the wait before the next one (up to twice
-``failback_after``), and a venue that is left soon after it was returned to needs twice the trial (up to 12 times
-``failback_after``); being active for 12 times ``failback_after`` clears both. So if the first venue flaps and the
-others work, there are, at any period, at most 8 switches within 12 times ``failback_after``: an hour by default.
+``failback_after``). If the feed leaves a venue soon after its return to it, the venue's next trial takes twice as long
+(up to 12 times ``failback_after``). After 12 times ``failback_after`` as the active venue, both are reset. So if the
+first venue flaps and the others work, there are, at any period, at most 8 switches within 12 times ``failback_after``:
+an hour by default.
 """
 
 from __future__ import annotations
@@ -58,12 +59,12 @@ class _Turn:
 
     venue: str
     since: float  # the turn's begin
-    proving: bool = False  # on trial as the preferred one, to be returned to
+    proving: bool = False  # on trial as the preferred venue, to which the feed may return
     first: float | None = None  # when this connection had its first data
     last: float = -inf  # when it had its last data
     failed: int = 0
     fallen: bool = False  # a connection has ended, and no later one was stable
-    returned: bool = False  # it was returned to as the preferred one: leaving it soon is flapping
+    returned: bool = False  # the feed returned to it as the preferred one: if it is left soon, it flaps
 
     def note(self, now: float) -> None:
         if self.first is None:
@@ -103,8 +104,8 @@ class _Record:
     refusals: int = 0  # number of refusals since it last carried data
     trial_at: float = -inf  # no trial before this time
     relief_at: float = -inf  # no trial before this time even if data is needed
-    failures: int = 0  # failed trials and returns since it last worked well
-    relapses: int = 0  # failed returns since then
+    failures: int = 0  # failed trials, and failed returns to it, since it last worked well
+    relapses: int = 0  # failed returns to it since then
 
     def trial_wait(self) -> float:
         """The wait until its next trial, in multiples of failback_after."""
@@ -121,8 +122,8 @@ class Failover:
     """The policy; ``now`` is monotonic seconds. Dial ``active`` first, then carry out what the inputs return, in order.
 
     Inputs about a venue that is neither active nor on trial change nothing, except that a refusal is remembered.
-    ``blocked_cooldown``: how long a block lasts; Bybit's own ban for too frequent access lasts these 10 minutes.
-    Any other refusal lasts REFUSED_FIRST at first and twice as long each time, until the venue carries data.
+    ``blocked_cooldown``: how long a block lasts; Bybit's own ban for too frequent access lasts these 10 minutes. Any
+    other refusal lasts REFUSED_FIRST at first, and twice as long each time until the venue carries data.
     ``relief_after``: the silence, since ``heard``, after which the others are put on trial.
     """
 
@@ -143,7 +144,7 @@ class Failover:
         self.state = FailoverState.CONNECTING
         self._turn = _Turn(self.venues[0], inf)
         self._trials: dict[str, _Turn] = {}
-        self._reason = ""  # why another venue is needed; empty: silence
+        self._reason = ""  # why another venue is needed; "" for silence
         self._lagging = False
         self._step_at = -inf  # when the next venue may be put on trial, where data is needed
 
@@ -162,7 +163,7 @@ class Failover:
 
     @property
     def trial(self) -> str | None:
-        """The preferred venue that is on trial to be returned to."""
+        """The preferred venue on trial, to which the feed may return."""
         return next((venue for venue, trial in self._trials.items() if trial.proving), None)
 
     def awaits(self, venue: str, now: float) -> bool:
@@ -226,7 +227,9 @@ class Failover:
         return self._said_no(venue, now, f"blocked (HTTP {status})", self.blocked_cooldown)
 
     def refused(self, venue: str, reason: str, now: float, longest: float = inf) -> list[Decision]:
-        """Note a refusal of this venue, e.g. because it lists none of the coins; it is left alone for ``longest``."""
+        """Note a refusal of this venue, e.g. because it lists none of the coins; it is not dialled for ``longest`` at
+        most.
+        """
         record = self._records[venue]
         cooldown = doubled(REFUSED_FIRST, record.refusals, longest)
         record.refusals += 1
@@ -241,7 +244,7 @@ class Failover:
         return self.tick(now)
 
     def put_off(self, venue: str, seconds: float, reason: str, now: float) -> list[Decision]:
-        """Note that this venue wants to be left alone for longer than the feed may be silent."""
+        """Note that this venue asks not to be dialled for longer than the feed may be silent."""
         return self._said_no(venue, now, f"wants to be left alone for {seconds:g} s: {reason}", seconds)
 
     def tick(self, now: float) -> list[Decision]:
@@ -297,7 +300,7 @@ class Failover:
         return []
 
     def _need(self, now: float, reason: str) -> list[Decision]:
-        """Note that the active venue carries no data that counts: the first other venue with data takes over."""
+        """Note that the active venue has no data that counts: the first other venue with data becomes active."""
         if len(self.venues) == 1:
             return []
         if self.state is not FailoverState.RELIEF:

@@ -54,7 +54,7 @@ class AbandonTrial:
 
 @dataclass(frozen=True, slots=True)
 class Exhausted:
-    """Every venue refuses or blocks the feed: ``venue`` is dialled at ``until`` (monotonic seconds), nothing before."""
+    """Every venue refuses or blocks the feed: ``venue`` is dialled at ``until`` (monotonic seconds), none before."""
 
     until: float
     venue: str

@@ -18,11 +18,11 @@ from types import MappingProxyType
 
 WINDOW = 600.0  # seconds for which a delay is remembered; clocks drift apart by less than 0.1 s in this time
 BUCKET = 10.0  # seconds; of all delays in this period only the least is remembered
-AGREEING = 3  # delays that confirm one another: a single one may have a wrong stamp
+AGREEING = 3  # number of delays that confirm one another: a single one may have a wrong stamp
 WITHIN = 1.0  # seconds by which such delays may differ, and by which an unconfirmed stamp may be ahead of our clock
 RECENT = 2.0  # seconds; the connection's lag is the smallest delay of this period
-FLOWING = 3  # trades count as flowing after this many looks that found trades within RECENT
-CAUGHT_UP = 0.5  # share of the limit; a lag below it is over
+FLOWING = 3  # trades count as flowing after this many checks that found trades within RECENT
+CAUGHT_UP = 0.5  # share of the limit; a lag that falls below it has ended
 TRUSTED_FOR = 60.0  # seconds until the venue's time may be requested again
 
 _NONE: Mapping[str, float] = MappingProxyType({})
@@ -71,7 +71,7 @@ class LeastDelay:
     def trust(self, delay: float, now: float) -> None:
         """Note the delay of the venue's answer to a request for its time.
 
-        The answer is not believed if it makes the stream late while the stream agrees with our own clock.
+        If the stream is late by this answer but not by our own clock, the answer is not believed.
         """
         self._answers.append((now, delay))
         self._settle(now)
@@ -140,13 +140,13 @@ class ConnectionLag:
         self._least = least
         self._coins: set[str] = set()
         self._recent: deque[tuple[float, float]] = deque()
-        self._trades: deque[tuple[float, float]] = deque()  # the same of trades alone
+        self._trades: deque[tuple[float, float]] = deque()  # the same for trades only
         self._ahead = {by_ticker: StampsAhead() for by_ticker in (False, True)}
 
     def look(
         self, now: float, expected: float, traded: Mapping[str, float], ticked: Mapping[str, float] = _NONE
     ) -> None:
-        """Note the newest delays since the last look, of the coins' trades and of their tickers.
+        """Note the newest delays since the last check, of the coins' trades and of their tickers.
 
         ``expected``: see :meth:`LeastDelay.plausible`.
         """

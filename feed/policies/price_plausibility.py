@@ -12,8 +12,8 @@ from math import isfinite
 from typing import NamedTuple
 
 ALONE = 600.0  # seconds for which a market is withheld while no other venue shows which price is right
-PER = 600.0  # seconds; for each such period in the last price's age, the ratio is allowed once more
-LARGEST_POWER = 100.0  # the highest power of the ratio; at that age any price is allowed
+PER = 600.0  # seconds; each such period of the last price's age multiplies the allowed distance by the ratio again
+LARGEST_POWER = 100.0  # the highest power of the ratio; beyond that age any price is allowed
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,8 @@ class PricePlausibility:
     """Judges the prices of markets from which a coin was not taken before.
 
     ``max_ratio``: how far apart two prices of one moment may be. A market with a price further away is withheld until
-    its price agrees with the last price, or with another venue's withheld market: two markets that agree are believed
-    against the old price. A single market is withheld for ALONE seconds, and longer while the old price is renewed.
+    its price agrees with the last price, or with another venue's withheld market: if two markets agree, the old price
+    is the wrong one. A single market is withheld for ALONE seconds, and longer while the old price is renewed.
     """
 
     def __init__(self, max_ratio: float) -> None:

@@ -48,7 +48,7 @@ class StandingSides:
         self._asks.on_trade(price, stamped and not sold, now)
 
     def on_quote(self, bid: float, ask: float, now: float) -> None:
-        """Take the venue's best prices, from after the book's last change."""
+        """Take the venue's best prices, which are newer than the book's last change."""
         self._bids.on_best(bid, now)
         self._asks.on_best(ask, now)
 

@@ -24,7 +24,7 @@ from feed.subscriptions.status_events import StatusEvent
 from feed.subscriptions.wanted_data import WantedData
 
 SLICE = 0.01  # seconds for which events are played without letting other tasks run
-LOOK = 500_000_000  # ns of the recording between two looks at the consumers' queues
+LOOK = 500_000_000  # ns of the recording between two checks of the consumers' queues
 TURNS = 10  # turns of the event loop in which woken tasks reach their next wait
 BOOKS_LOST = frozenset({StatusEvent.BOOK_UNSYNCED, StatusEvent.DISCONNECTED, StatusEvent.FAILOVER})
 CONSUMER_TIMEOUT = 1.0  # real seconds; a consumer that keeps the replay waiting for longer is not waited for any more

@@ -19,7 +19,7 @@ OF_CONSUMERS = frozenset({StatusEvent.CALLBACK_ERROR, StatusEvent.SLOW_CALLBACK}
 class RecordedBreaker(CircuitBreakerPolicy):
     """A circuit breaker that is open whenever it was open in the recording; failures do not change it.
 
-    Nothing else would: what looks at time and data (``FeedRunner._guard``) does not run in a replay.
+    Time and data do not change it either: ``FeedRunner._guard``, which passes them on, does not run in a replay.
     """
 
     def __init__(self) -> None:

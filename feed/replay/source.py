@@ -105,7 +105,7 @@ class ReplaySource:
 def source_of(
     settings: Settings, coins: str | Iterable[str] | None, exchange: str | Iterable[str] | None
 ) -> ReplaySource:
-    """What the settings' ``recording`` names; ``coins`` None: the settings' coins. Raises as ReplaySource does."""
+    """The recordings that the settings name; ``coins`` None: the settings' coins. Raises the errors of ReplaySource."""
     recording = settings.recording
     assert recording is not None
     if settings.bus is not None:

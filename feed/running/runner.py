@@ -220,11 +220,11 @@ class FeedRunner:
         self.routing = driver if isinstance(driver, CoinRouting) else None
         self._before = []
 
-        def ended(running: asyncio.Task[FeedError | None]) -> None:  # even if it was cancelled before its first step
+        def ended(running: asyncio.Task[FeedError | None]) -> None:  # runs even if the task never began
             self.reporter.note("closed", driver.exchange)
             failure = None if running.cancelled() else running.result()
             if self.source is not None:
-                self.source.clock.end()  # tasks that sleep on it find the feed closed
+                self.source.clock.end()  # tasks that sleep on the clock find the feed closed
             if not driver.ready.done():
                 driver.ready.set_exception(failure or FeedError("disconnect() was called before any data came"))
             if not running.cancelled():  # it has ended by itself
@@ -298,7 +298,7 @@ class FeedRunner:
         await asyncio.wait({running})
         if self._running is running:
             self._running = self._driver = self.routing = None
-        await self._dispatcher.close(CLOSE_TIMEOUT)  # here: a coroutine callback may call this
+        await self._dispatcher.close(CLOSE_TIMEOUT)  # not in the feed's task: a coroutine callback may call this
 
     def _elsewhere(self) -> bool:
         """Whether the feed runs in an event loop other than the running one."""

@@ -82,7 +82,9 @@ class CoinListing:
         return markets.keys() != set(carried) or told != self._told
 
     def schedule(self, now: float, *, again: bool = False) -> None:
-        """Set ``due``: now if a missing coin is not confirmed, else after a wait that grows; ``again``: it was due."""
+        """Set ``due``: now if a missing coin is not confirmed, else after a wait that grows; ``again``: the list was
+        due.
+        """
         unconfirmed = self._refusals.keys() - self._confirmed
         if unconfirmed:
             self.due = now
@@ -130,7 +132,7 @@ class CoinListing:
 
 
 def _refusal_of(name: str, refusals: Mapping[str, Rejected]) -> Rejected:
-    """Why a venue carries none of the coins; a halted coin decides, because it may come back."""
+    """Why a venue carries none of the coins; a halted coin is named first, because it may come back."""
     halted = [coin for coin, refusal in refusals.items() if isinstance(refusal, Halted)]
     if len(refusals) == 1:
         return next(iter(refusals.values()))

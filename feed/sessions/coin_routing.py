@@ -24,7 +24,7 @@ from feed.settings.schema import ExchangeConfig, Settings
 from feed.subscriptions.status import Report, StatusReporter
 from feed.subscriptions.wanted_data import WantedData
 
-OWN_MOVES = frozenset({"failover", "failback"})  # moves of the feed, not of fallback coins alone
+OWN_MOVES = frozenset({"failover", "failback"})  # changes of the feed's venue; for fallback coins they are only logged
 
 
 @dataclass(eq=False, repr=False)
@@ -225,7 +225,7 @@ class CoinRouting:
 
 
 def naming(coins: Callable[[], Iterable[CoinConfig]], aside: Report) -> Report:
-    """A function that reports events of ``coins`` by ``aside``, with their names, as no change of the feed's state."""
+    """Return a function that reports events of ``coins``, with their names, by ``aside``: the state does not change."""
 
     def report(event: str, exchange: str, **details: Any) -> None:
         names = [coin.symbol for coin in coins()]
@@ -238,7 +238,7 @@ def naming(coins: Callable[[], Iterable[CoinConfig]], aside: Report) -> Report:
 
 
 async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
-    """Await ``work`` to its end however often the wait is cancelled: an ending loop cancels twice."""
+    """Await ``work`` to its end even if this is cancelled repeatedly: an event loop that ends cancels twice."""
     task = asyncio.create_task(work, name="closing the feed")
     cancelled = False
     while not task.done():

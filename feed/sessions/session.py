@@ -52,12 +52,12 @@ class Session:
         self.connected = False  # a connection has delivered; only ``_carry`` sets it
         self.broke = False  # the last failure ended a connection that had delivered
         self.delivering = False  # False while on trial
-        self.lag: float | None = None  # seconds, of its most up-to-date connection; None: not known
+        self.lag: float | None = None  # lag of its most up-to-date connection, seconds; None: not known
         self.listing = CoinListing(venue, self.note)
         self.asked_for: Sequence[CoinConfig] = ()  # the coins that were wanted when the venue was last asked
         self._feed = feed
         self._task: asyncio.Task[VenueError] | None = None  # from ``start`` until ``stop`` or ``take_failure``
-        self._ending: set[asyncio.Task[VenueError]] = set()  # earlier ones, after ``stop``
+        self._ending: set[asyncio.Task[VenueError]] = set()  # earlier tasks that end after ``stop``
         self._dropped: asyncio.Future[NoReturn] | None = None
         self._since: Mapping[str, int] = {}  # see ``start``
         self._refused = False  # the venue lists none of the wanted coins

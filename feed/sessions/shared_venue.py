@@ -82,7 +82,7 @@ class SharedVenue:
 
 
 def access_of(config: ExchangeConfig, settings: Settings) -> Access:
-    """How a venue is reached, by the settings."""
+    """How the settings say that a venue is reached."""
     return Access(
         market_type=config.market_type,
         quote=tuple(settings.quote),
@@ -96,7 +96,7 @@ def access_of(config: ExchangeConfig, settings: Settings) -> Access:
 
 
 def secrets_of(order: Iterable[ExchangeConfig], settings: Settings) -> Iterator[str]:
-    """The texts of the settings and of the environment's proxies that must not be shown."""
+    """The texts that must not be shown: secrets of the settings and of the environment's proxies."""
     for config in order:
         yield from access_of(config, settings).secrets()
     for proxy in environment_proxies():

@@ -40,7 +40,7 @@ _KEY = re.compile(r"([\w-]+)['\"]?\s*:")
 _FILE_LIMIT = 256 * 1024  # bytes; a usual settings file has a few thousand
 _PIPE_WITHIN = 5.0  # seconds within which a pipe in the file's place must be written to, each time
 _PIPE_WHOLE = 60.0  # seconds within which its writer must end
-_QUOTE_LIMIT = 300  # characters of what PyYAML says: it quotes a tag of any length
+_QUOTE_LIMIT = 300  # characters of PyYAML's message: it quotes a tag of any length
 _VALUE_LIMIT = 10_000  # values after YAML's anchors are expanded: a few lines of anchors can stand for billions
 
 
@@ -71,7 +71,7 @@ def load_settings(path: str | os.PathLike[str] | None = None) -> Settings:
 
 
 def bus_of(url: str, source: str, given: Bus | None = None) -> Bus:
-    """The bus at ``url``, which ``source`` names, with the login of the one ``given``. Raises SettingsError."""
+    """The bus at ``url``, which ``source`` names, with the login of the bus ``given``. Raises SettingsError."""
     reader = Reader("")
     with reader.fenced():
         bus: Bus = reader.section(Bus, source, url)

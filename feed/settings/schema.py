@@ -190,7 +190,8 @@ class ExchangeConfig:
 
 @dataclass(slots=True)
 class Bus:
-    """The bus from which the exchanges are read, in place of the exchanges themselves; ``bus: URL`` is short for it.
+    """The bus from which the events of the exchanges are read, in place of the exchanges themselves; ``bus: URL`` is
+    short for it.
 
     ``url`` names the servers of one NATS cluster, ``creds`` a file with a user's JWT and key, ``ca`` a file with the
     authority of the servers' certificates. A login that is not given here is taken from the environment:

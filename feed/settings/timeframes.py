@@ -64,7 +64,7 @@ def between(earlier: int, later: int, timeframe: str, most: int) -> Iterator[int
     """The open times of the candles after ``earlier`` and before ``later``: at most the last ``most`` of them."""
     if timeframe != "1M":
         length = timeframe_ms(timeframe)
-        # counted from the known candle, not from the epoch: some venues' days and weeks start elsewhere
+        # counted from the known candle, not from the epoch: some venues' days and weeks start at another time
         behind = earlier + max(0, (later - earlier - 1) // length - most) * length
     else:
         behind = earlier

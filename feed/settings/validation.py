@@ -33,10 +33,10 @@ from feed.settings.schema import (
 )
 from feed.settings.yaml_scalars import Plain, is_nothing, natural, number, switch
 
-# a plain string stands for this key
+# a plain string means the value of this key
 _SHORT = {CoinConfig: "symbol", ExchangeConfig: "name", Bus: "url", RecordingConfig: "folder"}
 _ASCENDING = {Connection: ("backoff_initial", "backoff_max"), Staleness: ("feed_stale_after", "reconnect_after")}
-_BAD: Any = object()  # stands for a value that was reported already
+_BAD: Any = object()  # used in place of a value that was reported already
 _repr = Repr()
 _repr.maxlevel, _repr.maxdict, _repr.maxlist, _repr.maxstring, _repr.maxother = 2, 3, 3, 60, 60
 
@@ -52,8 +52,8 @@ def _schema(kind: type) -> dict[str, Any]:
 def check(settings: Settings, source: str = "settings") -> None:
     """Check a Settings object built in Python by the same rules; raises SettingsError with one line per problem.
 
-    Short forms are replaced in the object: symbols become upper case, ``quote="USDT"`` a list of one.
-    Each line begins with ``source``, if it is given.
+    Short forms are replaced in the object: symbols become upper case, ``quote="USDT"`` becomes a list of one. Each line
+    begins with ``source``, if it is given.
     """
     reader = Reader(source)
     with reader.fenced():
@@ -169,7 +169,7 @@ class Reader:
         return [made for _, made in read.values()]
 
     def mapping(self, keys: Any, values: Any, path: str, value: Any) -> Any:
-        """Return a mapping; ``values`` Any leaves it as it is."""
+        """Return a mapping; if ``values`` is Any, its values stay as they are."""
         if not isinstance(value, dict):
             found = _hidden(value) if values is Any else value
             return self.wrong(path, found, "a mapping")

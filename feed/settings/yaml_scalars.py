@@ -1,7 +1,7 @@
 """Keeps YAML's scalars as they were written: YAML 1.1 reads the coins ON, NO, 00, 1E5 and NULL as something else.
 
 The loader keeps every scalar without quotes as :class:`Plain` text. The settings' schema knows whether a coin, a number
-or a switch stands there, and the functions below say what the text means as one of these.
+or a switch is expected there. The functions below say what the text means as one of these.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _LONGEST = 400  # characters of a number: no setting allows more, and Python ref
 
 
 class Plain(str):
-    """Text that stood in the file without quotes."""
+    """Text that the file has without quotes."""
 
     __slots__ = ()
 

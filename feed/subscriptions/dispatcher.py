@@ -1,4 +1,4 @@
-"""Delivers events to subscribers; decides what follows when a callback raises or is slow: no other one is affected.
+"""Delivers events to subscribers; decides what happens when a callback raises or is slow: others are not affected.
 
 A plain callback is called inline. A coroutine callback has a bounded queue and a task that awaits it event by event. An
 iterator has a bounded buffer.
@@ -41,14 +41,14 @@ class Dispatcher:
     """Publishes events to subscribers by channel and coin.
 
     ``report(event, details)`` is called with "callback_error" {callback, error, count} and "slow_callback" {callback,
-    ms, count, and dropped if a queue has overflowed}, at most once per REPORT_EVERY seconds, subscription and kind;
-    count is how often it has happened since the report before. A plain callback is slow if it takes longer than
+    ms, count, and dropped if a queue has overflowed}, at most once per REPORT_EVERY seconds for each subscription and
+    kind; count is how often it has happened since the last report. A plain callback is slow if it takes longer than
     ``slow_after`` seconds, a coroutine callback or an iterator if its queue of ``queue_size`` events is full. Before
-    that, ``look`` reports one that falls behind as "slow_callback" {callback, behind (seconds), waiting (events)}.
-    ``copies`` has, by channel, the function that copies an event whose parts its receivers may change.
-    ``clean`` returns the function that hides the settings' secrets in errors of callbacks; called at the first error.
-    Errors during the delivery of a report are counted and logged, but not reported: a status callback that raises must
-    not cause the next report.
+    its queue is full, ``look`` reports a consumer that falls behind as "slow_callback" {callback, behind (seconds),
+    waiting (events)}. ``copies`` has, by channel, the function that copies an event whose parts its receivers may
+    change. ``clean`` returns the function that hides the settings' secrets in errors of callbacks; called at the first
+    error. Errors during the delivery of a report are counted and logged, but not reported: a status callback that
+    raises must not cause the next report.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Dispatcher:
         self._queue_size = queue_size
         self._subscriptions: dict[str, dict[Subscriber, None]] = {}  # by channel, in the order in which they subscribed
         self._routes: dict[str, dict[Hashable, Route]] = {}  # by channel and coin, made when first needed
-        self.version = object()  # replaced at each change: a route that has an earlier version is old
+        self.version = object()  # replaced at each change: a route with an earlier version is out of date
 
     def subscribe(
         self,
@@ -266,7 +266,9 @@ class Dispatcher:
             self._tell("callback_error", {"callback": name, "error": told, "count": count}, reported)
 
     def slow(self, subscription: Subscriber, seconds: float, dropped: int | None = None) -> None:
-        """Count and, when due, report a slow call or a full queue, which has ``dropped`` so many events by now."""
+        """Count and, when due, report a slow call or a full queue; ``dropped``: how many events the queue has dropped
+        by now.
+        """
         subscription.slow += 1
         count = subscription.due("slow_callback", self.clock())
         if count:

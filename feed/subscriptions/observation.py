@@ -1,4 +1,4 @@
-"""Passes a channel's events on in batches, for metrics: at the delivery of an event it is only put into a list."""
+"""Passes a channel's events on in batches, for metrics: the delivery of an event only appends it to a list."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class Buffer:
         self.policy = policy
         self.size = size
         self.dropped = 0
-        self.taken_at = 0.0  # when an iterator's consumer last came back for more
+        self.taken_at = 0.0  # when an iterator's consumer last asked for an event
         self.failure = ""  # why the publisher ended, if it ended by a failure
         self.overflow: tuple[Hashable, Item] | None = None  # the first event that the policy "error" dropped
         self.consumer: asyncio.Task[Any] | None = None  # the task that waited last
@@ -51,7 +51,7 @@ class Buffer:
             gone = self._latest.get(coin)
             if gone is None and len(self._latest) >= self.size:
                 gone = self._latest.popitem(last=False)[1]
-            self._latest[coin] = item  # keeps the coin's place: a busy coin would always move to the end
+            self._latest[coin] = item  # the coin keeps its place: otherwise a busy coin would always move to the end
         elif len(self._queue) < self.size and self.overflow is None:
             self._queue.append(item)
         elif self.policy == "error":
@@ -78,7 +78,7 @@ class Buffer:
         """Wait until an item was put, or ``wake`` was called."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
-            self._loop, self._ready = loop, asyncio.Event()  # an event belongs to the loop that first waited for it
+            self._loop, self._ready = loop, asyncio.Event()  # an Event belongs to the loop that first waited for it
         self._ready.clear()
         self.consumer, self.waiting = asyncio.current_task(), True
         try:
@@ -89,8 +89,8 @@ class Buffer:
     def keeps(self, sleeping: Container[asyncio.Task[Any] | None]) -> bool:
         """Whether an iterator's consumer has something to do: events that wait, or the event that it took last.
 
-        A consumer among the ``sleeping`` has nothing to do. Neither has one that never waited for an event, as long as
-        the queue has room.
+        A consumer among the ``sleeping`` has nothing to do. A consumer that never waited for an event has nothing to do
+        either, as long as the queue has room.
         """
         consumer = self.consumer
         if consumer is None:

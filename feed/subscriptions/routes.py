@@ -12,14 +12,14 @@ _Publish = Callable[[Any, float], float]
 
 
 class Route:
-    """The subscribers of one channel that receive one coin's events. The publisher keeps it, so no event needs a
-    lookup.
+    """The subscribers of one channel that receive one coin's events. The publisher keeps this object, so no event needs
+    a lookup.
 
     The subscribers are found when first needed, and again after each change of the channel's subscriptions.
 
     ``publish(event, before)`` delivers an event to the subscribers in the order in which they subscribed. ``before`` is
     the time now, by the dispatcher's clock; the result is the time when the last subscriber returned. A publisher of
-    several events passes that on as the next ``before``, so that the clock is read once per call.
+    several events passes the result as the next ``before``, so that the clock is read once per call.
     """
 
     __slots__ = ("_channel", "_coin", "_dispatcher", "publish", "reached")
@@ -48,7 +48,7 @@ class Route:
         """Find the subscribers that receive now.
 
         There is no lock: another thread, or the garbage collector that deletes an iterator, may change the
-        subscriptions at any step. It sets a new version before the routes forget, so a change meanwhile is seen here.
+        subscriptions at any step. A change sets a new version before the routes forget, so this method notices it.
         """
         dispatcher, coin = self._dispatcher, self._coin
         while True:
@@ -133,7 +133,7 @@ def _publish_to(calls: Iterable[_Publish], event: Any, before: float) -> float:
 
 
 def _publish_own(calls: Sequence[_Publish], copy: Callable[[Any], Any], event: Any, before: float) -> float:
-    """Publish a copy of the event to each receiver; all are made before the first receiver may change one."""
+    """Publish a copy of the event to each receiver; all copies are made before the first receiver may change one."""
     events = [event, *(copy(event) for _ in calls[1:])]
     for call, own in zip(calls, events, strict=True):
         before = call(own, before)

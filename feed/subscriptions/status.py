@@ -35,7 +35,7 @@ FLOWING = 2.0  # seconds; data counts as flowing if the last data is not older t
 class StatusReporter:
     """Keeps the feed's state and counts, and reports status events to the log and the subscribers.
 
-    ``exchange`` is the venue that the last connection event was about.
+    ``exchange`` is the venue of the last event about a connection.
     """
 
     def __init__(self, clock: Clock, breaker: CircuitBreakerPolicy, clean: Callable[[], Cleaner] = Cleaner) -> None:
@@ -50,7 +50,7 @@ class StatusReporter:
         self.dispatcher = Dispatcher(self._report, clock=clock.monotonic, copies=COPIES, clean=clean)
 
     def note(self, event: str, exchange: str, **details: Any) -> None:
-        """Report that ``event`` happened at ``exchange``; ``details`` are those beside exchange and time."""
+        """Report that ``event`` happened at ``exchange``; ``details`` has the details except exchange and time."""
         event = StatusEvent(event)
         kind = KINDS[event]
         states, then = _MOVES.get(event, ((), self.state))
@@ -85,7 +85,7 @@ class StatusReporter:
         self.state = FeedState.CLOSED if self.state is not FeedState.IDLE else FeedState.IDLE
 
     def look(self, last_data: float | None) -> None:
-        """Pass the time to the circuit breaker, and when the last data came (monotonic seconds)."""
+        """Pass to the circuit breaker the time now and the time of the last data (monotonic seconds)."""
         now = self._clock.monotonic()
         self._told(self.breaker.tick(now))
         if last_data is not None and now - last_data < FLOWING and self.state is FeedState.LIVE:

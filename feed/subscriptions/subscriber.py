@@ -1,4 +1,4 @@
-"""Runs one consumer's callback or iterator from its queue; decides when it is reported as slow or behind, how often."""
+"""Runs one consumer's callback or iterator from its queue; decides when and how often it is reported as slow."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REPORT_EVERY = 1.0  # seconds between two reports about one callback
 BEHIND = 1.0  # seconds; a consumer whose oldest event waits longer is reported, and again when the wait doubles
 
 Callback = Callable[..., Any]
-Sink = Callable[[Hashable, Any, float], bool]  # takes coin, event and time; True when it made a report
+Sink = Callable[[Hashable, Any, float], bool]  # takes coin, event and time; returns True when it made a report
 
 
 class EventPublisher(Protocol):
@@ -35,7 +35,9 @@ class EventPublisher(Protocol):
         """Note that a callback has raised an error; ``reported``: its event was itself a report."""
 
     def slow(self, subscription: Subscriber, seconds: float, dropped: int | None = None) -> None:
-        """Note that a call took ``seconds``, or a queue overflowed so long after its consumer last took an event."""
+        """Note a call that took ``seconds``, or a queue that overflowed ``seconds`` after its consumer last took an
+        event.
+        """
 
     def subscribed(self, channel: str) -> Collection[Subscriber]:
         """The subscribers of ``channel``, in the order in which they subscribed."""
@@ -95,7 +97,7 @@ class Subscriber:
         return self.sink is not None and self.buffer.keeps(sleeping)
 
     def behind(self, age: Callable[[float], float]) -> float | None:
-        """Seconds that its oldest event has waited, if they must be reported: at BEHIND, and when they double."""
+        """Seconds that its oldest event has waited, if they must be reported: at BEHIND, and each time they double."""
         since = self.buffer.waiting_since()
         seconds = 0.0 if since is None else age(since)
         if seconds < BEHIND:
@@ -310,4 +312,4 @@ def _runs(task: asyncio.Task[None] | None) -> bool:
 
 
 def _nothing(event: Any) -> None:
-    """Stands for the callback of a subscription that has none, such as an iterator's."""
+    """Used as the callback of a subscription that has none, such as an iterator's."""

@@ -36,7 +36,7 @@ class Subscriptions:
         return handle
 
     def subscribe_history(self, callback: Callable[[Any], Any], coins: Coins) -> Subscriber:
-        """See MarketFeed.subscribe_past_candles; the venue is asked for nothing more because of it."""
+        """See MarketFeed.subscribe_past_candles; no further data is requested from the venue."""
         return self.dispatcher.subscribe(HISTORY, callback, watched(coins, self._wanted.coins), on_full="drop_oldest")
 
     def iterate(

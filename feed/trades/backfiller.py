@@ -1,4 +1,4 @@
-"""Fetches missing trades over REST, again and again while ``sequence.py`` lets the gap wait; decides how often."""
+"""Fetches missing trades over REST, repeatedly while ``sequence.py`` keeps the gap open; decides how often."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from feed.trades.sequence import HOLD_FOR, TradeSequence
 if TYPE_CHECKING:
     from exchanges.venue import Venue
 
-MARGIN = 0.01  # seconds after its deadline at which a gap is given up, so that it is never given up too early
-ASK_AGAIN = 0.3  # seconds between two fetches of a coin: the second one serves all gaps that came in between
-SPACING = 1.0  # the same, once half of the venue's limit of requests is used
+MARGIN = 0.01  # a gap is given up this many seconds after its deadline, so never too early
+ASK_AGAIN = 0.3  # seconds between two fetches of a coin: the second one is for all gaps that began in between
+SPACING = 1.0  # the same when half of the venue's limit of requests is used
 RETRY_AFTER = 0.4  # seconds until a fetch that failed is tried again, as long as the gap may wait
 AROUND = 100  # trades requested in addition to the missing ones: more may come while the answer is on its way
 
@@ -206,7 +206,7 @@ class TradeBackfiller:
         self.close()
 
     def leave(self, coins: Iterable[str]) -> None:
-        """The same as ``flush`` for these coins alone."""
+        """The same as ``flush``, but only for these coins."""
         held = [coin for coin in coins if coin in self._coins and self._holds(coin)]
         for coin in held:
             self._carry_out(coin, self._coins[coin].give_up())
@@ -261,7 +261,7 @@ class TradeBackfiller:
         self._expect(coin)
 
     async def _fetch(self, coin: str) -> None:
-        """Request a coin's missing trades from the venue, again and again as long as one of the coin's gaps is open.
+        """Request a coin's missing trades from the venue repeatedly, as long as one of the coin's gaps is open.
 
         The venue's REST answers may be a second or two behind its stream because of a replica or a cache.
         """
@@ -291,7 +291,7 @@ class TradeBackfiller:
     async def _pages(self, coin: str, gap: Gap, sequence: TradeSequence) -> list[list[TradeEvent]]:
         """Fetch the venue's trades for a gap: lists without a break, each oldest first."""
         newest = await self._ask(coin, limit=sequence.behind(gap) + AROUND)
-        sequence.add(newest)  # use this page even if the others do not come in time
+        sequence.add(newest)  # use this page even if the other pages do not come in time
         if not self.venue.limits.older_trades:
             return [newest]
         if gap.from_id is not None and gap.to_id is not None:
@@ -299,7 +299,7 @@ class TradeBackfiller:
         return [await self._fetch_back(coin, gap, newest, sequence)]
 
     async def _space(self, coin: str) -> None:
-        """Wait until a fetch for this coin is allowed: a first gap does not wait, gaps soon after it share a fetch."""
+        """Wait until a fetch for this coin is allowed: a first gap does not wait; gaps soon after it share a fetch."""
         spacing = ASK_AGAIN if self.requests.plenty(self.clock.monotonic()) else SPACING
         await self.clock.sleep(max(0.0, self._fetched[coin] + spacing - self.clock.monotonic()))
         self._fetched[coin] = self.clock.monotonic()

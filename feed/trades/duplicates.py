@@ -25,7 +25,7 @@ class RecentIds:
         self._order: deque[str] = deque()
         self._known: set[str] = set()
         self._gone = 0  # number of ids that were forgotten
-        self._marks: deque[tuple[float, int]] = deque()  # times, and the number of ids that were added until that time
+        self._marks: deque[tuple[float, int]] = deque()  # times, each with the number of ids that were added before it
         self._look_at = 0.0
 
     def __len__(self) -> int:
@@ -40,7 +40,8 @@ class RecentIds:
         return self._order[-1] if self._order else ""
 
     def after_first(self, trades: Sequence[TradeEvent]) -> Sequence[TradeEvent]:
-        """The part of ``trades``, oldest first, after the first id that was added; all of them if it is not there.
+        """The part of ``trades`` (oldest first) after the trade whose id was added first; all if that trade is not
+        there.
 
         The trades before it may have the same millisecond, so their time alone does not show that they are unwanted.
         """

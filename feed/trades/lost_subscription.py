@@ -24,9 +24,9 @@ class _Signs:
     newest: object
     price: float
     turnover: float | None
-    seen: object  # the newest trade at the last look
+    seen: object  # the newest trade at the last check
     count: int = 0
-    first: float = 0.0  # when the first sign came (``last``: the last one), monotonic seconds
+    first: float = 0.0  # when the first sign came, and the last one: monotonic seconds
     last: float = 0.0
     flowed: float = -inf  # a trade was accepted after this time, monotonic seconds
 
@@ -46,7 +46,7 @@ class LostSubscriptions:
         if signs is None:
             if coin not in self._without:
                 known = sequence(coin)
-                newest = known.newest  # it may have come over an earlier connection
+                newest = known.newest  # the trade may have come over an earlier connection
                 self._signs[coin] = _Signs(known, newest, price, ticker.volume_24h, newest)
             return
         if price == signs.price:
@@ -61,7 +61,7 @@ class LostSubscriptions:
     def missing(self, longest_silence: Callable[[str], float], now: float) -> dict[str, float]:
         """The coins whose trades have not come for longer than ``longest_silence``, with the time of the first sign.
 
-        Call it regularly: it compares with the last call.
+        Call it regularly: it compares the present state with that of the last call.
         """
         found = {}
         for coin, signs in self._signs.items():

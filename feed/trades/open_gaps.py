@@ -1,4 +1,4 @@
-"""The open gaps of one coin: decides when it is proven that no trade of a gap is missing; and the last outage."""
+"""The open gaps and the last outage of one coin: decides when it is proven that no trade of a gap is missing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Outage:
     """The last outage of a coin. It continues over connections that deliver no trade. Times are monotonic seconds."""
 
     lasts: bool = False  # True while no connection has replaced the lost one
-    seconds: float | None = None  # its length, None if that is not known
+    seconds: float | None = None  # the outage's length, None if that is not known
     _began: float | None = None
 
     def begin(self, now: float, *, goes_on: bool) -> None:
@@ -130,16 +130,16 @@ class OpenGap:
         return [(before + 1, after - 1) for before, after in pairwise(found) if after - before > 1]
 
     def has_place_for(self, number: int, timestamp: int) -> bool:
-        """Whether this trade belongs in the gap, whether the gap is filled or not."""
+        """Whether this trade belongs in the gap, even if the gap is filled."""
         if self.gap.from_id is not None and self.gap.to_id is not None:
             return self.gap.from_id <= number <= self.gap.to_id
         return number < int(self.held[0].trade_id) and self.gap.from_ts <= timestamp <= self.gap.to_ts
 
     def is_older_than(self, trade: TradeEvent, stamp: int, within: float) -> bool:
-        """Whether the id of ``trade`` lies in the gap but its time is newer than the gap: then the id is wrong.
+        """Whether the id of ``trade`` is in the gap but its time is after the gap: then the id is wrong.
 
-        ``stamp``: the time of the newest trade, Unix ms. ``within``: seconds after the gap; a still newer trade is not
-        judged.
+        ``stamp``: the time of the newest trade, Unix ms. ``within``: seconds after the gap; a trade that is even later
+        is not judged.
         """
         if not self.gap.from_ts <= self.gap.to_ts < trade.timestamp:
             return False
@@ -208,7 +208,8 @@ class OpenGaps(list[OpenGap]):
     def place_named(self, trade: TradeEvent, is_new: Callable[[str], bool]) -> None:
         """Put a trade from REST into the gap by time to which it belongs, unless its id is known.
 
-        A trade without an id is only taken if its time lies strictly between the trades before and after the gap.
+        A trade without an id is only taken if its time is strictly between those of the trades before and after the
+        gap.
         """
         edge = 0 if trade.trade_id else 1
         for each in self:
@@ -223,10 +224,12 @@ class OpenGaps(list[OpenGap]):
 
 @dataclass(slots=True, eq=False)
 class GivenUpGaps:
-    """The missing trades of the newest MAX_OPEN given-up gaps: if one comes later, it can't be delivered in order."""
+    """The missing trades of the newest MAX_OPEN given-up gaps: if such a trade comes later, it can't be delivered in
+    order.
+    """
 
     _ids: tuple[tuple[int, int], ...] = ()  # the first and the last id of each range
-    _times: tuple[tuple[int, int], ...] = ()  # the same if ids don't count: from and to, Unix ms
+    _times: tuple[tuple[int, int], ...] = ()  # the same if ids don't count up by one: from and to, Unix ms
 
     @property
     def has_times(self) -> bool:
@@ -246,7 +249,7 @@ class GivenUpGaps:
             self._times = (*self._times, (gap.from_ts, until))[-MAX_OPEN:]
 
     def forget_ids(self, first: int, last: int) -> None:
-        """Forget ranges that begin with one of these ids: they were no gaps."""
+        """Forget ranges that begin with one of these ids, because they were no gaps."""
         self._ids = tuple(each for each in self._ids if not first <= each[0] <= last)
 
     def has_id(self, number: int) -> bool:

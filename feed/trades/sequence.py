@@ -1,11 +1,11 @@
 """Puts a coin's trades into the venue's order, each once; decides what is missing, and how long the others wait.
 
-The trades after a gap wait behind it (feed.trades.open_gaps). Gaps are released from the oldest on, each when it is
-full, when the fetch gives it up, or when its time is over. Without an open gap no trade is held. This is the usual
-path, and costs one comparison per trade.
+The trades after a gap wait behind it (feed.trades.open_gaps). Gaps are released in order, the oldest first: each when
+it is full, when the fetch gives it up, or when its time is over. Without an open gap no trade is held. This is the
+usual path, and costs one comparison per trade.
 
-When the trades after a gap have been delivered, a trade that belongs into the gap can't be delivered in order any more:
-it is LATE, which is counted and not delivered. The gap was reported as incomplete when they were delivered.
+When the trades after a gap have been delivered, a trade that belongs in the gap can't be delivered in order any more:
+it is LATE. Late trades are counted and not delivered. The gap was reported as incomplete when they were delivered.
 
 A wrong id or time stamp of the venue never holds back a coin's good trades. A trade with a wrong id is delivered once,
 as it came, and the sequence continues as if it had not been there.
@@ -29,7 +29,7 @@ REORDER_FOR = 0.25  # seconds that they wait if nothing is fetched: trades may o
 LEAP = 1_000_000  # an id this far ahead of the others is only believed if the next trade continues from it
 MAX_MISSING = 50_000  # missing trades to wait for, per coin: more would neither come in time nor fit in memory
 RESTART_MS = 1000  # a lower id near the newest one is a duplicate unless its stamp is this much later
-PROOFS = 3  # gaps that the venue has proven to be none; after that the coin's ids don't count as consecutive
+PROOFS = 3  # after this many gaps that were shown to be no gaps, the coin's ids don't count as consecutive
 PROOFS_WITHIN = 3600.0  # seconds within which such gaps are counted: a venue may skip some ids during maintenance
 
 
@@ -61,7 +61,7 @@ class TradeSequence:
         self._stamp_doubt = StampDoubt()
         self._outage = Outage()  # the last outage
         self._resumed_at_id: int | None = None  # equal to next_id until the first trade after an outage
-        self._resumed = since_ts is not None  # the same if ids don't count
+        self._resumed = since_ts is not None  # the same if ids are not consecutive
 
     def __repr__(self) -> str:
         return f"<TradeSequence next {self.next_id}, {len(self.open_gaps)} gaps, {self.open_gaps.held} held>"
@@ -134,7 +134,7 @@ class TradeSequence:
         """Return the trades of ``past`` that were not delivered yet; the caller accepts them next.
 
         ``past``: trades that the venue repeats at a subscription, oldest first. If they reach back to a delivered
-        trade, nothing is missing before them. Returns none before the coin's first trade.
+        trade, nothing is missing before them. Before the coin's first trade, it returns no trades.
         """
         stamp = self.stamp
         if stamp is None:
@@ -173,7 +173,7 @@ class TradeSequence:
             if self.open_gaps.place_numbered(trade, number, floor, doubts.knows if doubts is not None else _is_unknown):
                 continue
             if self._floor and number is not None and number < self._floor:
-                continue  # its id is not among the remembered ones, which begin later
+                continue  # its id is not remembered: the remembered ids begin later
             self.open_gaps.place_named(trade, lambda trade_id: self._remember(trade_id, None))
 
     def answered(self, pages: Sequence[Sequence[TradeEvent]], now: float) -> Outcome:
@@ -244,7 +244,7 @@ class TradeSequence:
         return LATE if self._given_up.has_id(number) else DUPLICATE
 
     def _accept_outlier(self, trade: TradeEvent, number: int, now: float | None) -> Outcome:
-        """Deliver a trade with an id that fits nowhere, unchanged, and continue the sequence as if it had not come.
+        """Deliver a trade whose id fits nowhere, unchanged, and continue the sequence as if the trade had not come.
 
         If the next trade continues from this id, the venue has restarted its ids; otherwise the id was wrong.
         """
@@ -343,7 +343,7 @@ class TradeSequence:
         proofs = self._doubted.proofs
         proofs[:] = [at for at in proofs if at > now - PROOFS_WITHIN] + [now]
         if len(proofs) >= PROOFS and self.numbered and self.next_id is not None:
-            self._resumed = self._untouched  # the next trade opens a gap by time only if none came since an outage
+            self._resumed = self._untouched  # the next trade opens a gap by time only if no trade came since an outage
             self.numbered = False
             self._floor, self.next_id = self.next_id, None
 
@@ -365,14 +365,14 @@ class TradeSequence:
             self.stamp = timestamp
             self._stamp_doubt.clear()
         if gap is None and not self.open_gaps:
-            return DELIVER  # the usual case of _append(), without a call
+            return DELIVER  # the most frequent case of _append(), without the call
         return self._append(trade, gap, now, before)
 
     def _belongs_before(self, trade: TradeEvent, now: float | None) -> bool:
         """Whether the trade was missing in a gap by time that was given up; later trades are delivered already.
 
         A lagging connection delivers such trades after a reconnect. A wrong stamp of the newest trade, or at the end of
-        a gap, keeps no trade out.
+        a gap, does not exclude any trade.
         """
         at, stamp = trade.timestamp, self.stamp
         if stamp is None or at >= stamp:

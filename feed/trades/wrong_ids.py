@@ -21,7 +21,7 @@ class DoubtfulIds:
     """A coin's trades whose ids may be wrong. It exists only for coins with such trades."""
 
     leaps: list[Leap] = field(default_factory=list)  # the newest leaps; no trade has continued from any of them
-    after_outlier: int | None = None  # the id after the last id that fitted nowhere
+    after_outlier: int | None = None  # the id that would follow the last id that fitted nowhere
     misnumbered: list[Content] = field(default_factory=list)  # trades that were delivered with a wrong id
     proofs: list[float] = field(default_factory=list)  # when gaps were shown to be none, monotonic seconds
 
@@ -67,7 +67,7 @@ class DoubtfulIds:
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """How a coin's sequence continues without leaps whose ids are wrong.
+    """How a coin's sequence continues when leaps with wrong ids are taken out of it.
 
     ``deliver``: their trades, oldest first, each once; ``misnumbered``: those of them that a fetch may still return
     under their right ids. ``stamp``: the time of the newest trade before the leaps, Unix ms.

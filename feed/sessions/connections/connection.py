@@ -29,7 +29,7 @@ COMPLETE_WITHIN = 120.0  # seconds to synchronize all books: the requests for th
 COMPLETE_STEP = 0.25  # seconds between two checks whether all books are synchronized
 ANEW = 10.0  # seconds until another successor is tried while the connection is still open
 EARLY = 600.0  # seconds before the venue's cut at which a connection is replaced
-GRACE = 0.1  # connections that end within so many seconds were cut at the same time
+GRACE = 0.1  # seconds; connections that end within this time were cut at the same time
 FEW = 20  # coins: if fewer are silent, they may all be quiet and the connection may work
 UNHEARD = 3  # times the allowed silence for coins without a trade yet, which may not be subscribed to yet
 REPLACED, ENDED = "its connection is replaced", "its connection is closed"
@@ -140,8 +140,8 @@ class Host(Protocol):
 
 @dataclass(eq=False, repr=False)
 class CoinConnection:
-    """Keeps a connection open that carries ``markets`` (coin -> symbol) with what it ``asks``; call ``wake`` after
-    changing either.
+    """Keeps a connection open for ``markets`` (coin -> symbol) that subscribes to what ``asks`` lists; call ``wake``
+    after a change of either.
 
     If it is the only open connection and ends, ``carry`` ends with the error. Beside others it is dialled again on its
     own, up to ``attempts_before_failover`` times; only then has the venue failed. ``session_limit``: the seconds after
@@ -264,7 +264,9 @@ class CoinConnection:
         return opened.silent_for(now) >= silence and self.host.has_company(self, self._silence / 2)
 
     def _lags_too_long(self, opened: OpenConnection, now: float) -> bool:
-        """Whether its data has been late for long while other connections' is not; reports begin and end of that."""
+        """Whether its data has been late for long while other connections' data is not; reports when that begins and
+        ends.
+        """
         lag = opened.listener.lag.seconds
         if lag is not None and (self.host.is_outpaced(self) or self.is_lagging):
             finding = self._lag_watch.check(lag, now)
@@ -322,7 +324,7 @@ class CoinConnection:
             await wait(new, asyncio.Event(), COMPLETE_STEP)
 
     async def _replace_silent(self, old: OpenConnection, now: float) -> None:
-        """Replace a silent connection: it may be broken, or its coins quiet, and a successor shows which."""
+        """Replace a silent connection: it may be broken, or its coins may be quiet; a successor shows which."""
         reason = f"no data for {old.silent_for(now):.1f} s"
         logger.info("{}: one of its connections is silent: {}", self.host.name, reason)
         self._silence_allowed.spend(now)
@@ -344,7 +346,7 @@ class CoinConnection:
             raise Disconnected(self.host.name, f"no data within {self._connect_timeout:g} s of the dial")
 
     async def _recover(self, failure: VenueError) -> None:
-        """Return when the connection may be dialled again; raises ``failure`` if the whole venue has failed."""
+        """Wait until the connection may be dialled again; raises ``failure`` if the whole venue has failed."""
         opened = self.opened
         if opened is not None:
             first, last = opened.listener.first_data, opened.listener.last_data

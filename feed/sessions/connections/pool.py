@@ -21,7 +21,7 @@ from feed.sessions.feed_context import FeedContext
 from feed.sessions.shared_venue import SharedVenue
 from feed.trades.backfiller import TradeBackfiller
 
-NAMED = 5  # coins that are named in an error
+NAMED = 5  # the number of coins that an error names
 
 
 class PoolOwner(Protocol):
@@ -33,15 +33,15 @@ class PoolOwner(Protocol):
     def note(self, event: str, exchange: str, **details: Any) -> None: ...
 
     def on_first_data(self) -> None:
-        """A connection delivers for the first time."""
+        """Note that a connection delivers for the first time."""
 
 
 @dataclass(eq=False, repr=False)
 class ConnectionPool:
     """Carries ``markets`` (coin -> symbol) in parts, each over a CoinConnection.
 
-    Order books have connections of their own: to synchronize a book again may need a new connection, and ccxt closes a
-    connection whose book it cannot join.
+    Order books have connections of their own: a book may need a new connection to be synchronized again, and ccxt
+    closes a connection whose book it cannot join.
     """
 
     owner: PoolOwner
