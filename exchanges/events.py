@@ -233,7 +233,7 @@ class Listener(Protocol):
         """Count a trade outside the order book, such as a block trade; it is not delivered and is no price."""
 
     def on_source(self, source: str, reason: str, missed: Collection[str]) -> None:
-        """Note that data comes from another ``source`` than before (a collector on a bus), which is no sign of life.
+        """Note that data comes from another ``source`` than before (a collector on a bus); this does not end a silence.
 
         Trades of the coins in ``missed`` may be missing before the next one.
         """

@@ -46,7 +46,8 @@ def beginning(text: str) -> str:
 def printable(text: str, length: int = LENGTH) -> str:
     """``text`` in one line of at most ``length`` characters; what cannot be printed is written as an escape.
 
-    Escaped are control characters (C0 and C1), marks of direction or of no width, and codes that are no character.
+    These are escaped: control characters (C0 and C1), marks of direction or of no width, and codes that are no
+    character.
     """
     return escaped(" ".join(beginning(text).split())[:length])[:length]
 
@@ -57,7 +58,7 @@ def without_logins(text: str) -> str:
 
 
 def address_shown(address: str) -> str:
-    """A text in place of an address, without login and query; a login is found even if there is no scheme. Possible
+    """A text that is used as an address, without login and query; a login is found even if there is no scheme. Possible
     passwords and tokens are hidden too: a port that is not a number, and a long part of a path.
     """
     scheme = found[0] if (found := _SCHEME.match(address)) else ""
@@ -68,7 +69,7 @@ def address_shown(address: str) -> str:
 
 
 def addresses_shown(value: Any) -> Any:
-    """A copy of plain data in place of an address, with each text shown as an address."""
+    """A copy of plain data that is used as an address, with each text shown as an address."""
     if isinstance(value, Mapping):
         return {name: addresses_shown(each) for name, each in value.items()}
     if isinstance(value, list | tuple):
@@ -103,7 +104,7 @@ def secrets_in_address(address: str) -> Iterator[str]:
     login, at, _ = rest.rpartition("@")
     if at:
         user, _, password = login.partition(":")
-        yield password or user  # a token may stand in the user's place
+        yield password or user  # a token may be in the user's place
         yield (sent := f"{user}:{password}")
         yield unquote(sent)
 
@@ -215,11 +216,11 @@ def _part(text: str) -> str:
     pattern = "".join(map(_character, text))
     if text.isascii():
         return pattern
-    return f"(?:{pattern}|\ufffd{{1,{len(text.encode('utf-8', 'replace'))}}})"  # or its undecodable bytes
+    return f"(?:{pattern}|\ufffd{{1,{len(text.encode('utf-8', 'replace'))}}})"  # or U+FFFD for each undecodable byte
 
 
 _ESCAPE = r"\\{1,15}"  # before a character that was escaped up to four times; without a bound, a long text takes hours
-_LINE_END = re.compile(rf"(?:\r|\n|{_ESCAPE}[rn])+[ \t]*")  # and the indentation of the next line
+_LINE_END = re.compile(rf"(?:\r|\n|{_ESCAPE}[rn])+[ \t]*")  # the line's end and the indentation of the next line
 _PARTS = re.compile(r"\s+|[!-~]+|[^\s!-~]+")
 _BLANKS = rf"(?:\s|\+|%(?:25)*(?:20|0[9ad])|{_ESCAPE}[nrt])+"
 

@@ -40,7 +40,7 @@ def local_fault(errors: Iterable[BaseException]) -> str:
     for error in errors:
         if isinstance(error, MemoryError):
             return "this machine: out of memory"
-        if isinstance(error, ssl.SSLError | socket.gaierror):  # their numbers are not the system's error numbers
+        if isinstance(error, ssl.SSLError | socket.gaierror):  # their numbers are not error numbers of the system
             return ""
         if isinstance(error, OSError) and (told := _told(error)):
             return f"this machine: {told}"

@@ -1,8 +1,8 @@
 """Turns ccxt's unified rows into events, and decides which values are impossible: such a row gives None. Pure.
 
 Every function takes a row of any shape and returns an event. It returns None if the row has an impossible value:
-missing, NaN, infinite, zero or negative where that can't be, absurdly large, or of the wrong type. No function raises,
-so one bad row never ends a stream; the caller counts the Nones.
+missing, NaN, infinite, absurdly large, of the wrong type, or zero or negative where that is impossible. No function
+raises, so one bad row never ends a stream; the caller counts the Nones.
 
 A row of ordinary values takes a fast path. A row with integers or numeric strings in place of floats, seconds in place
 of milliseconds, or a missing key takes a slow path to the same result.
@@ -23,9 +23,9 @@ from exchanges.venue_time import AHEAD
 
 __all__ = ["candle", "milliseconds", "quote", "ticker", "trade", "trade_id"]
 
-ABSURD = 1e15  # no price or quantity of a listed market is so large, but an id in the wrong place may be
+ABSURD = 1e15  # no price or quantity of a listed market is as large as this, but an id in the wrong place may be
 _ABSURD_VOLUME = 1e21  # turnovers in weak currencies and volumes of dust coins are far larger than prices
-_EARLIEST_S, _LATEST_S = 1_230_768_000, 4_102_444_800  # 2009, the year of the first coin, to 2100
+_EARLIEST_S, _LATEST_S = 1_230_768_000, 4_102_444_800  # Unix ms of 2009, the year of the first coin, and of 2100
 EARLIEST, _LATEST = _EARLIEST_S * 1000, _LATEST_S * 1000
 _EXACT_INTEGER = 2**53  # floats are exact up to here
 _LONGEST_ID = 10**100  # Python refuses to print integers of more than 4,300 digits
@@ -80,7 +80,7 @@ def ticker(
     volume_scale: float = 1.0,
     market: str = "",
 ) -> Ticker | None:
-    """The ticker in a ccxt ticker row, or None without a last price (some venues' rows carry bid and ask only).
+    """The ticker in a ccxt ticker row, or None without a last price (some venues' rows have only bid and ask).
 
     ``volume_24h`` is ``quoteVolume``, else ``baseVolume`` times the average price, else times the last price.
     ``change_24h`` is ``percentage``, else it is computed from ``open`` or ``previousClose``. A missing or impossible

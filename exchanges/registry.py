@@ -1,4 +1,4 @@
-"""Finds the venue for a name in the settings: an exchange of ccxt, one read from a bus, or a program's own."""
+"""Finds the venue for a name in the settings: an exchange of ccxt or on a bus, or a venue of a program's own."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ _factories: dict[str, Factory] = {}
 def register(name: str, factory: Factory) -> None:
     """Make ``name`` an exchange that settings may name: ``factory`` makes its venue when a feed first needs it.
 
-    An existing name is replaced. Raises ValueError for a name that is not of lower case letters, digits and _.
+    An existing name is replaced. Raises ValueError for a name with other characters than lower case letters, digits and
+    _.
     """
     if not name.isidentifier() or name != name.lower():
         raise ValueError(f"found {name!r}, allowed is a name of lower case letters, digits and _")

@@ -1,4 +1,4 @@
-"""The interface between the feed and any venue: what a venue must offer, and the default limits of a venue.
+"""The interface between the feed and any venue: what a venue must provide, and the default limits of a venue.
 
 ccxt is one kind of venue; a recording, a message bus or a program's own source can be others. The feed imports this
 module and :mod:`exchanges.registry`, and none of the modules that implement a venue.
@@ -20,7 +20,7 @@ __all__ = ["Access", "BusAddress", "Capacity", "Connection", "Limits", "Listener
 class Capacity:
     """What one connection may carry: ``limit`` subscriptions, or characters of them where a subscription has a length.
 
-    A subscription counts as ``each``, and ``per_character`` more for every character of its market's id.
+    A subscription uses ``each``, and in addition ``per_character`` for every character of its market's id.
     """
 
     limit: int
@@ -91,7 +91,7 @@ class Access:
     - ``transport`` is ``aiohttp`` or ``picows`` (ccxt_adapter/transport/choose.py);
     - ``market_cache`` says whether the list of markets is kept on disk (ccxt_adapter/markets/disk_cache.py).
 
-    With ``bus`` the venue is read from there; then only ``market_type``, ``quote`` and ``timeout`` matter.
+    With ``bus`` the venue is read from that bus; then only ``market_type``, ``quote`` and ``timeout`` are used.
     """
 
     market_type: str = "spot"
@@ -185,14 +185,16 @@ class Venue(Protocol):
     async def load(self, coins: Mapping[str, str | None] | None = None, *, anew: bool = False) -> None:
         """Load the markets, unless they are loaded and list all of ``coins`` (coin -> market symbol or None).
 
-        ``anew``: ask again even for coins that are listed as halted, or not listed; at most once a second.
+        ``anew``: request the list again for coins that are halted or not listed; at most once a second.
         """
 
     async def refresh(self) -> Collection[str]:
         """Request the markets again; returns the symbols of those that are gone or changed."""
 
     def market(self, coin: str, override: str | None = None) -> str:
-        """The market symbol of a coin. Raises Halted for one that is not traded now, else Rejected, saying why."""
+        """The market symbol of a coin. Raises Halted for a market that is not traded now, else Rejected, which says
+        why.
+        """
 
     def market_id(self, symbol: str) -> str:
         """The venue's own id of a market."""
@@ -212,7 +214,7 @@ class Venue(Protocol):
         """Trades with the stream's own ids, oldest first: the newest, or those from ``from_id`` on."""
 
     async def fetch_candles(self, coin: str, symbol: str, timeframe: str, since: int) -> list[Candle]:
-        """The candles from the one that opened at ``since`` (Unix ms) on; the newest may be one that is not over."""
+        """The candles from the one that opened at ``since`` (Unix ms) on; the newest candle may still be open."""
 
     async def fetch_history(self, coin: str, symbol: str, timeframe: str, limit: int) -> list[Candle]:
         """The newest ``limit`` candles, oldest first, all as closed."""

@@ -1,16 +1,16 @@
 """Decides which time stamps of a venue are plausible, even if the local clock is wrong by days; estimates its time.
 
 A stamp far ahead of the local clock is not believed, unless the venue's own clock confirms it. The venue's clock is
-known from its answer to a request for its time, or from its stamps: stamps that keep the same distance from a clock
-that never steps come from a running clock. The estimates are shared by all feeds of a process, by the venue's name.
+known from its answer to a request for its time, or from its stamps: if stamps keep the same distance from a clock that
+never steps, they come from a running clock. The estimates are shared by all feeds of a process, by the venue's name.
 """
 
 from __future__ import annotations
 
 import time
 
-AHEAD = 86_400_000  # ms; clocks are wrong by seconds, mixed up time zones by hours: a stamp further ahead is not a time
-CLOCK = "the clock of this machine"  # the first words of a complaint
+AHEAD = 86_400_000  # ms; clocks are wrong by seconds, or hours (mixed up time zones): a stamp further ahead is no time
+CLOCK = "the clock of this machine"  # the first words of the report of a wrong clock
 WRONG = 60_000  # ms; a synchronized clock is never wrong by so much
 _STAMPS = 5  # stamps that prove a running clock
 _WITHIN = 2_000  # ms by which these stamps may differ from a running clock
@@ -19,7 +19,7 @@ _OVER = 2_500  # ms between the first and the last of these stamps
 _told: dict[str, float] = {}  # venue -> its Unix ms minus the ms of the clock that never steps
 _suspected: dict[str, list[tuple[float, float]]] = {}  # venue -> arrivals of unbelieved stamps, and the differences
 
-_clock = getattr(time, "CLOCK_BOOTTIME", None)  # it also runs during a suspend
+_clock = getattr(time, "CLOCK_BOOTTIME", None)  # this clock also runs during a suspend
 
 
 def _now() -> float:
@@ -69,7 +69,7 @@ def is_time(venue: str, stamp: int, received_at: int) -> bool:
 
 
 def complaint(venue: str) -> str | None:
-    """Return the complaint about a wrong local clock, None if it is not known to be wrong."""
+    """Return the report of a wrong local clock, None if the clock is not known to be wrong."""
     error = local_error(venue)
     if error is None or abs(error) * 1000 < WRONG:
         return None

@@ -1,7 +1,7 @@
 """Verifies the checksums of order books that some venues send; keeps the levels' numbers as the venue wrote them.
 
-A checksum is made of texts: 0.10 and 0.1 have different ones. So these books keep the frames' texts; ccxt's books,
-which have floats, are only compared with them.
+A checksum is computed from texts: 0.10 and 0.1 give different checksums. So these books keep the frames' texts; ccxt's
+books, which have floats, are only compared with them.
 """
 
 from __future__ import annotations
@@ -74,7 +74,8 @@ def is_checksum(value: int, payload: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class TextUpdate:
-    """One frame's update of a market's book; ``snapshot``: it is the whole book. ``checksum`` is None if it has none.
+    """One frame's update of a market's book; ``snapshot``: it is the whole book. ``checksum`` is None if the frame has
+    none.
 
     ``most`` is how many levels of a side are kept if the venue sends nothing about the others.
     """
@@ -103,11 +104,11 @@ class ChecksummedBooks:
         self._books: dict[str, TextBook] = {}  # market id -> its book, while it is proven
 
     def judge(self, frame: Any, text: str) -> Iterable[tuple[str, Verdict]]:
-        """As in FrameProof."""
+        """The same as in FrameProof."""
         return [(update.market_id, self._verdict(update)) for update in self.read(frame, text)]
 
     def forget(self, market_id: str) -> None:
-        """As in FrameProof."""
+        """The same as in FrameProof."""
         self._books.pop(market_id, None)
 
     def _verdict(self, update: TextUpdate) -> Verdict:
@@ -123,5 +124,5 @@ class ChecksummedBooks:
                 return lost("the checksum of the best levels differs from the venue's")
         if update.snapshot:
             return Verdict(Step.JOINED, best=book.best)
-        # it was a checksum without changes
+        # the frame had a checksum and no changes
         return Verdict(Step.FOLLOWS, best=book.best) if update.bids or update.asks else REPEATED

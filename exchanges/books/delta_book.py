@@ -2,7 +2,7 @@
 
 Each delta's number is one higher than the number before; a snapshot may come at any time and replaces the book (Bybit's
 documentation, "Orderbook"). The venue sends nothing about levels outside of its window of the best levels, so the book
-is cut to the window; a level that comes back into the window is sent again.
+is cut to the window. The venue sends a level again that comes back into the window.
 """
 
 from __future__ import annotations

@@ -6,11 +6,12 @@ Spot: each diff's ``first`` is ``last`` + 1 of the diff before, and the first di
 first <= number + 1 <= last. Perpetuals: each diff's ``previous`` is ``last`` of the diff before, and the first diff
 after a snapshot has first <= number <= last.
 
-Such a snapshot has only the best levels, and a level that nobody changes is never sent. So the book keeps the levels
-inside the snapshot's range, and needs a new snapshot before too little of the range is left. The old book continues
-until the new snapshot has joined, and the two are compared. If the price leaves the range before, the book is unproven
-until the price is back or a new snapshot has come. A proven book is also compared with a snapshot from time to time,
-and at once when its diffs have changed only one side for a while: the venue may have stopped sending the other side.
+Such a snapshot has only the best levels, and the venue sends no diff for a level that does not change. So the book
+keeps the levels inside the snapshot's range, and needs a new snapshot before too little of the range is left. The old
+book continues until the new snapshot has joined, and the two are compared. If the price leaves the range before that,
+the book is unproven until the price is back or a new snapshot has come. A proven book is also compared with a snapshot
+from time to time, and at once when its diffs have changed only one side for a while: the venue may have stopped sending
+the other side.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ from exchanges.books.proof import FOLLOWS, JOINED, REPEATED, WAITING, BookSnapsh
 AWAITING = 15_000_000_000  # ns for which diffs are kept while a snapshot is awaited
 MOST_AWAITING = 20_000  # the same, as a number of diffs: the local clock may be wrong
 KEPT = 32  # diffs that are kept of a proven book, because a snapshot may be some seconds old
-BACKWARDS = 1_000  # ms: if the time of a diff with an old number is so much newer, the numbers have restarted
-FIRST = 4.0  # a first snapshot has so many times the wanted depth
-WIDE = 50  # a snapshot that renews the first one has so many times the wanted depth
-SPARE = 2  # if a side has fewer levels than so many times the wanted depth, a new snapshot is requested
+BACKWARDS = 1_000  # ms: if a diff with an old number is this much newer by its time, the numbers have restarted
+FIRST = 4.0  # a first snapshot has this many times the wanted depth
+WIDE = 50  # a snapshot that renews the first one has this many times the wanted depth
+SPARE = 2  # if a side has fewer levels than this many times the wanted depth, a new snapshot is requested
 CHECKED_EVERY = 60_000  # ms after which a book is compared with a snapshot again
 ONE_SIDED = 5  # diffs in a row that changed only the same side, after which the book is compared with a snapshot
-SOON = 60_000  # ms: a snapshot that was used up sooner was too small
+SOON = 60_000  # ms: a snapshot whose range the price left sooner was too small
 
 
 class DiffBook:
@@ -58,7 +59,7 @@ class DiffBook:
         self._joined_at = 0  # the venue's time
         self._checked_at = 0  # the venue's time at which it was compared with a snapshot, or joined one
         self._only_bids = self._only_asks = 0  # diffs in a row that changed only this side
-        self._one_sided = ONE_SIDED  # more for a coin whose right books have had more one-sided diffs in a row
+        self._one_sided = ONE_SIDED  # higher for a coin whose correct books have had more one-sided diffs in a row
 
     @property
     def proven(self) -> bool:

@@ -13,9 +13,10 @@ from exchanges.books.proof import EARLY, FOLLOWS, JOINED, REPEATED, FrameProof, 
 class RisingNumbers:
     """The proof for numbers that rise, but do not show what is missing between two of them (``PLAUSIBILITY``).
 
-    A lost update is not noticed, a late one is. ``read`` gives the numbers of the books in a frame. ``joins_late``: the
-    first update is no snapshot, as in NumberedFrames. ``ties``: two updates may have the same number, if it is a time.
-    ``jitter``: a number may be lower by so much without being late, if it comes from a clock.
+    A lost update is not noticed; a late update is noticed. ``read`` gives the numbers of the books in a frame.
+    ``joins_late``: the first update is no snapshot, as in NumberedFrames. ``ties``: two updates may have the same
+    number, because it is a time. ``jitter``: an update is not late if its number is lower by at most this much, because
+    the numbers come from a clock.
     """
 
     read: Callable[[Any], Iterable[Numbers]]
@@ -28,11 +29,11 @@ class RisingNumbers:
         self._newest: dict[str, tuple[Numbers, str]] = {}  # market id -> the newest numbers, and the frame with them
 
     def judge(self, frame: Any, text: str) -> Iterable[tuple[str, Verdict]]:
-        """As in FrameProof."""
+        """The same as in FrameProof."""
         return [(numbers.market_id, self._verdict(numbers, text)) for numbers in self.read(frame)]
 
     def forget(self, market_id: str) -> None:
-        """As in FrameProof."""
+        """The same as in FrameProof."""
         self._newest.pop(market_id, None)
 
     def _verdict(self, numbers: Numbers, text: str) -> Verdict:
@@ -68,7 +69,7 @@ class CountedFrame:
 
 
 class CountedFrames:
-    """The proof for venues that count a connection's frames up by one: a missing frame may be of any market.
+    """The proof for venues that count a connection's frames up by one: a missing frame may concern any market.
 
     ``read`` gives None for a frame without a number.
     """
@@ -81,7 +82,7 @@ class CountedFrames:
         self._newest = ""  # the text of the frame with the last number
 
     def judge(self, frame: Any, text: str) -> Iterable[tuple[str, Verdict]]:
-        """As in FrameProof; "" stands for every market of the connection."""
+        """The same as in FrameProof; "" stands for every market of the connection."""
         counted = self._read(frame)
         if counted is None:
             return []
@@ -90,7 +91,7 @@ class CountedFrames:
             known, due = self._last, self._of_topic.get(counted.topic, -1) + 1
             if counted.number == known and text == self._newest:
                 return [("", REPEATED)]
-            # the next number of its topic is right too: some venues count per topic
+            # the next number of the frame's topic is right too: some venues count per topic
             if known is not None and counted.number not in (known + 1, due):
                 verdicts.append(("", lost(f"a frame is missing: after {known} came {counted.number}")))
             self._last, self._newest = counted.number, text
@@ -102,7 +103,7 @@ class CountedFrames:
         return verdicts
 
     def forget(self, market_id: str) -> None:
-        """As in FrameProof."""
+        """The same as in FrameProof."""
         self._whole.discard(market_id)
 
 
@@ -116,7 +117,7 @@ class OrderedProofs:
         self._proofs = proofs
 
     def judge(self, frame: Any, text: str) -> Iterable[tuple[str, Verdict]]:
-        """As in FrameProof."""
+        """The same as in FrameProof."""
         verdicts: dict[str, Verdict] = {}
         for proof in self._proofs:
             for market_id, verdict in proof.judge(frame, text):
@@ -127,7 +128,7 @@ class OrderedProofs:
         return verdicts.items()
 
     def forget(self, market_id: str) -> None:
-        """As in FrameProof."""
+        """The same as in FrameProof."""
         for proof in self._proofs:
             proof.forget(market_id)
 

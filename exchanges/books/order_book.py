@@ -12,7 +12,7 @@ Level = tuple[float, float]
 """Price in quote currency, size in base currency; a size of 0 removes the price."""
 
 MOST_LEVELS = 6_000  # levels of a side; with more, the worst are dropped and the proven range ends there
-KEPT_LEVELS = 5_000  # levels that are left then
+KEPT_LEVELS = 5_000  # levels that are left after that
 
 
 class Side(SortedLevels[Level]):
@@ -30,14 +30,16 @@ class Side(SortedLevels[Level]):
         return self._bound != -inf
 
     def replace(self, levels: Iterable[Level], *, whole: bool) -> None:
-        """Replace all levels with a snapshot's. Unless ``whole``, levels beyond the worst of them are unknown."""
+        """Replace all levels with a snapshot's. Unless it is the ``whole`` side, levels beyond its worst one are
+        unknown.
+        """
         sign = self._sign
         known = {level[0] * sign: level for level in levels if level[1]}
         self._keys = sorted(known)
         self._levels = [known[key] for key in self._keys]
         self._bound = -inf if whole else self._keys[0] if self._keys else inf
 
-    # without calls, because it runs for every level of every update
+    # no function calls here, because this runs for every level of every update
     def apply(self, levels: Iterable[Level]) -> None:
         """Set or remove levels."""
         keys, known, sign, bound = self._keys, self._levels, self._sign, self._bound
@@ -74,7 +76,9 @@ class LocalBook:
         self.asks = Side(-1)
 
     def replace(self, bids: Iterable[Level], asks: Iterable[Level], *, whole: tuple[bool, bool]) -> None:
-        """Replace all levels with a snapshot's; ``whole``: for bids and asks, whether the venue has no more."""
+        """Replace all levels with a snapshot's; ``whole``: for bids and for asks, whether the venue has no more
+        levels.
+        """
         self.bids.replace(bids, whole=whole[0])
         self.asks.replace(asks, whole=whole[1])
 

@@ -3,7 +3,7 @@
 A venue's row is the profile's field ``books``, a :class:`BookRules`. It is written in three steps:
 
 1. Say which *kind* of proof the venue's frames allow (:class:`ProofKind`): numbers that follow one another, a checksum,
-   whole books in every frame, or nothing. The table in docs/books.md is made of it.
+   whole books in every frame, or nothing. The table in docs/books.md is made from it.
 2. For "sequence" and "checksum": write a class with the two methods of :class:`FrameProof` into the venue's file in
    ``exchanges/venues``, or into ``<venue>_books.py`` beside it, and name it as ``proof``. One object is made for each
    connection, so that it may keep what it has to know of each market, or of the whole connection. Most venues number
@@ -44,7 +44,7 @@ class Step(Enum):
     FOLLOWS = "follows"  # it continues the last frame; nothing changes for a market that is not proven
     REPEATED = "repeated"  # the same or a newer frame came before: the book stays as it is
     WAITING = "waiting"  # it is judged when the snapshot has come
-    EARLY = "early"  # it came before the book that it changes, which the venue sends whole: nobody needs it
+    EARLY = "early"  # it came before the whole book that the venue sends, so it is not needed
     LOST = "lost"  # something is missing, or the checksum differs: the book is not proven any more
 
 
@@ -54,7 +54,7 @@ class Verdict:
     expected.
 
     ``sequence`` is the venue's number of the state after the frame, if it has one. ``best`` is the best bid and ask of
-    a book that the proof itself keeps (for checksums): ccxt's must be the same.
+    a book that the proof itself keeps (for checksums); ccxt's book must have the same.
     """
 
     step: Step
@@ -130,11 +130,11 @@ class NumberedFrames:
         self._lost: set[str] = set()  # market ids with a missing update
 
     def judge(self, frame: Any, text: str) -> Iterable[tuple[str, Verdict]]:
-        """As in :class:`FrameProof`."""
+        """The same as in :class:`FrameProof`."""
         return [(numbers.market_id, self._verdict(numbers)) for numbers in self.read(frame)]
 
     def forget(self, market_id: str) -> None:
-        """As in :class:`FrameProof`."""
+        """The same as in :class:`FrameProof`."""
         self._newest.pop(market_id, None)
         self._early.pop(market_id, None)
         self._lost.discard(market_id)
@@ -151,7 +151,7 @@ class NumberedFrames:
             return WAITING
         step = _step(numbers, known)
         if step is Step.REPEATED and numbers.last < (began := self._began[market_id]).last and known is not began:
-            step = Step.LOST  # it was never here before: the venue counts from a lower number again
+            step = Step.LOST  # this number has not come before: the venue counts from a lower number again
         if step is Step.FOLLOWS:
             self._newest[market_id] = numbers
             return Verdict(step, sequence=numbers.last)
@@ -222,7 +222,7 @@ class BookUpdate:
 
 @dataclass(frozen=True, slots=True)
 class BookSnapshot:
-    """A book fetched over REST: at most ``limit`` levels of each side; ``number`` is the number of its state."""
+    """A book fetched over REST: at most ``limit`` levels of each side; ``number`` is the number of the book's state."""
 
     bids: list[Level]
     asks: list[Level]
@@ -248,7 +248,7 @@ class OwnBook(Protocol):
         """Take an update; ``JOINED`` and ``FOLLOWS`` say that the book is proven after it."""
 
     def wants_snapshot(self) -> int:
-        """How many levels the snapshot must have that the book needs now; 0 if it needs none."""
+        """How many levels the book's next snapshot must have; 0 if the book needs none now."""
 
     def join(self, snapshot: BookSnapshot) -> Verdict:
         """Take a snapshot from REST. ``WAITING``: it joins with a later update, or is too old (the book asks again)."""

@@ -1,7 +1,7 @@
 """One side of an order book, sorted: two lists side by side, of prices and of levels, whose last item is the best.
 
-Changes come near the best price, so near the end of the lists, where an insertion moves little, and the best levels are
-a slice. sortedcontainers takes several times as long (python -m tests.benchmarks.books --sides).
+Most changes are near the best price, so near the end of the lists, where an insertion moves few items. The best levels
+are a slice. sortedcontainers takes several times as long (python -m tests.benchmarks.books --sides).
 """
 
 from __future__ import annotations

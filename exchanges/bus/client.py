@@ -76,8 +76,8 @@ def _check(file: str) -> None:
 
 
 async def _looked_up(servers: Sequence[str], patience: float) -> list[str]:
-    """The servers whose names were looked up within ``patience`` seconds; if there are none, the first one after that.
-    Raises OSError if no name can be looked up.
+    """The servers whose names were looked up within ``patience`` seconds; if there are none, the first server after
+    that. Raises OSError if no name can be looked up.
 
     nats-py looks names up in asyncio's threads, and the end of the program waits for these. So nats-py must not look up
     a name before the name server has answered.
@@ -96,7 +96,7 @@ async def _looked_up(servers: Sequence[str], patience: float) -> list[str]:
         for each in lookups.values():
             each.cancel()
             if each.done() and not each.cancelled():
-                each.exception()  # retrieved, so that asyncio does not warn; the other servers are enough
+                each.exception()  # the error is retrieved, so that asyncio does not warn; the other servers are enough
 
 
 def _succeeded(task: asyncio.Task[Any]) -> bool:
@@ -136,7 +136,7 @@ class BusClient:
 
     @classmethod
     async def dial(cls, address: BusAddress, name: str, timeout: float = 5.0) -> BusClient:
-        """Connect. Raises BusUnreachable, saying whether the bus, the login or the installation is at fault."""
+        """Connect. Raises BusUnreachable, which says whether the bus, the login or the installation is the cause."""
         client = cls(address)
         if fault := missing():
             raise BusUnreachable(fault)
@@ -164,13 +164,13 @@ class BusClient:
             raise client._unreachable(f"no answer within {timeout:g} s{why}") from None
         except (nats.errors.Error, OSError, ssl.SSLError, ImportError, ValueError) as error:
             raise client._unreachable(client._why(error)) from None
-        except Exception as error:  # nkeys raises all kinds of errors if the file is no creds file
+        except Exception as error:  # nkeys raises errors of all kinds if the file is not a creds file
             if not address.creds:
                 raise
             raise client._unreachable(f"creds: {address.creds} has no user JWT and seed that can be read") from error
         finally:
             if not connection.is_connected:
-                with contextlib.suppress(Exception):  # it never opened: errors of closing it do not matter
+                with contextlib.suppress(Exception):  # the connection never opened: errors of closing it do not matter
                     async with asyncio.timeout(CLOSE):
                         await connection.close()
         client._nats = connection
@@ -197,7 +197,7 @@ class BusClient:
         options: dict[str, Any] = {
             "servers": list(address.servers),
             "allow_reconnect": False,
-            "max_reconnect_attempts": 1,  # per server; nats-py counts the first dial too, and waits between two
+            "max_reconnect_attempts": 1,  # per server; nats-py counts the first dial too, and waits between two dials
             "reconnect_time_wait": 0.05,
             "error_cb": on_error,
             "disconnected_cb": on_closed,
@@ -239,7 +239,7 @@ class BusClient:
     async def close(self) -> None:
         """Close the connection within CLOSE seconds."""
         if self._nats is not None:
-            with contextlib.suppress(Exception):  # its errors do not matter any more
+            with contextlib.suppress(Exception):  # errors of the connection do not matter any more
                 async with asyncio.timeout(CLOSE):
                     await self._nats.close()
         self.closed.set()

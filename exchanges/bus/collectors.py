@@ -12,7 +12,7 @@ from exchanges.bus.payloads import read_object
 
 ALIVE = 3.0  # seconds for which a collector counts as alive after it was last heard
 LATE = 1_000_000_000  # ns; an event that came to the bus later than others by this much is past
-STEP = 3.0  # seconds; if all events are equally late for so long, a clock has stepped
+STEP = 3.0  # seconds; if all events are equally late for this long, a clock has stepped
 
 
 class Lateness:
@@ -26,7 +26,7 @@ class Lateness:
         self.forget()
 
     def forget(self) -> None:
-        """Forget the delays: another collector publishes, which may have another clock."""
+        """Forget the delays: another collector publishes now, and it may have another clock."""
         self._least = inf
         self._since: float | None = None  # when the events became late
         self._low, self._high = inf, -inf  # the delays since then

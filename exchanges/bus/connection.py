@@ -125,8 +125,8 @@ class BusConnection:
     def _remember(self) -> None:
         """Remember the position, so that the next connection continues from here.
 
-        A connection that is closed because it is not needed does not remember it: later, missing trades are fetched as
-        at any exchange.
+        A connection that is closed because it is not needed does not remember the position: later, missing trades are
+        fetched, as with any exchange.
         """
         known = self._position
         if self._created and known.created != self._created:
@@ -188,7 +188,7 @@ class BusConnection:
         self._skipped = {coin: known.read[coin] for coin in markets}
         for coin in markets:
             if coin in known.trades:
-                self._past[coin] = [replace(known.trades[coin])]  # the receivers own the original
+                self._past[coin] = [replace(known.trades[coin])]  # the receivers may change the original
         return after
 
     def _subjects(self, markets: Mapping[str, str]) -> list[str]:
@@ -258,7 +258,7 @@ class BusConnection:
             if len(trades) > HISTORY:
                 self._recall(trade.coin)
             return
-        if past or trade.backfilled:  # delivered in order, but not as the present price
+        if past or trade.backfilled:  # the trade is delivered in order, but not as the present price
             known = self._trades.get(trade.coin)
             self._trades[trade.coin] = trade
             self._listener.on_history([trade] if known is None else [replace(known), trade])
@@ -303,7 +303,9 @@ class BusConnection:
     # Who publishes
 
     def _on_source(self, source: str, reason: str, missed: Collection[str]) -> None:
-        """Note another collector, or missing trades: the bus may not have all trades of these coins."""
+        """Note that another collector publishes, or that trades are missing: the bus may not have all trades of these
+        coins.
+        """
         self._venue.breaks.update(dict.fromkeys(missed, self._sequence))
         self._listener.on_source(source, reason, missed)
 
@@ -315,7 +317,7 @@ class BusConnection:
         shard = subject.rpartition(".")[2]
         if self._venue.coins_of(shard) and not self._coins_of(shard):
             return
-        # or it happened while this reader was not connected
+        # or the change happened while this reader was not connected
         if self._publishers.on_publisher(shard, data, news=not past or bool(self._skipped)):
             self._lateness.forget()
 

@@ -1,4 +1,4 @@
-"""Tracks which collector publishes each shard; decides when a reader distrusts the books of one that is not heard."""
+"""Tracks which collector publishes each shard; decides when a reader distrusts the books of a silent collector."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Publishers:
     def on_publisher(self, shard: str, data: bytes, *, news: bool) -> bool:
         """Note that a collector has begun to publish a shard; True if another collector published it before.
 
-        ``news``: it has happened since the reader was last connected.
+        ``news``: this has happened since the reader was last connected.
         """
         details = _details(data)
         collector = str(details.get("collector", ""))

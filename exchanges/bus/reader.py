@@ -1,4 +1,4 @@
-"""Reads subjects of a stream in order, each message once, from the last ones or a sequence on; finds a lost reader."""
+"""Reads a stream's subjects in order, each message once, from the last ones or from a sequence; finds a lost reader."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from nats.aio.subscription import Subscription
 
 HEARTBEAT = 1.0  # seconds without a message, after which the server sends a heartbeat
-SILENT = 3.0  # seconds without anything from the server, after which the reader is taken for lost
+SILENT = 3.0  # seconds without anything from the server, after which the reader counts as lost
 IDLE = 10.0  # seconds after which the server drops a reader that has gone
 NS = 1_000_000_000
 
@@ -49,7 +49,7 @@ class StreamReader:
     async def begin(self, after: int | None = None) -> str:
         """Begin with the last message of each subject, or with the one after ``after``. Raises BusError.
 
-        Returns when the stream was made, in the server's words.
+        Returns the time when the stream was made, as the server's text.
         """
         stream = await self.client.api(f"STREAM.INFO.{self.stream}")
         self.sequence = int(stream["state"]["last_seq"]) if after is None else after

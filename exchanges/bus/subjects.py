@@ -39,7 +39,7 @@ def text(token: str) -> str:
 
 
 def channel_of(channel: str, timeframe: str = "") -> str:
-    """The channel's part of a subject: ``candles`` of ``1m`` are ``candles-1m``."""
+    """The channel's part of a subject: ``candles`` with ``1m`` give ``candles-1m``."""
     return f"{CANDLES}{timeframe}" if channel == "candles" else channel
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 TRADES = 10_000  # past trades of one answer
-LOOKED_BACK = (timedelta(minutes=2), timedelta(minutes=10), timedelta(hours=1))  # for the newest trades of a coin
+LOOKED_BACK = (timedelta(minutes=2), timedelta(minutes=10), timedelta(hours=1))  # how far back trades are looked for
 NOBODY = "no collector publishes it on this bus"
 ASKED = 10.0  # seconds that a collector has to answer with past candles
 

@@ -1,9 +1,10 @@
 """Reads from a venue's answers how long it has banned us, and makes all requests and dials wait until then.
 
-The header Retry-After says it. But gateways drop that header, and some venues never send it: Binance bans with HTTP 418
-and "IP banned until <Unix ms>" in the text (https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits),
-Bybit with 403 and "access too frequent" for ten minutes (https://bybit-exchange.github.io/docs/v5/rate-limit), KuCoin
-says in ``gw-ratelimit-reset`` how many milliseconds are left.
+The header Retry-After has that time. But gateways drop that header, and some venues never send it: Binance bans with
+HTTP 418 and "IP banned until <Unix ms>" in the text
+(https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits), Bybit with 403 and "access too frequent"
+for ten minutes (https://bybit-exchange.github.io/docs/v5/rate-limit), KuCoin says in ``gw-ratelimit-reset`` how many
+milliseconds are left.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-LONGEST = 259_200.0  # seconds, 3 days: Binance's own bans last no longer; a longer time is a mistake
+LONGEST = 259_200.0  # seconds, 3 days: Binance's bans are not longer; a longer time is a mistake
 TOO_FREQUENT = 600.0  # seconds of Bybit's ban, whose answer names no time
 BANNED = 120.0  # seconds that Binance's shortest ban lasts
 
@@ -42,11 +43,11 @@ _PIECE = re.compile(r"(\d[\d,]*(?:\.\d+)?|\ban?\b|\bone\b)\s*([a-z]+)", re.I)
 _FIELD = re.compile(  # {"retry_after": 30}
     r"retry[-_ ]?(?:after|in)[-_ ]?(ms|milli\w*)?[\"']?\s*[:=]\s*[\"']?(\d{1,9}(?:\.\d{1,9})?)(?![\d.]|\s*[a-z])", re.I
 )
-_MOST_SECONDS = 1000.0  # of such a field without a unit; a larger number is milliseconds
+_MOST_SECONDS = 1000.0  # the largest number of seconds in a field without a unit; a larger number is milliseconds
 _UNITS = {"ms": 0.001, "mil": 0.001, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "d": 86_400.0, "day": 86_400.0}
 _UNITS |= dict.fromkeys(("h", "hr", "hrs", "hou"), 3600.0)
 _EARLIEST = 1e9  # seconds: a larger number is no duration but a Unix time
-_EPOCHS = ((1e17, 1e9), (9e14, 1e6), (1e11, 1e3))  # (numbers above this, have so many units per second)
+_EPOCHS = ((1e17, 1e9), (9e14, 1e6), (1e11, 1e3))  # (numbers above this, have this many units per second)
 _MILLISECONDS_LEFT = ("gw-ratelimit-reset",)
 _RESETS = ("X-Bapi-Limit-Reset-Timestamp", "X-Gate-RateLimit-Reset-Timestamp", "X-RateLimit-Reset", "RateLimit-Reset")
 
@@ -121,7 +122,7 @@ def _in_text(text: str, now: float) -> list[float]:
     for day, clock, zone in _DATE.findall(text):
         try:
             ends.append(datetime.fromisoformat(f"{day}T{clock}{zone.upper() or 'Z'}").timestamp() - now)
-        except ValueError:  # there is no such day
+        except ValueError:  # the date does not exist
             continue
     ends += [date - now for found in _HTTP_DATE.findall(text) if (date := _date(found)) is not None]
     ends = until + [end for end in ends if end <= LONGEST]

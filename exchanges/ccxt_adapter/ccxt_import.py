@@ -4,8 +4,8 @@ The ``__init__`` of ``ccxt``, ``ccxt.async_support`` and ``ccxt.pro`` imports ev
 it is executed too, in the same module object, but each line ``from ccxt.pro.NAME import NAME`` waits until the name is
 asked for: by the feed, or by a program that imports ccxt itself, in any form, before the feed's import or after it and
 in any thread. The class is the same as always. A request that needs all exchanges (``dir``, ``vars``, a missing name)
-imports the rest first. Nothing here holds a lock: each import takes Python's own locks. What ccxt's base imports for
-other uses than a feed's waits too: see ``deferred_names`` and ``late_authorities``.
+imports the rest first. Nothing here holds a lock: each import takes Python's own locks. Imports of ccxt's base that a
+feed does not need are deferred too: see ``deferred_names`` and ``late_authorities``.
 
 ccxt is imported as its authors wrote it where a program has imported it before, where an ``__init__`` does more than
 import and list (a later version), and where the environment's MARKET_FEED_CCXT is ``whole``.
@@ -84,7 +84,7 @@ def _take(package: _Package, name: str) -> None:
     """Carry out the line of ``__init__`` that imports ``name``."""
     if package.__name__ == "ccxt":  # the synchronous exchanges
         deferred_names.load()
-    if place := type(package).deferred.get(name):  # else another thread was faster
+    if place := type(package).deferred.get(name):  # otherwise another thread has imported it already
         _put(package, name, import_module(place[0]))
 
 
@@ -105,7 +105,7 @@ def _take_all(package: ModuleType) -> None:
 
 
 class _Mark:
-    """Stands for an exchange's class while ``__init__`` runs."""
+    """Used in place of an exchange's class while ``__init__`` runs."""
 
     __slots__ = ("__weakref__", "place")
 
@@ -155,7 +155,7 @@ class _Loader(Loader):
         spec = module.__spec__
         assert spec is not None
         spec.loader = module.__loader__ = self._loader
-        if module.__name__ == "ccxt.pro":  # its first line takes import locks in another order than others
+        if module.__name__ == "ccxt.pro":  # otherwise its first line takes import locks in another order
             import_module("ccxt.async_support")
         try:
             if module.__name__ not in PACKAGES:
@@ -213,7 +213,7 @@ def _import() -> ModuleType:
 
 
 def _import_pro() -> ModuleType:
-    """Import ccxt.pro; again after a deadlock error, because another thread that imports ccxt may hold a lock."""
+    """Import ccxt.pro; try again after a deadlock error, because another thread that imports ccxt may hold a lock."""
     for _ in range(TRIES):
         try:
             return import_module("ccxt.pro")

@@ -1,4 +1,4 @@
-"""Defers imports of ccxt's base modules that only signatures and synchronous requests need, until they are used.
+"""Defers those imports of ccxt's base modules that only signatures and synchronous requests need.
 
 ``ccxt.base.exchange`` imports ``cryptography`` and ``requests``: 250 modules, 14 MB, a fifth of the start. A feed has
 no keys and uses aiohttp. Here the module is executed with stand-ins for what it imports from those packages.
@@ -31,7 +31,7 @@ names_of: Any = ModuleType.__dict__["__dict__"].__get__  # type: ignore[index] #
 
 @contextlib.contextmanager
 def having(variable: ContextVar[T], value: T) -> Iterator[None]:
-    """Context in which ``variable`` has this value."""
+    """A context in which ``variable`` has this value."""
     token = variable.set(value)
     try:
         yield
@@ -53,7 +53,7 @@ def _user_agent() -> str | None:
 
 
 class _StandIn:
-    """Stands for a name that ``module`` has taken from another; ``real`` returns what it stands for."""
+    """Used in place of a name that ``module`` has imported from another module; ``real`` returns the real object."""
 
     def __init__(self, module: _Module, name: str, real: Callable[[], Any]) -> None:
         vars(self).update(_module=module, _name=name, _real=real)
@@ -68,7 +68,7 @@ class _StandIn:
         return self._loaded()(*args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
-        if type(self._module).executing and not name.startswith("__"):  # a class body reads ``ec.SECP256K1``, say
+        if type(self._module).executing and not name.startswith("__"):  # e.g. a class body reads ``ec.SECP256K1``
             return _StandIn(self._module, name, lambda: getattr(self._real(), name))
         return getattr(self._loaded(), name)
 
@@ -170,7 +170,7 @@ def _load(module: _Module) -> None:
         elif isinstance(value, type) and value.__module__ == names["__name__"]:
             for held in vars(value).values():
                 _replace(held)
-    with contextlib.suppress(ValueError):  # another thread was faster
+    with contextlib.suppress(ValueError):  # another thread has done it already
         _waiting.remove(module)
         ModuleType.__setattr__(module, "__class__", ModuleType)
 

@@ -31,7 +31,7 @@ def translated(
     final: tuple[type[Exception], ...] | None = None,
     clean: Cleaner | None = None,
 ) -> VenueError:
-    """Turn ccxt's ``error`` into one of ours, which says what the caller can do.
+    """Turn ccxt's ``error`` into one of our errors, whose type says what the caller can do.
 
     ``final`` are ccxt's errors for which another attempt does not help; by default all refusals by the venue.
     ``clean`` makes the venue's words fit to be shown.
@@ -101,7 +101,7 @@ def _reason(name: str, error: Exception, cause: BaseException, status: int, clea
     silent = "no answer in time" if isinstance(cause, TimeoutError) else type(cause).__name__
     text = " ".join(_NOISE.sub("", clean.redacted(str(cause))).split()) or silent  # a line may end within a secret
     text = _with_status_first(name, text)
-    if not isinstance(error, errors.BaseError | OSError | TimeoutError):  # unclear without its type
+    if not isinstance(error, errors.BaseError | OSError | TimeoutError):  # the text is unclear without the error's type
         text = f"sent something that cannot be read ({type(error).__name__}: {text})"
     if status and str(status) not in text:
         text = f"HTTP {status}: {text}"

@@ -30,7 +30,8 @@ from exchanges.foreign_text import Cleaner
 from exchanges.venue import Access
 from exchanges.venues.profile import Profile
 
-# ccxt paces requests and subscriptions by the wall clock: set back by an hour, it would hold them for that hour.
+# ccxt spaces requests and subscriptions by the wall clock: if the clock were set back by an hour, they would wait for
+# that hour.
 import_module("ccxt.async_support.base.throttler").time = time.monotonic  # type: ignore[attr-defined] # ccxt's own
 
 _Precise = import_module("ccxt.base.precise").Precise
@@ -56,7 +57,7 @@ CLOSE_GRACE = 1.0  # seconds given to the closing handshake before the socket is
 async def _in_turn(exchange: Any, settle: float, dial: Callable[[Any], Awaitable[Any]], session: Any) -> Any:
     """Dial when the venue's limit on sockets allows it, and not while the venue wants no requests.
 
-    ``settle``: seconds after the dial until the venue wants to be sent anything.
+    ``settle``: seconds after the dial until the first message may be sent.
     """
     if exchange.quiet is not None and (wait := exchange.quiet.left(dial=True)) > 0:
         raise left_alone(exchange.profile.name, wait)
@@ -81,7 +82,7 @@ class _Hooks(JoiningBooks):
     """Methods added to a ccxt.pro class: they redirect addresses, keep HTTP statuses and show new clients."""
 
     quiet: Quiet | None = None  # while the venue wants no requests
-    clean: Callable[[], Cleaner] = Cleaner  # returns the function that hides secrets in the venue's texts
+    clean: Callable[[], Cleaner] = Cleaner  # makes the function that hides secrets in the venue's texts
     make_session: Callable[[Any], Any] | None = None  # makes the session; given the TLS context
     access = Access()
     on_new_client: Any = None
@@ -360,7 +361,7 @@ async def _end_waiting(throttlers: list[Any]) -> None:
         for turn, _ in throttler.queue:
             turn.cancel()
     for throttler in running:
-        await asyncio.sleep(2 * throttler.config["delay"])  # within this time the throttler sees that it must end
+        await asyncio.sleep(2 * throttler.config["delay"])  # within this time the throttler notices that it must end
 
 
 def _unburden(exchange: Any) -> None:

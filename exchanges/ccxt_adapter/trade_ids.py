@@ -21,7 +21,7 @@ class TradeReader:
         self._twins: dict[str, tuple[int, dict[str, int]]] = {}  # coin -> newest ms, count of each trade
 
     def read(self, row: Any, coin: str, received_at: int, scale: float = 1.0, market: str = "") -> TradeEvent | None:
-        """As :func:`exchanges.normalize.trade`."""
+        """The same as :func:`exchanges.normalize.trade`."""
         trade = normalize.trade(row, coin, self._profile.name, received_at, scale, market)
         if trade is None:
             return None

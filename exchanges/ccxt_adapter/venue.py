@@ -108,15 +108,15 @@ class CcxtVenue:
 
     async def refresh(self) -> Collection[str]:
         """Ask the venue for its markets again; return the symbols whose meaning has changed. Raises VenueError. A
-        market that is gone stays known as not traded, for running streams; ``market`` refuses it.
+        market that is gone is kept as not traded, for running streams; ``market`` refuses it.
         """
         return await self._markets.refresh()
 
     def market(self, coin: str, override: str | None = None) -> str:
         """The market symbol of ``coin``: ``override``, or with the first quote currency in which the venue trades it.
 
-        Raises Halted for one that is listed and not traded now, else Rejected, saying what was looked for. Markets must
-        be loaded.
+        Raises Halted for a market that is listed and not traded now, else Rejected, which says what was looked for.
+        Markets must be loaded.
         """
         return self._markets.symbol(coin, override)
 
@@ -163,8 +163,8 @@ class CcxtVenue:
     ) -> list[TradeEvent]:
         """Public trades with the stream's own ids over REST, oldest first: the newest, or from ``from_id`` on.
 
-        ``from_id`` only where the limits have ``older_trades``. At most ``limit``, and at most ``recent_trades``.
-        Raises VenueError.
+        ``from_id`` is allowed only if the limits have ``older_trades``. At most ``limit``, and at most
+        ``recent_trades``. Raises VenueError.
         """
         profile = self.profile
         params = profile.recent_trades if from_id is None else {**profile.older_trades, "fromId": from_id}
@@ -315,7 +315,7 @@ async def _parsed_by_ccxt(profile: Profile, access: Access) -> MarketTable:
     exchange = make_instance(profile, access)
     exchange.parses_in_turns = True
     exchange.clean = lambda: Cleaner(_secrets(access))
-    exchange.timeout_on_exit = 0  # no wait for TLS connections: nothing else runs on this loop
+    exchange.timeout_on_exit = 0  # does not wait for TLS connections to end: nothing else runs on this loop
     taken = partial(taken_from, exchange, deepcopy(exchange.options), time.time(), lean=profile.lean)
     try:
         if profile.lean:

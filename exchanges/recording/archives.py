@@ -1,4 +1,4 @@
-"""Binance's public daily and monthly archives as a recording: trades, aggregated trades and candles, zip or CSV.
+"""Imports Binance's public archives (daily or monthly; zip or CSV): trades, aggregated trades and candles.
 
 Some of the files (https://github.com/binance/binance-public-data) have a header. Their times are in ms, on spot since
 2025 in µs. They do not say when a trade was received: ``received_at`` is the trade's own time, or a candle's end.
@@ -25,9 +25,9 @@ from exchanges.recording.rows import schema
 from exchanges.recording.writing import replace, write_empty
 
 DAY = 86_400_000  # ms
-EARLIEST = 10**12  # ms: no market is from before 2001, so a smaller number is no time in ms
+EARLIEST = 10**12  # ms: no market existed before 2001, so a smaller number is not a time in ms
 MICROSECONDS = 10**14  # a time above it is in µs
-_TIMEFRAMES = "|".join((*TIMEFRAMES, "1mo"))  # a month has two names
+_TIMEFRAMES = "|".join((*TIMEFRAMES, "1mo"))  # a month is written in two ways
 _NAME = re.compile(rf"(?P<market>\w+)-(?P<kind>trades|aggTrades|{_TIMEFRAMES})-\d{{4}}-\d{{2}}(?:-\d{{2}})?$", re.A)
 _TRADES = ("id", "price", "quantity", "quote_quantity", "time", "is_buyer_maker", "is_best_match")
 _AGGREGATED = ("id", "price", "quantity", "first_id", "last_id", "time", "is_buyer_maker", "is_best_match")
@@ -149,7 +149,7 @@ class _Archive:
 def _by_day(tables: Iterator[pa.Table]) -> Iterator[tuple[int, Iterator[pa.Table]]]:
     """Divide tables by day; a day's tables must be taken before the next day is requested.
 
-    Raises ValueError where the times go back to an earlier day, whose file would be written twice.
+    Raises ValueError if the times return to an earlier day, whose file would be written twice.
     """
     waiting: list[pa.Table] = []
 

@@ -1,4 +1,4 @@
-"""Turns order books into rows and back: a snapshot every minute, between them the changes since the last row."""
+"""Turns order books into rows and back: a snapshot every minute, and in between the changes since the last row."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _Sides = tuple[list[tuple[float, float]], list[tuple[float, float]]]
 
 
 class BookEncoder:
-    """Turns each book into a row, a snapshot or its changes; ``BookDecoder`` makes the same book of that row."""
+    """Turns each book into a row, a snapshot or its changes; ``BookDecoder`` makes the same book from that row."""
 
     def __init__(self) -> None:
         self._last: dict[tuple[str, str], tuple[_Sides, int]] = {}  # (exchange, coin) -> the book, its last snapshot
@@ -47,7 +47,7 @@ class BookDecoder:
         self._last: dict[tuple[str, str], _Sides] = {}
 
     def decode(self, row: BookRow) -> OrderBook | None:
-        """The book that the row was made of."""
+        """The book from which the row was made."""
         key = row.exchange, row.coin
         bids = list(zip(row.bid_prices, row.bid_sizes, strict=True))
         asks = list(zip(row.ask_prices, row.ask_sizes, strict=True))

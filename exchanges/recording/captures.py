@@ -66,7 +66,7 @@ class CapturedEvents:
         self.channels = [channel for kind, channel in _CHANNELS.items() if kind in kinds]
 
     def span(self) -> tuple[int, int]:
-        """The times (Unix ns) of the first event and of the last."""
+        """The times (Unix ns) of the first and the last event."""
         return self._events[0].received_at, self._events[-1].received_at
 
     def timeframes(self) -> list[str]:

@@ -1,7 +1,7 @@
-"""A recording's folder: where its files lie, how they are named and opened, and what the manifest says of them.
+"""A recording's folder: where its files are, how they are named and opened, and what the manifest says about them.
 
 ``trades/binance/BTC/date=2026-11-28/<first>-<last>.parquet`` holds the rows with these numbers of one market's channel;
-``trades/recent/date=2026-11-28/`` the last minutes of all coins, which the recorder merges into the former.
+``trades/recent/date=2026-11-28/`` holds the last minutes of all coins; the recorder merges them into those files.
 ``manifest.jsonl`` has a line per change: a session that began or ended, files that were merged or imported.
 """
 
@@ -30,14 +30,14 @@ RECENT = "recent"
 BY_COIN = ("trades", "ticker", "candles", "quotes", "books", "history", "prices")
 """Channels whose merged files lie in a folder per exchange and coin."""
 SMALL = 1 << 20  # bytes; a smaller file is read at once, in a third of the time
-FEW = 10_000  # rows; reading fewer in several threads saves no time
+FEW = 10_000  # rows; for fewer rows, several threads save no time
 _TEMPORARY = ".part"
 _DEVICES = frozenset({"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(10))})
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedFile:
-    """One file of a recording; ``first`` and ``last`` are its rows' numbers, None where no recorder gave them any.
+    """One file of a recording; ``first`` and ``last`` are its rows' numbers, None if no recorder has numbered the rows.
 
     ``exchange`` and ``coin`` are "" where the file has rows of several. ``shown`` is its path in the folder, ``check``
     the checksum in its name, if it has one.
@@ -56,7 +56,9 @@ class RecordedFile:
 
 @dataclass(slots=True)
 class RecorderRun:
-    """One run of a recorder; times in Unix ms, ``last`` the number of its last row and None while it has not ended."""
+    """One run of a recorder; times in Unix ms, ``last``: the number of its last row, None while the run has not
+    ended.
+    """
 
     began: int
     first: int
@@ -181,7 +183,7 @@ def _take(found: Manifest, said: dict[str, Any]) -> None:
 
 
 def recorded_files(folder: Path, channels: Iterable[str] = tuple(CHANNELS)) -> list[RecordedFile]:
-    """The files that together hold each row once, whatever a crash has left between two steps of a merge."""
+    """The files that together hold each row once, even if a crash has ended a merge between two steps."""
     said = manifest(folder)
     found = []
     for channel in channels:

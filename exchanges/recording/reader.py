@@ -45,7 +45,7 @@ Rows = tuple[list[int], list[Any], list[bool]]
 
 @dataclass(frozen=True, slots=True)
 class RowSelection:
-    """Which rows are read; times in Unix ns, ``coins`` and ``exchanges`` None for all."""
+    """Which rows are read. Times are in Unix ns; ``coins`` and ``exchanges`` are None for all."""
 
     coins: Collection[str] | None = None
     exchanges: Collection[str] | None = None
@@ -71,7 +71,7 @@ class Recording:
         self.channels = [channel for channel in MARKET_DATA if any(each.channel == channel for each in self.files)]
 
     def span(self) -> tuple[int, int]:
-        """The times (Unix ns) of the first row and of the last."""
+        """The times (Unix ns) of the first and the last row."""
         return _around(map(_span, self.files))
 
     def timeframes(self) -> list[str]:
@@ -141,7 +141,9 @@ class Recording:
 
 
 def merged(streams: Sequence[Iterator[Rows]]) -> Iterator[Rows]:
-    """Merge streams whose first column only grows; of rows with equal values, the earlier stream's come first."""
+    """Merge streams whose first column only grows; if rows have equal values, those of the earlier stream come
+    first.
+    """
     if len(streams) == 1:
         yield from streams[0]
         return

@@ -57,7 +57,7 @@ class StatusRow:
 
 @dataclass(slots=True)
 class GapRow:
-    """A hole of a recording: what is missing of a channel; times in Unix ms.
+    """A hole of a recording: what a channel lacks; times in Unix ms.
 
     ``exchange`` and ``coin`` are "" for all of them, ids and ``missing`` are None where that is not known.
     """
@@ -80,7 +80,7 @@ CHANNELS: Mapping[str, type] = {
     "quotes": Quote,
     "books": BookRow,
     "history": PastCandle,
-    "prices": PriceTick,  # that do not follow from the trade or the ticker beside them
+    "prices": PriceTick,  # price ticks that do not follow from the trade or the ticker beside them
     "status": StatusRow,
     "gaps": GapRow,
 }

@@ -1,7 +1,7 @@
 """Writes a recording's files (row groups, compression) and its manifest; a crash neither loses nor repeats a row.
 
-Files that take the place of others are written under names that nobody reads, then a line of the manifest says which
-files they replace; only then they get their names and the old ones are removed. ``recover`` finishes what a crash has
+Files that replace others are first written under names that nobody reads. Then a line of the manifest says which files
+they replace. Only after that they get their names, and the old files are removed. ``recover`` finishes what a crash has
 left between two steps.
 """
 
@@ -40,7 +40,7 @@ _changing = threading.Lock()  # only one thread of this process changes the mani
 def write_small(folder: Path, place: str, first: int, last: int, rows: pa.Table) -> None:
     """Write a file of few rows. Its name has their numbers and its checksum, because the manifest does not list it.
 
-    It is there as a whole or not at all, also after a crash. Raises OSError.
+    The file is complete or does not exist, also after a crash. Raises OSError.
     """
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(sink, rows.schema, **_small_options(rows.schema)) as writer:
@@ -65,9 +65,9 @@ def write_small(folder: Path, place: str, first: int, last: int, rows: pa.Table)
 def _small_options(schema: pa.Schema) -> dict[str, Any]:
     """How a file of few rows is written: without the parts that take long and save little, which merged files have.
 
-    Only columns whose encoding leaves something to compress are compressed, and only those by which rows are chosen
-    have statistics. zstd would make these files no smaller, but each column of each file needs a state that takes zstd
-    longer to prepare than the rest of the column takes.
+    Only columns that their encoding does not make small enough are compressed, and only columns by which rows are
+    chosen have statistics. zstd would not make these files smaller, and preparing zstd's state for each column of each
+    file takes longer than everything else about the column.
     """
     names = schema.names
     encoded = {name for name in names if name in (*COUNTED, *REPEATED) or pa.types.is_boolean(schema.field(name).type)}
@@ -90,7 +90,7 @@ def _options(names: Sequence[str]) -> dict[str, Any]:
 
 
 def write(folder: Path, shown: str, parts: Iterable[pa.Table], *, temporary: bool = False) -> dict[str, Any]:
-    """Write a file that is there as a whole or not at all, also after a crash, and return its entry in the manifest.
+    """Write a file that is complete or does not exist, also after a crash, and return its entry in the manifest.
 
     ``parts`` are its rows, one table after the other. ``temporary``: the file keeps its temporary name, which no reader
     looks at, until ``publish``. Raises OSError.
@@ -139,7 +139,7 @@ class _Summary:
         self.entry: dict[str, Any] = {"rows": 0, "from": 0, "to": 0}
 
     def add(self, rows: pa.Table) -> pa.Table:
-        """Count rows that are written next, and return them."""
+        """Count ``rows``, which are written next, and return them."""
         entry, names = self.entry, rows.schema.names
         stamps = next(name for name in STAMPS if name in names)
         unit = 1_000_000 if stamps == "received_at" else 1

@@ -4,9 +4,9 @@
 ``GET /simulator/books/binance/BTC?sequence=123&depth=20`` gives the true order book at a number that a client received
 (404 if that is not known any more), or without ``sequence`` the present book.
 
-It is for programs on this machine. A browser is such a program: a page from anywhere may send requests to a loopback
-address, and can read the answers if its owner lets a name point to that address. So a request from another origin is
-refused (403), and so is a request to a host that is neither an address nor this machine's own name (400).
+The interface is for programs on this machine. A browser is such a program: a page of any site may send requests to a
+loopback address, and can read the answers if the site's name points to that address. So a request from another origin
+is refused (403), and so is a request to a host that is neither an address nor this machine's own name (400).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PREFIX = "/simulator"
 
 
 class Controlled(Protocol):
-    """What this interface needs of the simulator; its venues are each a ``SimulatedVenue``."""
+    """What this interface needs to know about the simulator; each of its venues is a ``SimulatedVenue``."""
 
     @property
     def host(self) -> str: ...

@@ -1,7 +1,7 @@
 """The faults of a venue, and how they are written: ``[venue:]kind[-argument]@start[+duration]``.
 
-A new kind needs a row here, a context manager in ``active_faults.py``, and its effect, in the module of its subject
-(connections, trades, books, listings).
+A new kind needs a row here, a context manager in ``active_faults.py``, and code for its effect in the module of its
+subject (connections, trades, books, listings).
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ KINDS: dict[str, FaultKind] = {
 }
 LISTING = ("halted", "unlisted", "quoted", "other-coin", "thousands")  # the kinds that change what is listed
 RETRY_AFTER = 5.0  # seconds in the Retry-After of a refusal with 429 or 418
-ALL = "ALL"  # in the place of a coin
+ALL = "ALL"  # written in place of a coin
 _DEFAULTS = {"rest-down": "503", "book-refused": "503", "tradeless": ALL, "halted": ALL}
 _EXAMPLES = {
     "status": "451", "code": "1008", "seconds": "2", "share": "0.1", "coin": "DOGE", "currency": "KRW", "count": "20",

@@ -31,7 +31,9 @@ class Lane:
 
 
 class LateStream:
-    """Holds events back, separately for connections with odd and with even numbers: only one half may be late."""
+    """Holds events back, separately for connections with odd and with even numbers, because only one half may be
+    late.
+    """
 
     def __init__(self) -> None:
         self.lanes = (Lane(0, deque()), Lane(1, deque()))

@@ -9,7 +9,7 @@ from exchanges.simulator.faults import ALL, Fault
 from exchanges.simulator.markets.catalog import Listing, listing
 from exchanges.simulator.markets.market import Market
 
-SHAPES = 8  # shapes of the day before the start, which the markets share
+SHAPES = 8  # shapes of the day before the start; the markets share them
 PER_USDT = {"KRW": 1380.0, "JPY": 150.0, "TRY": 34.0, "BRL": 5.6, "EUR": 0.92, "GBP": 0.78, "BTC": 1 / 60_000}
 LOT = 1000  # units of the coin in one unit of a market like 1000SHIB
 OTHER = 1 / 112  # the price of another coin under the same ticker, as a share of the coin's own price
@@ -21,7 +21,7 @@ class Listings:
     def __init__(self, name: str, seed: int, listings: Sequence[Listing], now: int) -> None:
         self._names = f"{seed} {name}"
         self._first = [self._market(one, one.id, i, now) for i, one in enumerate(listings)]
-        self._made: dict[tuple[int, str], Market] = {}  # made by faults; they continue when listed again
+        self._made: dict[tuple[int, str], Market] = {}  # made by faults; listed again, they continue
         self._kinds: dict[Market, frozenset[str]] = {}  # the faults that have made each market
         self.places: list[Market | None] = list(self._first)
         self.current: dict[str, Market] = {market.id: market for market in self._first}
@@ -50,7 +50,7 @@ class Listings:
         return self.current.get(market.id) is market and not self.is_halted(market)
 
     def change(self, faults: Sequence[Fault], now: int) -> None:
-        """Change the list to what these faults make of the markets of the start."""
+        """Change the list: the markets of the start, changed by these faults."""
         self._halted = {str(fault.argument) for fault in faults if fault.kind == "halted"}
         self.places = [self._place(i, faults, now) for i in range(len(self._first))]
         self.current = {market.id: market for market in self.places if market is not None}

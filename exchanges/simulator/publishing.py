@@ -81,7 +81,9 @@ class Publishing(BookFaults):
                 del self.topics[stream]
 
     def begin_late(self, topic: Topic) -> None:
-        """Begin a topic of trades that is opened while the stream is late with the trades of the last seconds."""
+        """Fill a topic of trades that is opened while the stream is late: its first events are the trades of the last
+        seconds.
+        """
         if topic.kind == "trades" and topic.market is not None:
             for lane in self._late_stream.lanes:
                 lag = self.stream_lag(lane.parity)

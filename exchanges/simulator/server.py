@@ -47,9 +47,9 @@ class Simulator:
     """Loopback venues that speak Binance spot and Bybit v5 spot, with their rules, and faults on demand.
 
     ``port`` 0 takes any free one. ``rate`` is the trades per second of each venue (0: only what a test makes).
-    ``markets`` is the number listed, ``coins`` lists exactly these instead. ``laws`` False limits nothing; a mapping
-    of venue name to ``VenueLaws`` sets them. ``faults`` are specs as ``parse_fault`` reads them; one without a venue is
-    for all of them. ``replay`` names capture files to play on Binance instead, at ``speed`` times the recorded pace
+    ``markets`` is the number listed, ``coins`` lists exactly these instead. ``laws`` False limits nothing; a mapping of
+    venue name to ``VenueLaws`` sets them. ``faults`` are specs as ``parse_fault`` reads them; a fault without a venue
+    is for all of them. ``replay`` names capture files to play on Binance instead, at ``speed`` times the recorded pace
     (0: as fast as the sockets take it) or at about ``rate`` trades per second.
 
     Raises SimulatorError for wrong arguments, and on ``start()`` when the port is taken.
@@ -179,7 +179,7 @@ class Simulator:
             self._runner = None
         for end in ends:
             if isinstance(end, Exception):
-                raise end  # a mistake of the simulator itself must not look like a quiet venue
+                raise end  # an error in the simulator itself must not look like a quiet venue
 
     async def _beat(self) -> None:
         while True:

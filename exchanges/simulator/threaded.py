@@ -15,7 +15,7 @@ from typing import Any, Self, cast
 from exchanges.simulator.errors import SimulatorError
 from exchanges.simulator.server import Simulator
 
-CALL_TIMEOUT = 30.0  # seconds that a call into the thread may take
+CALL_TIMEOUT = 30.0  # seconds that a call in the simulator's thread may take
 
 
 class ThreadedSimulator:
@@ -23,7 +23,7 @@ class ThreadedSimulator:
 
     ``simulator["binance"]`` is a venue whose methods may be called from any thread and return when they are done:
     faults are context managers (``with simulator["binance"].stalled(): ...``), ``trade("BTC", price=50_000)`` and
-    ``cut()`` act at once. Raises SimulatorError as Simulator does.
+    ``cut()`` act at once. Raises SimulatorError for the same reasons as Simulator.
     """
 
     def __init__(self, *arguments: Any, **named: Any) -> None:

@@ -23,7 +23,7 @@ from exchanges.simulator.markets.catalog import DEFAULT_COINS, Listing
 from exchanges.simulator.markets.market import Market, Trade
 from exchanges.simulator.markets.price_model import Flow
 
-CHUNK = 512  # so many trades of a burst are made between two writes
+CHUNK = 512  # this many trades of a burst are made between two writes
 
 
 def unix_ms() -> int:
@@ -58,13 +58,13 @@ class SimulatedVenue(BookStreams):
         now = self.now()
         self.listings = Listings(name, seed, listings, now)
         self.trades: Mapping[str, Sequence[Trade]] = self._trades_by_coin()
-        self.listed: Body | None = None  # the answer that lists all markets, until the list changes
+        self.listed: Body | None = None  # the answer with all markets; valid until the list changes
         self._flow = Flow(f"{seed} {name} flow", [item.weight for item in listings])
         self._advanced: float | None = None
         self._ticker_due = self._candle_due = 0.0
         self._ticker_news: set[Market] = set()
         self._candle_news: set[Market] = set()
-        self._shown_time: int | None = None  # Unix ms whose state the present REST request is shown; None: now
+        self._shown_time: int | None = None  # Unix ms of the state that the present REST request gets; None: now
 
     def _trades_by_coin(self) -> dict[str, Sequence[Trade]]:
         by_coin: dict[str, Sequence[Trade]] = {}
@@ -254,7 +254,7 @@ class SimulatedVenue(BookStreams):
         self.flush()
 
     def _make_trades(self, clock: float, now: int) -> None:
-        if self._advanced is None:  # the first price of every market
+        if self._advanced is None:  # every market needs a first price
             places = enumerate(self.listings.places)
             orders = [(i, 1) for i, market in places if market is not None and market.coin in DEFAULT_COINS]
         else:
@@ -346,7 +346,7 @@ class SimulatedVenue(BookStreams):
     def send_candle(self, topic: Topic, market: Market, candle: SimulatedCandle, closed: bool) -> None: ...
 
     def stop(self) -> None:
-        """End every connection, as a venue does that shuts down in order."""
+        """End every connection with a close frame, as a venue does when it shuts down."""
         self.forget_late()
         self.forget_held()
         for connection in self.connections:

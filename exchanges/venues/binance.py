@@ -58,7 +58,7 @@ _SPOT = _Binance(
     swap={
         "recent_trades": {"fetchTradesMethod": "fapiPublicGetTrades"},  # spot's methods would return spot trades
         "older_trades": {},  # only with an API key
-        # ids are not documented as consecutive; two sockets per connection, because trades and tickers have own paths
+        # ids are not documented as consecutive; two sockets per connection: trades and tickers have paths of their own
         "limits": replace(_LIMITS, requests=240, older_trades=False, consecutive_ids=False, dials=150),
         "books": binance_books.SWAP,
     },

@@ -64,5 +64,5 @@ _SPOT_WEIGHTS = {100: 5, 500: 25, 1000: 50, 5000: 250}
 # 40 % of the venue's weight per minute (6000, 1200 on Binance US, 2400 on perpetuals): trades and candles have the rest
 SPOT = _rules("publicGetDepth", _SPOT_WEIGHTS, 2_400)
 US = _rules("publicGetDepth", _SPOT_WEIGHTS, 480)
-# a small first snapshot: ccxt spaces requests by their weight, 50 ms each
+# a small first snapshot: ccxt waits 50 ms per unit of weight between requests
 SWAP = _rules("fapiPublicGetDepth", {50: 2, 100: 5, 500: 10, 1000: 20}, 960, 2.5)

@@ -87,7 +87,7 @@ class _BinanceTicker(Struct, forbid_unknown_fields=True, kw_only=True, gc=False)
     n: Any = None
 
     def event(self, scene: FrameContext, received_at: int) -> Ticker | None:
-        # a change of "0.000" is rounded: ccxt works it out from the open
+        # a change of "0.000" is rounded: ccxt computes it from the open
         if self.s not in scene.markets or not self.P or not 0.0 < self.o < inf:
             return None
         coin, market = scene.markets[self.s]

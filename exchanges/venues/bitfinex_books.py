@@ -25,7 +25,7 @@ class BitfinexChecksums:
         self._markets: dict[int, str] = {}  # channel -> market id
 
     def judge(self, frame: Any, text: str) -> Iterable[tuple[str, Verdict]]:
-        """As in FrameProof."""
+        """The same as in FrameProof."""
         if isinstance(frame, dict):
             if frame.get("event") == "subscribed" and frame.get("channel") == "book":
                 self._markets[int(frame["chanId"])] = str(frame["symbol"])
@@ -35,7 +35,7 @@ class BitfinexChecksums:
         return self._books.judge(frame, text)
 
     def forget(self, market_id: str) -> None:
-        """As in FrameProof."""
+        """The same as in FrameProof."""
         self._books.forget(market_id)
 
     def _read(self, frame: Any, text: str) -> Iterable[TextUpdate]:

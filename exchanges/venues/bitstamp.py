@@ -36,7 +36,9 @@ class _Bitstamp(Profile):
 
 
 def book_numbers(frame: Any) -> Iterable[Numbers]:
-    """ "Live full order book": only an update's time shows its order. "Live order book" sends whole books."""
+    """ "Live full order book": only the time of an update shows its place in the order. "Live order book" sends whole
+    books.
+    """
     if not isinstance(frame, dict) or frame.get("event") != "data":
         return
     for kind, whole in (("diff_order_book_", False), ("order_book_", True), ("detail_order_book_", True)):
@@ -48,7 +50,7 @@ def book_numbers(frame: Any) -> Iterable[Numbers]:
 def span(update: Mapping[str, Any]) -> tuple[int, int]:
     """The time of an update as ccxt has it.
 
-    ccxt looks for the update of the snapshot's own time, and leaves out all updates if there is none.
+    ccxt looks for the update with the snapshot's time, and leaves out all updates if there is none.
     """
     number = int(update["microtimestamp"])
     return number, number
@@ -64,7 +66,7 @@ PROFILES = (
             window=True,  # the snapshot from REST is the whole book ("Order book": a list of open orders)
             nonce=True,
             span=span,
-            numbers_per_ms=1000,  # ccxt has whole seconds
+            numbers_per_ms=1000,  # ccxt's times are whole seconds
         ),
     ),
 )

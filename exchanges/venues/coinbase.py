@@ -1,4 +1,4 @@
-"""Coinbase Advanced Trade: past trades, their side, rejections, USD for USDC, heartbeats, what proves its books.
+"""Coinbase Advanced Trade: past trades, side of trades, rejections, USD for USDC, heartbeats, what proves its books.
 
 Sources: its "Rate limits" and "Channels" pages.
 """
@@ -27,7 +27,7 @@ class _Coinbase(Profile):
         row["side"] = _OPPOSITE.get(row["side"])
 
     def arrives_as(self, symbol: str) -> str:
-        """USD and USDC share one book, which all public channels name -USD."""
+        """USD and USDC share one book; all public channels name its markets -USD."""
         base, _, quote = symbol.partition("/")
         return f"{base}/USD" if quote == "USDC" else symbol
 

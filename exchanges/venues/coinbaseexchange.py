@@ -11,14 +11,14 @@ from exchanges.books.proof import BookRules, Numbers, ProofKind
 from exchanges.venues.profile import Profile
 
 _CHANNELS = ["level2_batch"]  # level2 needs a login
-_JITTER = 10_000  # microseconds by which the times of one product may step back
+_JITTER = 10_000  # microseconds by which an update's time may be before the last one's
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def book_numbers(frame: Any) -> Iterable[Numbers]:
-    """ "Level2 channel": only an update's time, in microseconds, shows its order.
+    """ "Level2 channel": only the time of an update, in microseconds, shows its place in the order.
 
-    It has no ``sequence``, unlike the channels "full" and "heartbeat".
+    The channel has no ``sequence``, unlike the channels "full" and "heartbeat".
     """
     kind = frame.get("type") if isinstance(frame, dict) else None
     if kind == "snapshot":

@@ -2,12 +2,13 @@
 
 A frame is taken whole or not at all. It goes to ccxt unchanged if it differs in any way from its venue's table
 (``binance_frames``, ``bybit_frames``): an unknown field, a value that :mod:`exchanges.normalize` would drop, or a value
-that ccxt would have to compute. So ccxt stays the reference, and what comes out here equals its result field by field
+that ccxt would have to compute. So ccxt stays the reference: the events made here equal ccxt's field by field
 (tests/exchanges/venues/test_fast_decoder.py).
 
-The decoders are lax: a float may stand in a string. msgspec reads such a string by JSON's grammar for numbers, where
-Python's ``float``, which ccxt calls, also takes " 1", "+1" and "1_000"; those frames go to ccxt. Some fields are
-declared only so that they are not unknown. All fields have defaults, because a venue may also leave a field out.
+The decoders are not strict: a float may be written as a string. msgspec reads such a string by JSON's grammar for
+numbers, where Python's ``float``, which ccxt calls, also takes " 1", "+1" and "1_000"; those frames go to ccxt. Some
+fields are declared only so that they are not unknown. All fields have defaults, because a venue may also leave a field
+out.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from exchanges.books.proof import BookUpdate
 from exchanges.events import Candle, Quote, Ticker, TradeEvent
 
 Positive = Annotated[float, Meta(gt=0.0, lt=normalize.ABSURD)]  # a trade's price or quantity
-Time = Annotated[int, Meta(ge=normalize.EARLIEST)]  # a trade's, Unix ms
+Time = Annotated[int, Meta(ge=normalize.EARLIEST)]  # the time of a trade, Unix ms
 
 Event = TradeEvent | Ticker | Quote | Candle | BookUpdate
 
@@ -81,7 +82,9 @@ class Frames(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class One:
-    """A kind of frame that makes one event of the type ``makes``; ``numbered``: ``t`` is a trade's id as a number."""
+    """A kind of frame from which one event of the type ``makes`` is made; ``numbered``: ``t`` is a trade's id as a
+    number.
+    """
 
     makes: type
     decode: Callable[[str], Frame]
@@ -90,7 +93,7 @@ class One:
 
 @dataclass(frozen=True, slots=True)
 class Many:
-    """A kind of frame that makes some events of the type ``makes``."""
+    """A kind of frame from which several events of the type ``makes`` are made."""
 
     makes: type
     decode: Callable[[str], Frames]
@@ -119,7 +122,7 @@ Blame = Callable[[str, int, Exception], None]
 class Destination:
     """Passes events of one type to ``hand_on``, a trade with its id as a number if the venue's ids are numbers.
 
-    ``unheard`` has the coins without such an event so far.
+    ``unheard`` has the coins that have had no such event so far.
     """
 
     hand_on: Callable[..., object]
@@ -138,8 +141,8 @@ def taker(
 ) -> Take:
     """The function that reads one connection's texts before ccxt. ``markets``, ``timeframes``: see FrameContext.
 
-    Frames whose event type is not in ``goals`` are left to ccxt. ``stand`` is called with a ticker's coin and a
-    function that returns its ``ticker_info``.
+    Frames whose event type is not in ``goals`` are left to ccxt. ``stand`` is called with a ticker's coin and with a
+    function that returns the ticker's ``ticker_info``.
     """
     scene = FrameContext(markets, timeframes, exchange)
     at = table.at
@@ -195,7 +198,7 @@ def _reader(
             event = frame.event(scene, reading.received_at)
         except Exception:  # noqa: BLE001 - not recognized, for whatever reason
             return False
-        # escapes could hide what ccxt's parser would refuse; no venue here sends any
+        # an escape could hide text that ccxt's parser would refuse; these venues send none
         if event is None or "\\" in text:
             return False
         if unheard:
@@ -235,7 +238,8 @@ def _reader(
 
 
 def unambiguous(markets_by_id: Mapping[str, Sequence[Any]], wanted: Mapping[str, str]) -> dict[str, str]:
-    """The coin of each wanted spot market by the venue's id, where no other market has it. ``wanted``: symbol -> coin.
+    """The coin of each wanted spot market by the venue's id, if no other market has that id. ``wanted``: symbol ->
+    coin.
 
     ``markets_by_id`` is ccxt's. An id with other characters than capitals and digits is left out: it could be misread
     in a topic.
@@ -249,7 +253,7 @@ def unambiguous(markets_by_id: Mapping[str, Sequence[Any]], wanted: Mapping[str,
 
 
 def whole(ticker: Ticker | None) -> Ticker | None:
-    """``ticker`` if the venue has sent its day stats; otherwise ccxt computes them."""
+    """``ticker`` if the venue has sent its day stats; else None, because ccxt must compute them."""
     return None if ticker is None or ticker.volume_24h is None or ticker.change_24h is None else ticker
 
 
@@ -259,5 +263,5 @@ def one(makes: type, frame: Any, *, numbered: bool = False) -> One:
 
 
 def many(makes: type, frame: Any) -> Many:
-    """As :func:`one`, for :class:`Frames`."""
+    """The same as :func:`one`, for :class:`Frames`."""
     return Many(makes, json.Decoder(frame, strict=False).decode)

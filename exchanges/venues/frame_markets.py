@@ -1,4 +1,4 @@
-"""Finds the markets that a frame names in its topic and in its rows. If these differ, the frame is a bad one.
+"""Finds the markets that a frame names in its topic and in its rows. If the two differ, the frame counts as bad.
 
 Depending on the venue, ccxt uses the topic's market or the rows'. Each function returns the venue's market ids that a
 frame has in both places.
@@ -13,7 +13,7 @@ Named = Callable[[Mapping[str, Any]], Iterable[Any]]
 
 
 class OtherMarket(Exception):
-    """A frame's rows are of another market than its topic."""
+    """A frame's rows belong to another market than its topic."""
 
 
 def check(named: Named, frame: Any) -> None:
@@ -53,7 +53,7 @@ def bybit(frame: Mapping[str, Any]) -> Iterator[Any]:
 
 
 def okx(frame: Mapping[str, Any]) -> Iterator[Any]:
-    """Frames of OKX and Bitget: the subscription is repeated as ``arg``."""
+    """Frames of OKX and Bitget repeat the subscription as ``arg``."""
     if isinstance(arg := frame.get("arg"), dict) and "instId" in arg:
         yield arg["instId"]
         yield from _each(frame.get("data"), "instId")

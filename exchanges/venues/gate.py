@@ -19,14 +19,14 @@ class _Gate(Profile):
         return None if closed is None else bool(closed)
 
     def is_off_book(self, info: Any) -> bool:
-        """A take-over by the insurance fund or by deleveraging (futures trades).
+        """A position that the insurance fund or deleveraging has taken over (futures trades).
 
         The venue's candles leave it out too.
         """
         return isinstance(info, dict) and info.get("is_internal") is True
 
     def base_volume(self, frame: Any, row: Any) -> Any:
-        """The field "a", base currency amount; ccxt takes "v", which is in quote currency on spot."""
+        """Use the field "a", the amount in base currency; ccxt uses "v", which is in quote currency on spot."""
         return _candle(frame, row).get("a") if frame["channel"].startswith("spot") else None
 
 

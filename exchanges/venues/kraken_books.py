@@ -25,7 +25,7 @@ class KrakenChecksums:
         self._depths: dict[str, int] = {}
 
     def judge(self, frame: Any, text: str) -> Iterable[tuple[str, Verdict]]:
-        """As in FrameProof; a market's id is ccxt's symbol here."""
+        """The same as in FrameProof; a market's id is ccxt's symbol here."""
         if not isinstance(frame, dict):
             return []
         if frame.get("method") == "subscribe" and isinstance(taken := frame.get("result"), dict):
@@ -36,7 +36,7 @@ class KrakenChecksums:
         return []
 
     def forget(self, market_id: str) -> None:
-        """As in FrameProof."""
+        """The same as in FrameProof."""
         self._books.forget(market_id)
 
     def _read(self, frame: Any, text: str) -> Iterable[TextUpdate]:
@@ -51,7 +51,7 @@ class KrakenChecksums:
 
 
 def payload(bids: Sequence[Texts], asks: Sequence[Texts]) -> str:
-    """The asks from the best on, then the bids: the digits of price and size without the zeros before them."""
+    """The asks, best first, then the bids: the digits of price and size without leading zeros."""
     levels = (*asks, *bids)
     decimals = [max((len(level[each].partition(".")[2]) for level in levels), default=0) for each in (0, 1)]
     return "".join(
@@ -62,7 +62,7 @@ def payload(bids: Sequence[Texts], asks: Sequence[Texts]) -> str:
 
 
 def _padded(text: str, decimals: int) -> str:
-    """The number with all decimals of the market, also if zeros at its end were left out."""
+    """The number with all decimals of the market, even if the frame left out zeros at its end."""
     missing = decimals - len(text.partition(".")[2])
     return text if missing <= 0 else text + ("" if "." in text else ".") + "0" * missing
 

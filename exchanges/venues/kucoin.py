@@ -21,7 +21,9 @@ class _KuCoin(Profile):
         return Rejection(str(frame.get("data"))) if frame.get("type") == "error" else None
 
     def correct_trade(self, trade: TradeEvent, info: Mapping[str, Any]) -> None:
-        """REST has the id under "sequence" alone; ccxt takes the nanoseconds through a float, which may be 1 ms off."""
+        """REST has the id only as "sequence". ccxt converts the nanoseconds with a float, which may be wrong by 1
+        ms.
+        """
         trade.trade_id = normalize.trade_id(info.get("tradeId")) or normalize.trade_id(info.get("sequence"))
         trade.timestamp = normalize.milliseconds(info.get("time")) or trade.timestamp
 
@@ -49,7 +51,7 @@ PROFILES = (
         Limits(capacity=Capacity(300), recent_trades=100),  # topics
         markets_named=frame_markets.kucoin,
         chunk=100,  # topics per batch
-        singly=frozenset({"ticker"}),  # /market/ticker, which takes many, has no turnover and no change
+        singly=frozenset({"ticker"}),  # /market/ticker, which allows several markets, has no turnover and no change
         options={
             "ws": {"cost": 14},  # times 7.5 ms: 100 messages per 10 s and connection
             "fetchMarkets": {"fetchTickersFees": False},

@@ -23,10 +23,10 @@ PROFILES = (
         "mexc",
         Limits(capacity=Capacity(30), session_limit=86_400),
         needs={"google.protobuf": "mexc"},  # its frames are protobuf (pro/mexc.py, handle_message)
-        # on spot, in this order: has bid and ask only; is refused; stores rows in another way (pro/mexc.py)
+        # on spot, in this order: it has only bid and ask; it is refused; it stores rows in another way (pro/mexc.py)
         has={"watchTicker": False, "watchTickers": False, "watchBidsAsks": False},
         options={
-            "useCcxtTradeId": False,  # ccxt makes ids over REST, other ones than ours for the stream
+            "useCcxtTradeId": False,  # over REST ccxt makes ids that differ from ours for the stream
             "watchOrderBook": {"snapshotDelay": 0},  # updates before a book is fetched: we wait for more
         },
         books=mexc_books.RULES,

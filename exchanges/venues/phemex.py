@@ -21,7 +21,9 @@ class _Phemex(Profile):
 
 
 def book_numbers(frame: Any) -> Iterable[Numbers]:
-    """ "Orderbook": markets share the numbers, so those of one only rise. A whole book comes once a minute."""
+    """ "Orderbook": all markets share the numbers, so one market's numbers rise with gaps. A whole book comes once a
+    minute.
+    """
     if isinstance(frame, dict) and ("book" in frame or "orderbook_p" in frame) and "sequence" in frame:
         yield Numbers(frame["symbol"], int(frame["sequence"]), snapshot=frame.get("type") == "snapshot")
 

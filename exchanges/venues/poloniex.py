@@ -13,7 +13,7 @@ from exchanges.venues.profile import Profile
 
 class _Poloniex(Profile):
     def correct_trade(self, trade: TradeEvent, info: Mapping[str, Any]) -> None:
-        """Correct the time: over REST ccxt takes "ts", when the answer was sent."""
+        """Correct the time: over REST ccxt uses "ts", the time at which the answer was sent."""
         trade.timestamp = normalize.milliseconds(info.get("createTime")) or trade.timestamp
 
 

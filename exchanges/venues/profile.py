@@ -1,8 +1,7 @@
 """What a venue's profile can set beyond ccxt's ``has``, with the defaults (50 markets per subscription call, ...).
 
-A venue's file makes one or more profiles: data in the fields, and functions as overridden methods, which read a frame
-or a row as the venue sends it. A frame is the decoded message, ``info`` the venue's own row of a trade or ticker as
-ccxt hands it on.
+A venue's file makes one or more profiles. Their fields hold data; overridden methods read a frame or a row as the venue
+sends it. A frame is the decoded message, ``info`` the venue's own row of a trade or ticker as ccxt hands it on.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ MARKET_ID = "{market id}"
 class Rejection:
     """A venue's frame that rejects the request with its number, or else the market or channel that it names.
 
-    ``alone``: only the market that it names is rejected, not the rest of the request. ``channel``: "" where the
-    frame does not say. ``unnamed``: it rejects one of the requests without an answer, and does not say which.
+    ``alone``: only the named market is rejected, not the rest of the request. ``channel``: "" where the frame does not
+    say. ``unnamed``: it rejects one of the requests without an answer, and does not say which.
     """
 
     reason: str
@@ -51,9 +50,9 @@ class Profile:
     has: Mapping[str, bool] = field(default_factory=dict)  # corrections of ccxt's ``has``
     singly: frozenset[str] = frozenset()  # channels that are requested for one market at a time
     candles_in_contracts: bool = False  # candle volumes of swaps are in contracts
-    tickers_in_contracts: bool = False  # the same for its tickers
-    recent_trades: Mapping[str, Any] = field(default_factory=dict)  # fetch_trades params: the newest, the stream's ids
-    older_trades: Mapping[str, Any] = field(default_factory=dict)  # the same from an id on, sent as "fromId"
+    tickers_in_contracts: bool = False  # ticker volumes of swaps are in contracts
+    recent_trades: Mapping[str, Any] = field(default_factory=dict)  # fetch_trades params: newest, the stream's ids
+    older_trades: Mapping[str, Any] = field(default_factory=dict)  # for those from an id on, which is sent as "fromId"
     keyless: frozenset[str] = frozenset()  # REST paths for which ccxt wants an API key and the venue does not
     markets_named: Named | None = None  # finds the markets that a frame names in its topic and in its rows
     trade_market: str = ""  # the raw trade's field with its market's id, if ccxt uses the frame's

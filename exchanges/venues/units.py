@@ -19,7 +19,7 @@ _UNITS: Mapping[str, int] = {
     "1000000": 1_000_000,
     "1M": 1_000_000,  # a letter without a number is no unit: KBTC and MSOL are coins of their own
 }
-_AFTER = ("1000", "10000", "100000", "1000000")  # Bybit writes SHIB1000 as well as 1000BONK
+_AFTER = ("1000", "10000", "100000", "1000000")  # Bybit uses both forms: SHIB1000 and 1000BONK
 
 # The prices of an event, which are a unit's, and its quantities, which are numbers of units.
 _FIELDS: Mapping[type, tuple[Sequence[str], Sequence[str]]] = {
@@ -49,7 +49,9 @@ def units_of(coin: str, symbol: str) -> int:
 
 
 def of_coin(event: _Event, units: int) -> _Event:
-    """Convert ``event`` in place: prices and quantities from a market of so many units to the coin's."""
+    """Convert ``event`` in place: its prices and quantities, from a market with this many coins per unit, to the
+    coin's.
+    """
     if units == 1:
         return event
     down = 1 - len(str(units))  # powers of ten: 1000 is 3 places

@@ -18,7 +18,7 @@ from exchanges.venues.profile import Profile
 
 class _Upbit(Profile):
     def correct_trade(self, trade: TradeEvent, info: Mapping[str, Any]) -> None:
-        """Correct the time: ccxt takes "timestamp", when the message was sent."""
+        """Correct the time: ccxt uses "timestamp", the time at which the message was sent."""
         trade.timestamp = normalize.milliseconds(info.get("trade_timestamp")) or trade.timestamp
 
 
@@ -27,7 +27,7 @@ PROFILES = (
         "upbit",
         Limits(recent_trades=500, requests=300),  # 10 per second, of trades
         history=("stream_type", "SNAPSHOT"),
-        chunk=500,  # one request carries all
+        chunk=500,  # one request has all subscriptions
         joined=joined_by_type,  # 5 requests per second and 100 per minute, and each replaces the one before
         books=BookRules(ProofKind.SNAPSHOTS),
     ),

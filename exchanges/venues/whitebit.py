@@ -10,7 +10,7 @@ from exchanges.venues.profile import Profile
 
 
 def book_numbers(frame: Any) -> Iterable[Numbers]:
-    """ "Depth": an update has the number of the last one; a whole book comes when nothing has changed for 10 s."""
+    """ "Depth": an update has the number of the update before; a whole book comes when nothing has changed for 10 s."""
     if isinstance(frame, dict) and frame.get("method") == "depth_update":
         whole, book, market_id = frame["params"][:3]
         previous = None if whole else int(book["past_update_id"])

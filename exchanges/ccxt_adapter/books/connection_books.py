@@ -1,4 +1,4 @@
-"""The order books of one connection: our own or ccxt's; decides when one of ccxt's is subscribed to again."""
+"""The order books of one connection: our own or ccxt's; decides when one of ccxt's books is subscribed to again."""
 
 from __future__ import annotations
 
@@ -85,8 +85,8 @@ class ConnectionBooks:
         return None if self._own is None else self._own.on_update
 
     def new_socket(self) -> Callable[[Any, str], bool]:
-        """Return the function that is given each frame of a new socket and returns whether ccxt must read it. It may
-        raise anything on an unexpected frame.
+        """Return the function that gets each frame of a new socket and returns whether ccxt must read it. The function
+        may raise anything on an unexpected frame.
         """
         return (lambda frame, text: True) if self._verified is None else self._verified.new_socket()
 
@@ -117,7 +117,7 @@ class ConnectionBooks:
             return False
         if isinstance(error, errors.UnsubscribeError):  # we have unsubscribed ourselves
             return True
-        if not isinstance(error, errors.InvalidNonce):  # a ChecksumError is one
+        if not isinstance(error, errors.InvalidNonce):  # a ChecksumError is an InvalidNonce too
             return False
         for symbol in symbols:
             if symbol not in self.exchange.orderbooks:
@@ -129,7 +129,7 @@ class ConnectionBooks:
         self._delivery.end(reason)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
-        """A task that ends with the connection; None when that is ending already."""
+        """A task that ends with the connection; None when the connection is already ending."""
         try:
             return self.spawn(work)
         except RuntimeError:  # its group of tasks has ended
@@ -161,7 +161,7 @@ class ConnectionBooks:
         self._spawn(self._subscribe_anew(symbol))
 
     async def _subscribe_anew(self, symbol: str) -> None:
-        """Unsubscribe one market's book; the standing call subscribes to it again. Raises VenueError."""
+        """Unsubscribe one market's book; the running watch call subscribes to it again. Raises VenueError."""
         exchange, name = self.exchange, self._profile.name
         await asyncio.sleep(self._pauses.wait(symbol, asyncio.get_running_loop().time()))
         asked = self._profile.books.depth(self._delivery.depth)

@@ -23,7 +23,7 @@ class JoiningBooks:
     on_snapshot: Callable[[Any, Any], None] | None = None
 
     async def fetch_rest_order_book_safe(self, symbol: Any, *args: Any, **kwargs: Any) -> Any:
-        """Like ccxt's: fetches the snapshot that it joins updates to."""
+        """Like ccxt's: fetches the snapshot to which updates are joined."""
         book = await super().fetch_rest_order_book_safe(symbol, *args, **kwargs)  # type: ignore[misc] # ccxt's own
         if self.on_snapshot is not None and book is not None:
             self.on_snapshot(symbol, book)
@@ -32,8 +32,8 @@ class JoiningBooks:
     async def load_order_book(self, client: Any, message_hash: Any, symbol: Any, limit: Any, params: Any) -> None:
         """Like ccxt's: fetches a snapshot and joins the waiting updates to it.
 
-        ccxt closes the connection after three snapshots in a row that are too old. So it gets its turn only when some
-        more have been fetched, with pauses.
+        ccxt closes the connection after three snapshots in a row that are too old. So ccxt's method is called only
+        after this method has fetched some more, with pauses.
         """
         books: Any = self.orderbooks  # type: ignore[attr-defined] # ccxt's own
         book = books.get(symbol)
@@ -41,7 +41,7 @@ class JoiningBooks:
             await _gather(book)
         for pause in PAUSES:
             if self.closed_by_user or books.get(symbol) is not book or (book is not None and book["nonce"] is not None):
-                return  # it was subscribed to again, or is joined
+                return  # the book was subscribed to again, or is joined
             try:
                 snapshot = await self.fetch_rest_order_book_safe(symbol, limit, params)
             except Exception:  # noqa: BLE001 - ccxt's parsers may raise anything; ccxt's own method reports it
@@ -77,7 +77,7 @@ class JoiningBooks:
     def handle_order_book_snapshot(self, client: Any, message: Any, *args: Any) -> None:
         """Like ccxt's: takes a snapshot that comes as an answer over the socket.
 
-        ccxt joins it only to an update that came before; where the profile makes one without changes, that is not
+        ccxt joins it only to an update that came before. If the profile makes an update without changes, none is
         awaited.
         """
         unchanged = self.profile.books.unchanged

@@ -50,7 +50,7 @@ class OwnBookKeeper:
         self._look_at: dict[str, int] = {}
         # market id -> levels -> when such a snapshot last renewed the book, in the loop's time
         self._renewed: dict[str, dict[int, float]] = {}
-        # a venue that loses every third message would cost all the weight that other books need
+        # otherwise a venue that loses every third message would use up all the weight
         self._pauses = PausesOfBooks(FIRST_PAUSE, LOST_AGAIN, STEADY)
         self._news = asyncio.Event()  # set when a book has joined
         self.delivery.on_lost = self._on_lost
@@ -64,7 +64,7 @@ class OwnBookKeeper:
     def convert(self, frame: Any) -> bool:
         """Take a decoded frame if it is for one of these books.
 
-        Raises msgspec's ValidationError for an unexpected one.
+        Raises msgspec's ValidationError for an unexpected frame.
         """
         update = self.own.convert(frame, time.time_ns())
         if update is not None:
@@ -117,7 +117,7 @@ class OwnBookKeeper:
 
     def _lost(self, market_id: str, verdict: Verdict) -> None:
         if (renewing := self._renewing.pop(market_id, None)) is not None:
-            renewing.cancel()  # it may wait for its turn behind lost books
+            renewing.cancel()  # the renewal may wait until lost books have had their turn
         self.delivery.lose(self._symbols[market_id], verdict.reason)
         self._begin(market_id)
 
@@ -158,7 +158,7 @@ class OwnBookKeeper:
         """Fetch snapshots until one has joined, or waits for the diff that joins it.
 
         Unless it is a ``renewal``, it ends when the book is proven without a snapshot because the price is back in its
-        range. Otherwise a book that is lost meanwhile would wait behind a renewal.
+        range. Otherwise lost books would wait behind this fetch, although it only renews a proven book.
         """
         book, symbol = self._books[market_id], self._symbols[market_id]
         await asyncio.sleep(first_pause)

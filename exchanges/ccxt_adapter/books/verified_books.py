@@ -36,7 +36,7 @@ class _Judged:
     enough: int = 0  # levels of each side that must be left in it
     fetched: tuple[float, float] | None = None  # the worst bid and ask of a snapshot from REST
     ready: bool = False
-    apart: float | None = None  # since when ccxt's book and the frames have different numbers, loop's time
+    apart: float | None = None  # when ccxt's book and the frames began to have different numbers, loop's time
 
 
 class VerifiedBookKeeper:
@@ -106,7 +106,7 @@ class VerifiedBookKeeper:
             judged.fetched = self._worst(book["bids"], 0.0), self._worst(book["asks"], inf)
 
     def _worst(self, side: Any, whole: float) -> float:
-        """The price down to which a fetched side shows all levels; ``whole`` if it has all that there are."""
+        """The price down to which a fetched side shows all levels; ``whole``: it has all levels of the venue."""
         return whole if len(side) < max(self._rules.fetched, 1) else float(side[-1][0])
 
     def on_book(self, name: str, book: Any, received_at: int) -> None:
@@ -165,7 +165,7 @@ class VerifiedBookKeeper:
         judged.ready = True
         if self._window:
             return
-        if judged.fetched is not None:  # not the book's worst levels: later changes may be far away
+        if judged.fetched is not None:  # not the worst levels of the book: later changes may be far from the best price
             judged.low, judged.high = judged.fetched
         else:
             judged.low = bids[-1][0] if bids else inf
@@ -189,7 +189,7 @@ class VerifiedBookKeeper:
         now = asyncio.get_running_loop().time()
         before, self._lost_at[symbol] = self._lost_at.get(symbol, -HEALS_AFTER), now
         if self._rules.kind is ProofKind.SNAPSHOTS and now - before >= HEALS_AFTER:
-            self._books[symbol] = self._new()  # the next message is a whole book: no other coin is affected
+            self._books[symbol] = self._new()  # the next message is a whole book; other coins are not affected
             return
         self._books[symbol].lost = True
         self._renew(symbol)

@@ -61,7 +61,9 @@ class MarketCache:
         return table
 
     def write(self, table: MarketTable) -> None:
-        """Write a list if that is possible: whole or not at all, and only if it would be read back the same."""
+        """Write a list if that is possible: whole or not at all, and only if reading the file would give the same
+        list.
+        """
         try:
             content = table_bytes.written(table)
             if table_bytes.read(content) != table:
@@ -103,7 +105,7 @@ class MarketCache:
         return table
 
     def _put(self, *content: bytes) -> None:
-        handle, part = tempfile.mkstemp(UNFINISHED, self.path.stem, self.folder)  # readable by its owner alone
+        handle, part = tempfile.mkstemp(UNFINISHED, self.path.stem, self.folder)  # readable only by its owner
         try:
             with open(handle, "wb") as file:
                 file.writelines(content)
@@ -181,7 +183,7 @@ def _platform_folder() -> Path:
 
 
 def market_cache(asked: object, rest_url: str | None, name: str, *key: Any) -> MarketCache | None:
-    """The cache of a venue, or None if it must not have one.
+    """The cache of a venue, or None if the venue must not have one.
 
     ``asked`` is the option ``market_cache``: True, False or, by default, None. Raises ValueError for anything else.
     """

@@ -18,7 +18,7 @@ MEANING = ("id", "contract", "contractSize")  # fields of a market on which a ru
 
 
 class _Named(msgspec.Struct):
-    """The fields of a market's row that are read of every market, by ccxt's names."""
+    """The fields that are read from every market's row, with ccxt's names."""
 
     symbol: Any = None
     base: Any = None
@@ -104,7 +104,7 @@ def joined(tables: Sequence[MarketTable], finer: Callable[[Any, Any], bool]) -> 
 
 
 def give(table: MarketTable, exchange: Any) -> None:
-    """Set a ccxt instance's markets; the rows are shared by all that are given the same table."""
+    """Set a ccxt instance's markets; all instances that get the same table share its rows."""
     rows, currencies = table.markets, table.currencies
     exchange.set_markets_from_exchange(
         SimpleNamespace(
@@ -134,7 +134,7 @@ def sound(table: MarketTable) -> bool:
 
 
 def changed(before: MarketTable, after: MarketTable) -> Collection[str]:
-    """The symbols whose market has changed its meaning; a market that is gone or halted has not."""
+    """The symbols whose market has changed its meaning; markets that are gone or halted do not count."""
     rows = {symbol: row.meaning for symbol, row in read(after.markets, _Named)}
     return {symbol for symbol, row in read(before.markets, _Named) if rows.get(symbol, row.meaning) != row.meaning}
 

@@ -146,21 +146,23 @@ class _Repair:
 
     async def _answer(self, url: str, method: str = "GET", headers: Any = None, body: Any = None) -> Any:
         await asyncio.sleep(0)  # so that this can be cancelled
-        return await self._asked.get(url, method, headers, body)  # a new request if one still ran when parsing failed
+        return await self._asked.get(url, method, headers, body)  # a request may not have ended when parsing failed
 
 
 def _ways(answer: Any) -> list[_Way]:
-    """The ways to all lists in an answer that may be lists of markets, the longest list first."""
+    """The paths to all lists in an answer that may be lists of markets, the longest list first."""
     return sorted(_lists(answer, DEEP, ()), key=lambda way: -len(_rows(answer, way)))
 
 
 def _lists(answer: Any, deep: int, way: _Way) -> Iterator[_Way]:
-    """Find lists and mappings that have rows, without looking inside a row; a list of lists may have rows or be one."""
+    """Find lists and mappings that have rows, without looking inside a row; a list of lists may have rows or may itself
+    be a row.
+    """
     if not isinstance(answer, dict | list) or not deep:
         return
     values = list(answer.values()) if isinstance(answer, dict) else answer
     mappings = [value for value in values if isinstance(value, dict)]
-    if isinstance(answer, dict):  # an envelope's parts differ, rows have fields in common
+    if isinstance(answer, dict):  # parts of an envelope have different fields, rows have common fields
         fields = Counter(field for value in mappings for field in value)
         rows = len(mappings) > 1 and max(fields.values(), default=0) * 2 > len(values)
     else:

@@ -42,7 +42,7 @@ async def run_aside(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
             try:
                 return runner.run(running)
             finally:
-                running.close()  # no effect, unless the loop could not be made
+                running.close()  # this has an effect only if the loop could not be made
 
     running = asyncio.get_running_loop().run_in_executor(None, run)
     try:
@@ -99,7 +99,7 @@ def parse_in_turns(text: str | bytes | msgspec.Raw, *, rows_when_read: bool = Fa
     """Parse JSON piece by piece. A parser in C keeps all other threads waiting: 0.1 s for 5 MB of markets.
 
     With ``rows_when_read`` the items of a long array are parsed when they are read; an item that is no JSON raises only
-    then. Raises msgspec.MsgspecError for what is no JSON.
+    then. Raises msgspec.MsgspecError for text that is not JSON.
     """
     content = text.encode() if isinstance(text, str) else bytes(text)
     if len(content) <= PIECE:

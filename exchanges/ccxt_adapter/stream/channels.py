@@ -17,7 +17,7 @@ Watch = Callable[[Sequence[str]], Awaitable[Any]]
 
 
 class StandIn(StrEnum):
-    """What replaces a channel if the module does not keep its rows as all others do."""
+    """What replaces a channel if the module does not keep its rows as all other modules do."""
 
     TRADES = "candles are built from trades"
     TICKERS = "quotes come with the tickers"
@@ -31,8 +31,8 @@ STAND_INS: Mapping[tuple[str, str], StandIn] = {
     ("ndax", "candles"): StandIn.TRADES,  # an open candle is changed in place
     ("upbit", "candles"): StandIn.TRADES,  # one-second candles only, which ccxt does not keep
     ("whitebit", "candles"): StandIn.TRADES,  # it mixes all timeframes
-    ("onetrading", "ticker"): StandIn.UNSTAMPED,  # the time is added after it is kept
-    ("nado", "ticker"): StandIn.NOTHING,  # it has bid and ask only
+    ("onetrading", "ticker"): StandIn.UNSTAMPED,  # the time is added after the row is kept
+    ("nado", "ticker"): StandIn.NOTHING,  # it has only bid and ask
     ("kraken", "quotes"): StandIn.TICKERS,
     ("modetrade", "quotes"): StandIn.TICKERS,
     ("woofipro", "quotes"): StandIn.TICKERS,
@@ -57,7 +57,7 @@ _MANY: Mapping[str, tuple[str, str]] = {
     "quotes": ("watchBidsAsks", "watch_bids_asks"),
     "books": ("watchOrderBookForSymbols", "watch_order_book_for_symbols"),
 }
-# the same for one symbol
+# the same, but with the method of the call for one symbol
 _ONE: Mapping[str, tuple[str, str]] = {
     "trades": ("watchTrades", "watch_trades"),
     "ticker": ("watchTicker", "watch_ticker"),
@@ -75,7 +75,8 @@ def has_calls(exchange: Any, channel: str) -> bool:
 def calls(
     exchange: Any, channel: str, symbols: Sequence[str], chunk: int, asked: Asked = Asked()
 ) -> Iterator[tuple[tuple[str, ...], Watch]]:
-    """The watch calls of one channel, and for which symbols: ``chunk`` of them at a time where ccxt can, or each.
+    """The watch calls of one channel, and for which symbols: ``chunk`` of them in one call if ccxt can do that, else
+    one call each.
 
     A ``chunk`` of 1 chooses ccxt's calls for one symbol, where ccxt has them.
     """

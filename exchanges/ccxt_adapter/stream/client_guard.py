@@ -1,4 +1,4 @@
-"""Guards one ccxt WebSocket client: how it dials, answers pings and reads; an unreadable frame is dropped, no more.
+"""Guards one ccxt WebSocket client: how it dials, answers pings and reads; an unreadable frame does not end the stream.
 
 An exception in ccxt's message handler leaves ``Client.receive_loop`` through a done-callback, and nothing starts that
 loop again: the stream ends, but the socket stays open and the caller gets no error (measured on ccxt 4.5.90). So this
@@ -27,7 +27,7 @@ from exchanges.foreign_text import READ, Cleaner, beginning
 from exchanges.venues.fast_decoder import Blame, Take
 
 SLICE = 0.05  # seconds for which messages that wait are handled before the loop has its turn
-LOOK_EVERY = 16  # messages until the clock is looked at again
+LOOK_EVERY = 16  # messages until the clock is read again
 UNSENT = 4 << 20  # bytes that wait until the peer reads: more than all subscriptions of a connection
 SAMPLE = 200  # characters of a bad frame that are reported
 
@@ -58,10 +58,10 @@ def arm(
     """Guard ``client``, a ccxt ``Client`` that has not dialled yet.
 
     ``timeout``: seconds a dial may take; ccxt counts whole ones. The function that ``taker`` makes gets each text
-    before ccxt and returns whether it has delivered it; ``on_book`` gets each order book that ccxt has updated.
-    ``on_frame`` is called after ccxt has handled a frame that was not taken. ``clean`` makes what a venue sends fit for
-    showing. ``check`` raises OtherMarket for a frame, or one of its rows, that must not be delivered. ``look`` gets
-    each frame, decoded and as text, and returns whether ccxt must read it.
+    before ccxt does, and returns whether it has delivered the text; ``on_book`` gets each order book that ccxt has
+    updated. ``on_frame`` is called after ccxt has handled a frame that was not taken. ``clean`` makes what a venue
+    sends fit for showing. ``check`` raises OtherMarket for a frame, or one of its rows, that must not be delivered.
+    ``look`` gets each frame, decoded and as text, and returns whether ccxt must read the frame.
     """
     handle, dispatch = client.handle_message, client.on_message_callback
     resolve, reject, begin_dial, send = client.resolve, client.reject, client.open, client.send
@@ -147,7 +147,7 @@ def arm(
 
     def addressed(error: Any, message_hash: Any = None) -> Any:
         if message_hash is None and dispatching:
-            error.frame = reading.frame  # all calls get it, and decide whether it concerns them
+            error.frame = reading.frame  # all calls get the error, and decide whether it concerns them
             bad(reading.frame, error)
         return reject(error, message_hash)
 
@@ -186,12 +186,12 @@ def arm(
     client.on_message_callback = noted
     client.resolve = quiet
     client.connectionTimeout = math.ceil(timeout) * 1000
-    client.maxPingPongMisses = math.inf  # it uses the wall clock, which may step; the feed itself watches for silence
+    client.maxPingPongMisses = math.inf  # ccxt uses the wall clock, which may step; the feed itself watches for silence
 
 
 def _answering(client: Any) -> Callable[[bytes], None]:
-    """A function that answers pings: the last one of a turn alone, which is enough (RFC 6455, 5.5.3). ccxt would begin
-    a task for each.
+    """A function that answers pings: of the pings of one turn only the last, which is enough (RFC 6455, 5.5.3). ccxt
+    would begin a task for each.
     """
     newest: bytes | None = None
 
@@ -215,11 +215,11 @@ def _answering(client: Any) -> Callable[[bytes], None]:
 def _drained(client: Any) -> Callable[[], None]:
     """``client``'s receive_loop, which first reads the messages that wait in the buffer.
 
-    ccxt's own loop would do the same, but it looks the buffer up, a property five attributes deep, twice per message,
-    and it drains the whole buffer: with slow callbacks it would block the loop's timers for many seconds.
+    ccxt's own loop would do the same, but it looks up the buffer, a property five attributes deep, twice per message.
+    It also empties the whole buffer at once: with slow callbacks it would block the loop's timers for many seconds.
     """
     own: Callable[[], None] = client.receive_loop
-    # what aiohttp adds per message to its size; a version of ccxt without it drains in another way
+    # what aiohttp adds to each message's size; a version of ccxt without this reads the buffer in another way
     overhead = getattr(sys.modules[type(client).__module__], "MSG_SIZE_OVERHEAD", None)
     if overhead is None:
         return own

@@ -34,7 +34,7 @@ from exchanges.venues.profile import Profile, Rejection
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """One standing watch call."""
+    """One watch call that is repeated as long as the connection is open."""
 
     channel: str
     symbols: tuple[str, ...]

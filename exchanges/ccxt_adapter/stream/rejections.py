@@ -10,7 +10,7 @@ from typing import Any
 asking: ContextVar[Hashable] = ContextVar("asking", default=None)
 """The running watch call: requests and notes that ccxt makes in this context, or in its tasks, belong to it."""
 
-REQUESTS = 10_000  # requests whose numbers are remembered; pings are numbered too, for weeks
+REQUESTS = 10_000  # requests whose numbers are remembered; bounded, because pings are numbered too, for weeks
 _IDS = ("id", "req_id", "reqid")  # how the venues name a request's number
 
 
@@ -69,7 +69,7 @@ class RejectionTracker:
         return next((call for key in _IDS if (call := self._askers.get(str(frame.get(key)))) is not None), None)
 
     def blamed(self, answered: Callable[[Any], bool]) -> dict[Any, str]:
-        """The calls that the unnamed refusals are about, with the reasons; none while that can't be known.
+        """The calls that were refused without a name, with the reasons; none while that can't be known.
 
         A venue answers every request once. So the calls are known once as many requests are without an answer as there
         are unnamed refusals.

@@ -1,4 +1,4 @@
-"""Sends all subscriptions of a client as one request, where each replaces the last one; decides how long it waits."""
+"""Sends a client's subscriptions as one request, if each request replaces the last one; decides how long to wait."""
 
 from __future__ import annotations
 

@@ -18,7 +18,9 @@ Deliver = Callable[[str, Row], None]
 
 
 class RowCache(list[Any]):
-    """Stands in for ccxt's ArrayCache: ``append`` delivers, only the newest row is kept for handlers that look back."""
+    """Used in place of ccxt's ArrayCache: ``append`` delivers, only the newest row is kept for handlers that look
+    back.
+    """
 
     __slots__ = ("_deliver", "hashmap")
 
@@ -38,7 +40,7 @@ class RowCache(list[Any]):
 
 
 class RowCaches(dict[str, Any]):
-    """``exchange.trades``: one fixed store per wanted symbol; a row of any other symbol goes nowhere.
+    """``exchange.trades``: one fixed store per wanted symbol; a row of any other symbol is ignored.
 
     Assigning and deleting are ignored, because handlers re-assign the store on every frame and un_watch deletes it.
     For ``exchange.ohlcvs``, ``make`` makes each symbol's store: again one of these, with a store per timeframe.
@@ -73,8 +75,8 @@ class RowCaches(dict[str, Any]):
 class Latest(dict[str, Any]):
     """``exchange.tickers`` or ``bidsasks``: assigning is the delivery; the newest of each listed market is kept.
 
-    Handlers merge deltas into the row that is kept here, so it stays. ``last`` is the row delivered last, by which the
-    connection recognises the future that needs no waking.
+    Handlers merge deltas into the row that is kept here, so it stays. ``last`` is the row that was delivered last; it
+    shows the connection which future need not be resolved.
     """
 
     def __init__(self, wanted: Collection[str], listed: Collection[str], deliver: Deliver) -> None:

@@ -37,12 +37,12 @@ class RowHandler:
         self._taken: dict[str, tuple[str, str]] = {}
         self._reader = TradeReader(self._profile)
         self._past: list[TradeEvent] = []  # past trades of the frame that is being read
-        self._turned: list[TradeEvent] = []  # trades of the frame that are delivered from the last to the first
+        self._turned: list[TradeEvent] = []  # trades of the frame that must be delivered from the last to the first
         self._first_candles: dict[tuple[str, str], tuple[Candle, bool]] = {}  # first candles of a frame
         self._begun_candles: set[tuple[str, str]] = set()  # the coins and timeframes with a candle so far
         self._untraded: set[str] = set()  # symbols without a trade so far, whose first trade may be a past one
         self._first_read: dict[str, int] = {}  # when the first frame with trades of each such symbol was read
-        self._unheard: dict[type, set[str]] = {kind: set() for kind in _EVENTS.values()}  # without one so far
+        self._unheard: dict[type, set[str]] = {kind: set() for kind in _EVENTS.values()}  # symbols without one so far
         self._deliver_trade = listener.on_trade
         self.clean = Cleaner()  # cleans texts of the venue
         self.tickers_wanted = True  # whether tickers are wanted, for prices and day stats

@@ -1,9 +1,9 @@
 """The certificate authorities that are trusted: certifi's, and those that the environment adds.
 
-``SSL_CERT_FILE`` names a file of certificates (PEM), ``SSL_CERT_DIR`` one or several folders of them: a company's own
-authority, say, whose proxy decrypts TLS. OpenSSL uses them instead of its own list; here they are used in addition,
-so that venues can be verified both through the proxy and without it. A pipe or device in their place is not opened:
-OpenSSL would wait there for ever.
+``SSL_CERT_FILE`` names a file of certificates (PEM), ``SSL_CERT_DIR`` one or several folders of them, for example for a
+company's own authority whose proxy decrypts TLS. OpenSSL uses them instead of its own list; here they are used in
+addition, so that venues can be verified both through the proxy and without it. A pipe or device in their place is not
+opened: OpenSSL would wait there for ever.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def tls_context(cafile: str, system: bool = False) -> ssl.SSLContext:
     """The context in which servers are verified. With ``system`` the authorities that OpenSSL trusts by itself are
     trusted too.
 
-    All instances share it: ccxt makes one for each, of 0.7 MB, while the loop stands still for 35 ms.
+    All instances share it: ccxt would make one for each, of 0.7 MB, and block the loop for 35 ms.
     """
     return _context(cafile, system, os.environ.get(FILE, ""), os.environ.get(FOLDER, ""))
 
@@ -60,14 +60,14 @@ def is_endless(path: str) -> bool:
 
 
 def problems() -> list[str]:
-    """What the two variables name but is not used, and why, one line each."""
+    """What the two variables name that is not used, and why, one line each."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     return list(_trust(context, os.environ.get(FILE, ""), os.environ.get(FOLDER, "")))
 
 
 def advice(error: ssl.SSLCertVerificationError) -> str:
     """What can be done about a certificate that was not accepted."""
-    code = getattr(error, "verify_code", None)  # aiohttp's error has none, although it is such an error
+    code = getattr(error, "verify_code", None)  # aiohttp's error has no code, although it is such an error
     if code in (_EXPIRED, _NOT_YET):
         return "is this machine's clock right?"
     if code in _OTHER_HOST:
@@ -104,7 +104,7 @@ def _trust(context: ssl.SSLContext, file: str, folders: str) -> Iterator[str]:
         if not found:
             yield f"{FOLDER} names {folder!r}, which has no certificate: {_FOLDERS}"
         if hashed and not any(is_endless(str(path)) for path in hashed):
-            context.load_verify_locations(capath=folder)  # OpenSSL opens the one that it needs
+            context.load_verify_locations(capath=folder)  # OpenSSL opens the file that it needs
             continue
         for path in found:
             if fault := _fault_of_file(context, path):

@@ -19,7 +19,7 @@ VARIABLE = "MARKET_FEED_TRANSPORT"
 def uses_picows(name: Any = None) -> bool:
     """Whether picows is the transport, by the user's ``name``; ValueError if that is not one of TRANSPORTS.
 
-    Without a name, here and in the environment: picows where it is installed.
+    If neither ``name`` nor the environment chooses one, picows is used if it is installed.
     """
     installed = find_spec("picows") is not None
     said = "options.transport"

@@ -26,7 +26,7 @@ OFFER = "permessage-deflate; client_max_window_bits"
 EYEBALLS = 0.25  # seconds before the other address family is tried as well: RFC 8305, 5
 GONE_WITHIN = 0.5  # seconds for picows to see that its socket has ended: a turn or two of the loop
 _LIKE_AIOHTTP = {**{str(k): v for k, v in ClientRequest.DEFAULT_HEADERS.items()}, "User-Agent": SERVER_SOFTWARE}
-_log = logging.Logger("picows", logging.CRITICAL + 1)  # disabled: what picows would log is raised as errors
+_log = logging.Logger("picows", logging.CRITICAL + 1)  # disabled: the errors that picows would log are raised
 
 
 async def connect(url: str, headers: Mapping[str, str], tls: SSLContext, limit: int, compress: bool) -> WebSocket:
@@ -56,7 +56,7 @@ async def connect(url: str, headers: Mapping[str, str], tls: SSLContext, limit: 
             url,
             ssl_context=tls,
             disconnect_on_exception=False,
-            enable_auto_pong=False,  # it would keep all answers for a peer that does not read them
+            enable_auto_pong=False,  # picows would keep all answers for a peer that does not read them
             websocket_handshake_timeout=None,
             logger_name=_log,
             max_frame_size=limit,
@@ -68,7 +68,7 @@ async def connect(url: str, headers: Mapping[str, str], tls: SSLContext, limit: 
     try:
         await asyncio.wait({dialling})
         _, connection = dialling.result()
-        if not isinstance(connection, WebSocket):  # None when the peer hung up instead of answering
+        if not isinstance(connection, WebSocket):  # None when the peer closed the connection instead of answering
             raise aiohttp.ServerDisconnectedError
     except picows.WSHandshakeError as error:
         _hang_up(socks)
@@ -102,13 +102,13 @@ def _hang_up(socks: list[socket.socket]) -> None:
 async def _give_up(dialling: asyncio.Task[Any], socks: list[socket.socket], opened: list[WebSocket]) -> None:
     """Cancel a dial and wait until its socket is closed.
 
-    Picows forgets the transport while it waits for the upgrade. After that nothing is read yet, so that the end of the
-    TCP connection would not be seen.
+    Picows does not keep the transport while it waits for the upgrade. After the upgrade nothing is read yet, so the end
+    of the TCP connection would not be noticed.
     """
     dialling.cancel()
     await asyncio.wait({dialling})
     if not dialling.cancelled():
-        dialling.exception()  # retrieved, because nobody waits for it any more
+        dialling.exception()  # the error is retrieved, because nobody waits for the dial any more
     for connection in opened:
         connection.abort()
     _hang_up(socks)

@@ -6,8 +6,7 @@ a host that the settings do not name.
 
 A WebSocket is dialled over picows if that is chosen (``choose``), otherwise over aiohttp. A dial that picows can't make
 goes over aiohttp too: through any proxy, without verified certificates, with a redirect in place of the handshake, or
-with options that a later ccxt may pass. A message may have as many bytes on the one as on the other, and both offer the
-server to compress.
+with options that a later ccxt may pass. Both allow messages of the same size, and both offer compression to the server.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ SOCKS_EXTRA = 'needs aiohttp_socks, which is not installed: pip install "market-
 
 _CLEANUP_CLOSED: bool = getattr(connector, "NEEDS_CLEANUP_CLOSED", False)  # otherwise aiohttp warns of it
 _CUT = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, aiohttp.ClientConnectionResetError)
-_REWORDED = (aiohttp.ClientHttpProxyError, aiohttp.TooManyRedirects, *_CUT)  # and their subclasses, see _failed
+_REWORDED = (aiohttp.ClientHttpProxyError, aiohttp.TooManyRedirects, *_CUT)  # with their subclasses, see _failed
 # options of a dial that ccxt passes and picows can handle; ccxt pings and closes itself
 _OF_PICOWS = {"autoping", "autoclose", "headers", "compress", "max_msg_size"}
 
@@ -72,9 +71,10 @@ class TooMuch(aiohttp.ClientPayloadError):
 class HttpClient:
     """Sends requests and dials WebSockets for one ccxt instance, in place of the aiohttp session that ccxt would make.
 
-    ``tls``: the context that servers are verified with, False for not at all. ``proxy_for`` returns the proxy of an
-    address; a redirect may lead to the hosts of the ``named`` addresses. WebSockets are dialled at the scheme and host
-    of ``ws_url``, if there is one; ccxt's client keeps the venue's address, by which ccxt distinguishes spot and swap.
+    ``tls``: the context with which servers are verified, False for no verification. ``proxy_for`` returns the proxy of
+    an address; a redirect may lead to the hosts of the ``named`` addresses. WebSockets are dialled at the scheme and
+    host of ``ws_url``, if there is one; ccxt's client keeps the venue's address, by which ccxt distinguishes spot and
+    swap.
     """
 
     def __init__(
@@ -166,10 +166,10 @@ class HttpClient:
     async def _request(self, method: str, url: Any, **options: Any) -> AsyncIterator[Answer]:
         proxy = None
         try:
-            async with asyncio.timeout(getattr(options.get("timeout"), "total", None)):  # aiohttp's timer starts later
+            async with asyncio.timeout(getattr(options.get("timeout"), "total", None)):  # aiohttp's timer begins later
                 session, way, proxy = await self._way(str(url), options)
             async with session.request(method, url, **way) as response:
-                if response.status in REDIRECTS:  # without an address; aiohttp follows the others
+                if response.status in REDIRECTS:  # a redirect without an address; aiohttp follows the others
                     raise RedirectRefused(f"HTTP {response.status}: a redirect that names no address")
                 answer = Answer(response, await _body(response))
         except self._reworded as error:
@@ -179,7 +179,7 @@ class HttpClient:
             return
         raise failed
 
-    get = partialmethod(_request, "GET")  # like aiohttp's; public data needs no method but these two
+    get = partialmethod(_request, "GET")  # like aiohttp's; public data needs only these two methods
     post = partialmethod(_request, "POST")
 
     def _over(self, through: TCPConnector) -> ClientSession:
@@ -214,10 +214,10 @@ class HttpClient:
                 raise aiohttp.ClientConnectionError(f"the proxy {proxy} {SOCKS_EXTRA}") from None
             self._reworded = *_REWORDED, ProxyError, ProxyConnectionError, ProxyTimeoutError
             scheme, _, rest = proxy.url.partition("://")
-            remote = True if scheme in ("socks5h", "socks4a") else None  # whether the proxy looks names up
+            remote = True if scheme in ("socks5h", "socks4a") else None  # whether the proxy looks up the names
             kind = {"socks5h": "socks5", "socks4a": "socks4"}.get(scheme, scheme)
             address = URL(f"{kind}://{rest}")
-            found = await look_up(address.host or "", address.port or SOCKS_PORT)  # not in asyncio's threads
+            found = await look_up(address.host or "", address.port or SOCKS_PORT)  # not in a thread of asyncio
             there = address.with_port(address.port or SOCKS_PORT).with_host(str(found[0][4][0]))
             if proxy.url not in self._socks:  # another request may have made it meanwhile
                 through = ProxyConnector.from_url(str(there), ssl=self._tls, rdns=remote)
@@ -242,7 +242,7 @@ class HttpClient:
         try:
             to = URL(location)
             why = why_refused(response.url, response.url.join(to), self._named)
-            if not why and to.scheme not in ("", "http", "https"):  # aiohttp follows none of these
+            if not why and to.scheme not in ("", "http", "https"):  # aiohttp does not follow these
                 why = "it leads to no http:// or https:// address"
         except ValueError:
             why = "it is no address"

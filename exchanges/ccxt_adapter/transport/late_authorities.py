@@ -1,8 +1,8 @@
 """Defers loading the system's certificate authorities: importing aiohttp loads them twice, and a feed uses neither.
 
 aiohttp makes two TLS contexts at its import, 25 ms and 1 MB each. A feed has a context of its own (``certificates``).
-Here both load the authorities when something uses them: a program's own aiohttp session, say. This also
-keeps the import from hanging if SSL_CERT_FILE names a pipe that nobody writes to.
+Here both load the authorities when something uses them, for example a program's own aiohttp session. This also keeps
+the import from hanging if SSL_CERT_FILE names a pipe that nobody writes to.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class _LateContext(ssl.SSLContext):
 
 def _loaded(context: ssl.SSLContext) -> ssl.SSLContext:
     trust_the_systems(context)
-    context.__class__ = ssl.SSLContext  # last: another thread may use it at the same time
+    context.__class__ = ssl.SSLContext  # last, because another thread may use the context at the same time
     return context
 
 

@@ -1,9 +1,9 @@
 """Looks host names up in daemon threads, so that a name server without an answer blocks neither the loop nor the exit.
 
-asyncio looks names up in its pool of threads, and a thread there that hangs (getaddrinfo takes up to 30 s and cannot be
-cancelled) is waited for when the loop is closed and when the process ends. Here an abandoned lookup continues in a
-daemon thread, and later requests for the same name wait for the same thread. A request waits for PATIENCE seconds at
-most: less than the default connect_timeout, so that the error names the name server.
+asyncio looks names up in its pool of threads. A thread there may hang (getaddrinfo takes up to 30 s and cannot be
+cancelled), and the end of the loop and of the process waits for it. Here an abandoned lookup continues in a daemon
+thread, and later requests for the same name wait for the same thread. A request waits for PATIENCE seconds at most:
+less than the default connect_timeout, so that the error names the name server.
 """
 
 from __future__ import annotations

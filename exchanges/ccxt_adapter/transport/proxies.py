@@ -2,8 +2,8 @@
 
 The environment's variables are ``http_proxy`` (for http and ws), ``https_proxy`` (for https and wss), ``all_proxy``
 (for what has none) and ``no_proxy``, each in lower or upper case; lower case takes precedence, and an empty value means
-no proxy. HTTP_PROXY does not count in a CGI program, where a client could set it (https://httpoxy.org). A loopback
-address is never requested through the environment's proxy.
+no proxy. HTTP_PROXY is ignored in a CGI program, where a client could set it (https://httpoxy.org). A loopback address
+is never requested through the environment's proxy.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A WebSocket over picows, with the methods of aiohttp's WebSocket that ccxt's client uses.
 
 Needs the extra ``[fast]``. A frame goes from the read buffer to its handler in the same turn of the loop, with no task,
-future or queue between them. It passes on aiohttp's messages and errors, because ccxt's client and the adapter know
-those.
+future or queue between them. It passes on messages and errors of aiohttp's types, because ccxt's client and the adapter
+know these types.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ _KINDS = {picows.WSMsgType.TEXT: WSMsgType.TEXT, picows.WSMsgType.BINARY: WSMsgT
 class WebSocket(picows.WSListener):
     """One open WebSocket. Messages that come before :meth:`begin` wait.
 
-    Pings are passed on. Fragments are put together, compressed messages inflated; own messages are sent as they are.
-    A peer that breaks the protocol causes a message of type ERROR; an end without a close frame causes a message of
-    type CLOSED with the code 1006.
+    Pings are passed on. Fragments are joined and compressed messages are decompressed; messages to the server are sent
+    uncompressed. A peer that breaks the protocol causes a message of type ERROR; an end without a close frame causes a
+    message of type CLOSED with the code 1006.
     """
 
     _conn = None  # ccxt's client looks for aiohttp's buffer there
@@ -85,7 +85,7 @@ class WebSocket(picows.WSListener):
         self._loop = asyncio.get_running_loop()
         socket = transport.underlying_transport
         socket.set_protocol(_Measured(socket.get_protocol(), self))
-        socket.pause_reading()  # until begin(): messages that came meanwhile would all be handled in one turn
+        socket.pause_reading()  # until begin(): otherwise all messages until then would be handled in one turn
 
     def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
         offer = self._offer
@@ -253,8 +253,8 @@ class _Measured(asyncio.BufferedProtocol):
 
     picows alone would let its buffer grow to what the kernel holds, which is megabytes in a burst. All of it would be
     handled in one turn of the loop, and overflow the queues of coroutine callbacks. aiofastnet, which calls this, reads
-    about 256 KiB per turn, as asyncio does for aiohttp; less where callbacks are slow, because timers must run too.
-    The size of a read is halved as long as reads take more than SLICE: 64 KiB may be 32,768 frames.
+    about 256 KiB per turn, as asyncio does for aiohttp. It reads less if callbacks are slow, because timers must run
+    too. The size of a read is halved as long as reads take more than SLICE: 64 KiB may be 32,768 frames.
     """
 
     def __init__(self, own: Any, connection: WebSocket) -> None:

@@ -30,7 +30,7 @@ def levels_text(market: Market, levels: Iterable[tuple[int, int]], decimals: int
 
 
 class BinanceBooks(BinanceRest):
-    """Differences with ``U`` and ``u``, without a gap between two of them; a partial book has all of its levels."""
+    """Differences with ``U`` and ``u``, without a gap between two differences; a partial book has all of its levels."""
 
     def book_topic(self, stream: str, market: Market | None, rest: str) -> Topic | None:
         """The topic of ``<symbol>@depth<rest>``; None for one that does not exist."""
@@ -40,7 +40,7 @@ class BinanceBooks(BinanceRest):
         return Topic(stream, "books", market, "depth", int(form["speed"] or 1000), levels=int(form["levels"] or 0))
 
     def begin_book(self, stream: BookStream, book: SimulatedBook) -> None:
-        """Begin with the next change: the stream has no snapshot."""
+        """Begin the stream with the next change, because it has no snapshot."""
 
     def book_message(self, stream: BookStream, book: SimulatedBook, clock: float, now: int) -> str | None:
         market = stream.market

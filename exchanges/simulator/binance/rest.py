@@ -99,7 +99,7 @@ class BinanceRest(SimulatedVenue):
             return error(problem.code, str(problem), problem.status)
 
     def weight_of(self, path: str, request: web.Request, weight: int) -> int:
-        """What a request costs, which costs ``weight`` on spot."""
+        """What a request costs here if it costs ``weight`` on spot."""
         return weight
 
     def _weigh(self, weight: int) -> web.Response | None:

@@ -78,7 +78,9 @@ def trade_row(market: Market, trade: Trade) -> dict[str, Any]:
 
 
 def aggregated(market: Market, trades: Iterable[Trade]) -> Iterator[tuple[Trade, Trade, str]]:
-    """Runs of trades of one taker's order at one price, each as its first trade, last trade and total quantity."""
+    """Successive trades of one taker's order at one price, joined: the first trade, the last trade and the total
+    quantity.
+    """
     for _, group in groupby(trades, key=lambda trade: trade.order):
         run = list(group)
         lots = sum(round(trade.quantity * market.lot_scale) for trade in run)

@@ -15,7 +15,7 @@ SIDES: tuple[Side, Side] = ("bids", "asks")
 
 @dataclass(slots=True)
 class Told:
-    """The levels of both sides in one message, and the number of the book's state that they belong to.
+    """The levels of both sides in one message, and the number of the book's state to which they belong.
 
     ``first`` is the number of the first change in a difference.
     """
@@ -95,8 +95,8 @@ class BookStream:
         return Told(levels.number, sorted(found["bids"], reverse=True), sorted(found["asks"]))
 
     def _wrong(self, book: SimulatedBook, frozen: str | None) -> tuple[int, int]:
-        """A bid above the best ask, also above the one that readers have while the asks are frozen; the same bid as
-        long as it is above.
+        """A bid above the best ask, also above the ask that readers have while the asks are frozen. The bid stays the
+        same as long as it is above.
         """
         told = book.at(self.told["asks"]) if frozen == "asks" else None
         ask = book.top.ask if told is None else max(told.top.ask, book.top.ask)

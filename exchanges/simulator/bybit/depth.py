@@ -37,9 +37,9 @@ def levels_text(market: Market, levels: Iterable[tuple[int, int]]) -> str:
 
 
 class BybitBooks(BybitRest):
-    """Every message counts ``u`` up by one; ``seq`` is the number of the book's state.
+    """``u`` is one higher in each message; ``seq`` is the number of the book's state.
 
-    Nothing is sent about a level that is pushed out of the stream's depth; it is sent again when it is back.
+    Nothing is sent about a level that is pushed out of the stream's depth; the level is sent again when it is back.
     """
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
@@ -47,7 +47,7 @@ class BybitBooks(BybitRest):
         self._updates: dict[str, int] = {}  # stream -> its last u, which grows even without readers
 
     def begin_book(self, stream: BookStream, book: SimulatedBook) -> None:
-        """Send the first state; existing readers get it too, because it is of another market now."""
+        """Send the first state. Existing readers get it too, because the stream shows another market now."""
         topic = stream.topic
         place = list(SPOT_DEPTHS).index(topic.levels) + 1
         self._advance(stream, self._updates.get(topic.stream, place * 10**11) + 1)

@@ -23,7 +23,7 @@ _CLOUDFRONT = (
     "<H1>{status} ERROR</H1>The Amazon CloudFront distribution is configured to block access from your country."
     "</BODY></HTML>"
 )
-RECENT_TRADES = 60  # the most of a spot market that one request returns
+RECENT_TRADES = 60  # trades of a spot market that one request returns at most
 
 
 class BybitError(Exception):

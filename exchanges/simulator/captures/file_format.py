@@ -15,7 +15,7 @@ from exchanges.simulator.errors import SimulatorError
 from exchanges.simulator.markets.catalog import DEFAULT_COINS, Listing, price_digits, quantity_digits
 
 _QUOTES = ("USDT", "USDC", "FDUSD", "TUSD", "BUSD", "USD", "BTC", "ETH", "BNB", "EUR", "TRY", "BRL", "JPY")
-SNAPSHOT = "@snapshot"  # an order book over REST: it is no stream, but stands in the file like the other frames
+SNAPSHOT = "@snapshot"  # an order book over REST: it is not from a stream, but it is in the file like the other frames
 _GZIP = b"\x1f\x8b"
 
 

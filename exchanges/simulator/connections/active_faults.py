@@ -15,13 +15,13 @@ from exchanges.simulator.errors import SimulatorError
 from exchanges.simulator.faults import ALL, KINDS, LISTING, Fault
 from exchanges.simulator.markets.market import Market
 
-REPEATED_AFTER = 1100  # after so many trades of the coin, a repeated trade comes again
-GROWTH = 0.5  # seconds that a stream which falls behind loses each second
+REPEATED_AFTER = 1100  # a repeated trade comes again after this many trades of the coin
+GROWTH = 0.5  # a stream that falls behind gets this many seconds later each second
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Running:
-    """A fault in force: since when, in monotonic seconds and in the venue's Unix ms."""
+    """A fault in force, and its begin, in monotonic seconds and in the venue's Unix ms."""
 
     fault: Fault
     since: float
@@ -51,7 +51,7 @@ class ActiveFaults(ABC):
 
     @abstractmethod
     def relist(self) -> None:
-        """List the venue's markets without those that the faults in force hide."""
+        """Change the venue's list of markets to what the faults in force leave of it."""
 
     @abstractmethod
     def withheld(self, market: Market) -> bool:
@@ -203,7 +203,9 @@ class ActiveFaults(ABC):
         return self.inject(Fault("rest-frozen"))
 
     def halted(self, coin: str = ALL) -> AbstractContextManager[None]:
-        """That coin, or all, is listed as in maintenance and does not trade: BREAK on Binance, Closed on Bybit."""
+        """That coin, or every coin, is listed as in maintenance and does not trade: BREAK on Binance, Closed on
+        Bybit.
+        """
         return self.inject(Fault("halted", coin.upper()))
 
     def unlisted(self, coin: str) -> AbstractContextManager[None]:
@@ -231,7 +233,7 @@ class ActiveFaults(ABC):
         return self.inject(Fault("silent", coin.upper()))
 
     def tradeless(self, coin: str = ALL) -> AbstractContextManager[None]:
-        """No trades of that coin, or of any, come on the connections that exist now or subscribe while this lasts.
+        """No trades of that coin, or of any coin, come on the connections that exist now or subscribe while this lasts.
 
         When the fault ends, such a connection still gets no trades: it must subscribe again.
         """
@@ -257,7 +259,7 @@ class ActiveFaults(ABC):
         return self.inject(Fault("skipping", every))
 
     def block_trades(self, share: float) -> AbstractContextManager[None]:
-        """After this share of the trades comes a block trade (Bybit's ``BT``), a fifth above or below the price."""
+        """A block trade (Bybit's ``BT``) follows this share of the trades, 20 % above or below the price."""
         if not self.can_have(fault := Fault("block-trades", share)):
             raise SimulatorError(f"{fault.kind}: only {KINDS[fault.kind].only} marks such trades")
         return self.inject(fault)
@@ -289,7 +291,9 @@ class ActiveFaults(ABC):
         return any(self._active.get(kind) for kind in ("behind", "falling-behind", "split"))
 
     def stream_lag(self, connection_id: int) -> float:
-        """Seconds by which the stream is late on connections whose number is even or odd as ``connection_id`` is."""
+        """Seconds by which the stream is late on the half of the connections (even or odd numbers) to which
+        ``connection_id`` belongs.
+        """
         lags = [float(fault.argument or 0.0) for fault in self.each("behind")]
         if connection_id % 2 == 0:
             lags += [float(fault.argument or 0.0) for fault in self.each("split")]
@@ -299,7 +303,7 @@ class ActiveFaults(ABC):
         return max(lags, default=0.0)
 
     def rest_time(self) -> int | None:
-        """The moment (Unix ms) whose state REST shows to this request; None if that is now."""
+        """The time (Unix ms) whose state REST shows to this request; None for now."""
         moments = [running.since_ms for running in self._active.get("rest-frozen", ())]
         for fault in self.each("rest-behind"):
             least = float(fault.argument or 0.0)

@@ -51,7 +51,7 @@ class BookFaults(TradeFaults):
         return self.inject(Fault("book-crossed", coin=coin.upper()))
 
     def stale_books(self, seconds: float, coin: str = ALL) -> AbstractContextManager[None]:
-        """REST shows the books of ``seconds`` ago, with their numbers of that time."""
+        """REST shows the books as they were ``seconds`` ago, with the numbers of that time."""
         return self.inject(Fault("book-stale", seconds, coin=coin.upper()))
 
     def books_refused(self, status: int = 503, coin: str = ALL) -> AbstractContextManager[None]:
@@ -69,7 +69,7 @@ class BookFaults(TradeFaults):
             super().strike(fault)
 
     def book_fault(self, kind: str, market: Market) -> Fault | None:
-        """The fault of this kind that the market's book has; of several, the one that was started last."""
+        """The fault of this kind that the market's book has; if there are several, the one that was started last."""
         faults = [fault for fault in self.each(kind) if fault.coin in (ALL, market.coin)]
         return faults[-1] if faults else None
 

@@ -43,7 +43,7 @@ class ClientConnection:
         self.opened = self.last_inbound = self.last_ping = monotonic()
         self.unanswered: float | None = None  # when the unanswered ping was sent
         self.closing = False
-        self.half_open = False  # what is written does not arrive any more, and the peer does not notice
+        self.half_open = False  # written data does not arrive any more, and the peer does not notice
         self._transport = transport
         self._writer = request.writer
         self._deadline: asyncio.TimerHandle | None = None

@@ -18,8 +18,8 @@ from exchanges.simulator.connections.topics import Topic
 from exchanges.simulator.connections.venue_laws import VenueLaws, Window
 from exchanges.simulator.connections.websocket_frames import close_frame, ping_frame, pong_frame, text_frame
 
-PAUSE = 0.1  # if the event loop has no turn for so many seconds, it stood still; usually it has one every 10 ms
-AFTER_PAUSE = 0.02  # seconds after a pause within which the messages that came meanwhile are read
+PAUSE = 0.1  # if the event loop does nothing for this many seconds, it was blocked; usually it runs every 10 ms
+AFTER_PAUSE = 0.02  # seconds after the loop was blocked, in which the messages that came meanwhile are read
 REMEMBERED = 100_000  # entries kept of a list that only grows
 
 T = TypeVar("T")
@@ -61,7 +61,7 @@ class Sessions(ActiveFaults):
         self._count = 0
         self._dial_window = Window()
         self._enforced = monotonic()
-        self._pause = (-inf, -inf)  # begin and end of the last time in which the loop stood still
+        self._pause = (-inf, -inf)  # begin and end of the last time in which the loop was blocked
 
     @property
     def connections(self) -> list[ClientConnection]:
@@ -162,7 +162,7 @@ class Sessions(ActiveFaults):
         response = web.WebSocketResponse(autoping=False, autoclose=False, compress=False)
         try:
             await response.prepare(request)
-        except ConnectionResetError:  # the client has given up meanwhile: no answer reaches it
+        except ConnectionResetError:  # the client has closed the connection meanwhile: no answer reaches it
             return web.Response()
         transport = request.transport
         if transport is None:
@@ -240,9 +240,9 @@ class Sessions(ActiveFaults):
             self.receive(connection, message.data.decode(errors="replace"))
 
     def _read_since(self, now: float) -> float:
-        """The earliest time at which a message can have come that is read now: the loop may have stood still."""
+        """The earliest time at which a message that is read now can have come: the loop may have been blocked."""
         begun, ended = self._pause
-        if now - self._enforced > PAUSE:  # it stands still, or this is its first turn since then
+        if now - self._enforced > PAUSE:  # the loop was blocked until now
             return self._enforced
         return begun if now - ended < AFTER_PAUSE else now
 

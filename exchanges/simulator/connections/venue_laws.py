@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 class VenueLaws:
     """One venue's limits; None means that the venue has no such rule. Times in seconds; tests may shorten them."""
 
-    messages_per_second: int | None = None  # inbound, control frames included
+    messages_per_second: int | None = None  # messages from the client, control frames included
     streams: int | None = None  # per connection
     dials: int = 300  # upgrade attempts within ``dial_window``
     dial_window: float = 300.0
@@ -24,7 +24,7 @@ class VenueLaws:
     pong_within: float = 60.0
     idle_limit: float | None = None  # a connection is closed after this time without a message
     args_per_request: int | None = None
-    args_characters: int | None = None  # of all subscriptions of a connection
+    args_characters: int | None = None  # characters of all subscriptions of a connection
     rest_weight: int | None = None  # weight of REST requests within ``rest_window``
     rest_window: float = 60.0
     ban_after: int = 10  # requests after the first 429 of a window that are answered before the ban with 418
@@ -92,10 +92,10 @@ class Window:
 
 
 class Pace:
-    """Judges a client's pace by messages of which it is only known that each came within an interval.
+    """Judges how often a client sends messages, of which only an interval is known in which each one came.
 
-    A message is read when the loop runs. If the loop stood still, the messages that were read together afterwards came
-    at any time meanwhile, and the client is believed to have kept to the limit if that is possible.
+    A message is read when the loop runs. If the loop was blocked, the messages that are read together afterwards may
+    have come at any time meanwhile. The client counts as within the limit if that is possible.
     """
 
     def __init__(self) -> None:

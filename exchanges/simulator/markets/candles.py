@@ -104,7 +104,7 @@ def candle_start(ms: int, interval: int) -> int:
 
 
 def candle_end(start: int, interval: int) -> int:
-    """When the candle that opened at ``start`` is over: the next one's start."""
+    """When the candle that opened at ``start`` ends: the start of the next one."""
     return candle_start(start + 32 * DAY, MONTH) if interval == MONTH else start + interval
 
 

@@ -41,7 +41,7 @@ class Trade:
     buyer_maker: bool
     timestamp: int
     order: int
-    block: bool = False  # made outside the order book: part of no price, volume or candle
+    block: bool = False  # made outside the order book: no price, volume or candle includes it
 
 
 class Market:
@@ -60,7 +60,7 @@ class Market:
         self.recorded: dict[int, str] = {}  # trade id -> its payload as captured (replay)
         self.made = 0
         self.order = Random(seed).randint(10**8, 10**9)  # the first aggregate id
-        self.first_id = Random(seed).randint(10**9, 4 * 10**9)  # the first id of trades whose ids a test does not name
+        self.first_id = Random(seed).randint(10**9, 4 * 10**9)  # the first id of trades for which a test gives no ids
         self.start_price = max(10, round(listing.price * self.scale))
         self.last_price, self.last_lots, self.last_sold, self.last_time = self.start_price, 1, False, now
         self.last_id: int | None = None
@@ -80,13 +80,13 @@ class Market:
         self._then: BookState | None = None  # the book of a past state of the market
 
     def make(self, count: int, now: int, ids: Iterable[int] | None = None) -> list[Trade]:
-        """Make the model's next ``count`` trades, with the next ids or with these."""
+        """Make the model's next ``count`` trades, with ``ids`` or the next ids."""
         step = self.model.step
         first = self.next_id
         return self.record([(each, *step()) for each in ids or range(first, first + count)], now)
 
     def make_block(self, ticks: int, lots: int, sold: bool, now: int) -> Trade:
-        """Make a block trade: it is listed among the trades, but no price, volume or candle has it."""
+        """Make a block trade: it is listed among the trades, but no price, volume or candle includes it."""
         self.order += 1
         trade = Trade(self.next_id, ticks / self.scale, lots / self.lot_scale, sold, now, self.order, block=True)
         self.last_id = trade.id
@@ -138,7 +138,7 @@ class Market:
 
     def _open_candle(self, start: int) -> SimulatedCandle:
         if start < self._past_minute:
-            self._past_minute = -1  # a minute that is computed already has a new trade
+            self._past_minute = -1  # the minute was computed already and has a new trade
         candle = self.minutes.get(start)
         if candle is None:
             candle = self.minutes[start] = flat(start, 0)
@@ -225,7 +225,7 @@ class Market:
         return self.order + self._ahead if self.book is None else self.book.number
 
     def open_book(self, now: int, holes: bool = False) -> SimulatedBook:
-        """From now (Unix ms) on, remember every change of the book; with ``holes`` in the numbers of the changes."""
+        """From now (Unix ms) on, remember every change of the book; ``holes``: some numbers are left out."""
         if self.book is None:
             top = Top(*self.best(), *self.sizes())
             self.book = SimulatedBook(self._ground, self._seed, top, self.update_id, now, holes)
@@ -295,7 +295,7 @@ class Market:
         return max(earlier, key=lambda candle: candle.start).close if earlier else self.start_price
 
     def _seconds(self, interval: int, since: int, until: int) -> list[SimulatedCandle]:
-        """Candles shorter than a minute, made of the trades themselves (so there are none from before the start)."""
+        """Candles shorter than a minute, made from the trades themselves, so there are none from before the start."""
         by_start: dict[int, SimulatedCandle] = {}
         first = bisect_left(self.trades, since, key=lambda trade: trade.timestamp)
         price = round(self.trades[first - 1].price * self.scale) if first else self.start_price

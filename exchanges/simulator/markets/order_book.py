@@ -1,7 +1,7 @@
 """One simulated market's order book: the lots at each price, numbered changes, and earlier states.
 
-The lots at a price are a function of the seed until an order changes them. So a book is as deep as anybody asks for, a
-market without a reader costs nothing, and the same seed gives the same book.
+The lots at a price are a function of the seed until an order changes them. So a book is as deep as requested, a market
+without a reader costs nothing, and the same seed gives the same book.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 
 KEPT = 120_000  # ms for which an earlier state can be looked up
 REACH = 6000  # steps of the grid; a larger jump of the price is not sent, because no snapshot is so deep
-CHANGED = 4000  # prices whose lots may differ from the seed's; the oldest ones beyond that return to it
+CHANGED = 4000  # prices whose lots may differ from the seed's; if there are more, the oldest get the seed's lots again
 
 Side = Literal["bids", "asks"]
 
@@ -210,7 +210,7 @@ class SimulatedBook:
         return self.at(number) if ms >= self._began else None
 
     def since(self, number: int) -> BookChanges:
-        """Every price that changed after that number, even if it has its old lots again."""
+        """Every price that changed after the state with that number, even if the price has its old lots again."""
         now = self.now()
         tops, touched, first = [self.top], set[int](), self.number
         for change in self._after(number):
@@ -239,14 +239,14 @@ class SimulatedBook:
         )
 
     def changed_after(self, number: int) -> int | None:
-        """The time of the first change after that number (Unix ms); None if there is none."""
+        """The time (Unix ms) of the first change after the state with that number; None if there is none."""
         ms = None
         for change in self._after(number):
             ms = change.ms
         return ms
 
     def _after(self, number: int) -> Iterator[Change]:
-        """The changes after that number, newest first."""
+        """The changes after the state with that number, newest first."""
         for change in reversed(self._past):
             if change.number <= number:
                 return

@@ -9,7 +9,7 @@ from random import Random
 
 
 class PriceModel:
-    """A random walk with volatility clusters and runs of one side, one step per trade.
+    """A random walk with volatility clusters and successive trades of one side, one step per trade.
 
     Step n of a seed is always the same, whenever it is drawn.
     """
@@ -37,7 +37,9 @@ class PriceModel:
         return int(price + 0.5), 1 + int(-self._lots * log(1.0 - draw())), move < 0.0
 
     def _turn(self) -> None:
-        """Change the volatility a little, away from extremes, and sometimes let the price run in one direction."""
+        """Change the volatility a little, away from extremes, and sometimes begin a trend of the price in one
+        direction.
+        """
         self._left = self.SPELL
         self._heat = 0.97 * self._heat + 0.17 * self._random.gauss(0.0, 1.0)
         self._width = 2.0 * self.SPREAD * exp(self._heat)
@@ -55,7 +57,7 @@ class PriceModel:
 class Flow:
     """Draws which market trades next, by its weight; sometimes one order makes several trades at once."""
 
-    SWEEPS = 0.03  # share of orders that sweep the book
+    SWEEPS = 0.03  # share of orders that make several trades
     LONGEST = 30
 
     def __init__(self, seed: str, weights: Sequence[float]) -> None:

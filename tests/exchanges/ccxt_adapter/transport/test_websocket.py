@@ -174,7 +174,7 @@ async def test_fragments_are_put_together(over_picows: bool) -> None:
 
 @pytest.mark.parametrize("takeover", [True, False])
 async def test_compressed_messages_are_read(over_picows: bool, takeover: bool) -> None:
-    """As in RFC 7692, there is one window for all messages or a new one for each, and some frames are not
+    """The same as in RFC 7692, there is one window for all messages or a new one for each, and some frames are not
     compressed."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
