@@ -22,7 +22,7 @@ COINS = ("BTC", "ETH", "SOL", "DOGE")
 
 
 class SteadyVenue(MemoryVenue):
-    """A venue that numbers its trades beginning with ``first``, and keeps none."""
+    """A venue that numbers its trades from ``first`` on and keeps no trades."""
 
     def __init__(self, first: int) -> None:
         super().__init__("steady", COINS, Limits(consecutive_ids=True))

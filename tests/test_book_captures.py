@@ -49,7 +49,7 @@ async def own() -> list[str]:
             return [*client.frames[:at], json.dumps(snapshot), *client.frames[at:]]
 
         def is_enough() -> bool:
-            """A quote with the id of a depth update is rare: it comes only if nothing changed the book in between."""
+            """A quote with the id of a depth update is rare: it needs a book that did not change in between."""
             return depth_in(client.frames) >= begun + 25 and len(replayed(capture()).compared) > 0
 
         await until(is_enough)

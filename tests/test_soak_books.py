@@ -35,7 +35,7 @@ def test_the_same_seed_gives_the_same_faults() -> None:
 
 
 class Bench:
-    """A venue whose book nobody reads, and a judge that gets a feed's events from the test."""
+    """A venue whose book has no reader, and a judge that gets a feed's events from the test."""
 
     def __init__(self, venue: SimulatedVenue) -> None:
         self.venue, self.now = venue, 1000.0
@@ -189,7 +189,7 @@ async def test_a_frozen_side_may_go_unnoticed_for_a_few_seconds_after_a_trade_sh
             bench.look_until(0.25)
             deliver(side)
             assert bench.found == ["wrong book"]
-            deliver("asks" if side == "bids" else "bids")  # that one is not frozen
+            deliver("asks" if side == "bids" else "bids")  # the other side is not frozen
             assert bench.judge.breach_counts["wrong book"] == 2
 
 

@@ -203,7 +203,7 @@ async def test_a_missing_trade_is_lost_unless_the_feed_reported_it(bench: Bench,
 
 
 async def test_a_gap_that_is_not_fetched_is_not_ended_by_the_next_gap_filled_event(bench: Bench) -> None:
-    """The later gap_filled event belongs to the gap after it."""
+    """The later gap_filled event belongs to the next gap."""
     first, second, third, fourth, fifth = [await bench.trade("binance") for _ in range(5)]
     bench.status("connected", "binance")
     bench.told(first, "binance")

@@ -2,15 +2,16 @@
 
     python -m tests.benchmarks.books [--venue binance] [--seconds 20] [--rounds 3] [--rate 1000]
 
-On Binance the floor of the same job (clients/floor_books.py) is measured too: it proves no book and mends none.
+On Binance the floor of the same job (clients/floor_books.py) is measured too: it proves no book and synchronizes none
+again.
 
 The simulator of this process sends the same to all readers, which take turns in processes of their own: the depth of
-each coin (Binance's 10 diffs/s, Bybit's 50 deltas/s), each stream at its own times, and the trades. The venues' laws
-are off: on a busy machine ccxt's requests come too close together, and it would be cut off. Each reader takes the best
-20 levels of each book at each change, and each trade. It reports the CPU seconds that it spent after the first books
-came and, for this project, how long a book took from the reading of its frame to the callback. The ccxt reader has a
-loop for each coin: a loop for several coins is woken for one coin, and misses the books of the other coins that came
-in the same turn of the event loop (20 of 200 came).
+each coin (Binance's 10 diffs/s, Bybit's 50 deltas/s), each stream at its own times, and the trades. The venues' limits
+are off: on a busy machine ccxt's requests come too close together, and the venue would close its connection. Each
+reader takes the best 20 levels of each book at each change, and each trade. It reports the CPU seconds that it spent
+after the first books came and, for this project, how long a book took from the reading of its frame to the callback.
+The ccxt reader has a loop for each coin: a loop for several coins is woken for one coin, and misses the books of the
+other coins that came in the same turn of the event loop (20 of 200 came).
 
     python -m tests.benchmarks.books --path
 
@@ -55,7 +56,7 @@ from tests.benchmarks.clients import floor_books
 DEPTH = 20
 SETTLED = 15.0  # seconds from the first books to the measurement: snapshots are not renewed any more
 FAILED_PAUSE = 0.1  # seconds between two calls of a ccxt loop whose last one failed
-WITHIN = 90.0  # seconds for all books and trades to come; ccxt subscribes to them one by one
+WITHIN = 90.0  # seconds until all books and trades must have come; ccxt subscribes to them one by one
 
 
 class Tally:
@@ -324,7 +325,7 @@ class Proven:
 
 
 async def resubscribe(count: int, settled: float) -> None:
-    """Serve so many coins to a reader in its own process, and cut its connections."""
+    """Serve this many coins to a reader in its own process, and cut its connections."""
     coins = list(dict.fromkeys(item.coin for item in list_markets(count + 5)))[:count]
     async with Simulator(venues=("binance",), rate=count, coins=coins) as simulator:
         command = [sys.executable, "-m", "tests.benchmarks.books", "--resubscribe", "--settled", str(settled)]

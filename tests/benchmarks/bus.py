@@ -188,7 +188,7 @@ async def starts(times: int, folder: Path) -> list[tuple[float, float, float]]:
     async with collected(1, folder) as (sender, server, _):
         coins = await coins_on(server.url)
         for _ in range(times):
-            sending = asyncio.create_task(sender.ask(f"{RATE} {RATE // 4}"))  # it is connected when data comes
+            sending = asyncio.create_task(sender.ask(f"{RATE} {RATE // 4}"))  # a feed is connected when data comes
             began = time.time()
             process = await asyncio.create_subprocess_exec(
                 *[sys.executable, "-m", "tests.bus.start", server.url, ",".join(coins)], stdout=PIPE

@@ -32,7 +32,7 @@ from tests.benchmarks.frames import WIRES, Trade
 
 FRAMES, COLD, COLD_RUNS = 200, 40_000, 15
 WARM_UP = 30_000  # ids jump: a coin's second trade confirms the jump; 1,024 ids of each coin are remembered
-FIRST = 10**12  # our ids, far from the simulator's
+FIRST = 10**12  # the benchmark's ids, far from the simulator's
 
 
 class Texts:
@@ -65,7 +65,7 @@ def fastest(call: Callable[[str], Any], runs: Iterator[Sequence[str]]) -> float:
 
 
 def nowhere(profile: Profile) -> Take:
-    """The hot path whose events go to nobody."""
+    """The hot path with events that nobody receives."""
     assert profile.fast_frames is not None
     markets = {f"{coin}USDT": (coin, f"{coin}/USDT") for coin in DEFAULT_COINS}
     reading = FrameReading()

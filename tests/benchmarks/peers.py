@@ -1,4 +1,4 @@
-"""How soon other libraries receive a trade of the same twenty coins, and how much memory they use then.
+"""How soon other libraries receive a trade of the same twenty coins, and their memory at that time.
 
 Each library runs as a script of ``clients``, in a process and an environment of its own, like those that
 ``python -m tests.benchmarks`` makes.
@@ -21,7 +21,7 @@ from tests.benchmarks.readers import READERS
 
 PEERS = ("ccxt", "cryptofeed", "cryptofeed-2", "unicorn")
 PATIENCE = 30.0  # seconds until the first trade
-EVERY = 0.01  # seconds between two looks at the trades' count
+EVERY = 0.01  # seconds between two checks of the number of trades
 
 
 @contextmanager

@@ -88,7 +88,7 @@ class Paced:
     def run(self, every: Callable[[], object] | None, close: Callable[[], object]) -> float:
         """Pass all events on, and call ``every`` as often as a recorder writes; returns the CPU seconds."""
         gc.collect()
-        gc.freeze()  # the events of the whole run: in a feed the collector would not have to look through them
+        gc.freeze()  # the garbage collector must not examine the events of the whole run, which a feed would not hold
         ours, all_of_it, began = time.thread_time(), time.process_time(), time.monotonic()
         place, due = 0, FLUSH * EARLY
         while place < len(self.events):

@@ -147,7 +147,7 @@ def memory() -> int:
 async def read(venue: str, urls: list[str], coins: list[str]) -> None:
     """For each number on stdin, print the CPU seconds and messages until so many trades had come."""
     exchange = ExchangeConfig(venue, rest_url=urls[0], ws_url=urls[1])
-    # for pauses between turns
+    # so that turns can pause
     quiet = Staleness(feed_stale_after=PATIENCE, coin_stale_after=PATIENCE, reconnect_after=PATIENCE)
     own = Settings(coins=[CoinConfig(coin) for coin in coins], exchanges=[exchange], staleness=quiet)
     feed = MarketFeed(settings=own)

@@ -116,7 +116,7 @@ class CollectorProcess:
 
 
 class Proxy:
-    """A TCP proxy to the bus; while ``partitioned``, it passes on neither data nor dials."""
+    """A TCP proxy to the bus; while it is ``partitioned``, it passes on neither data nor dials."""
 
     def __init__(self, port: int) -> None:
         self._to = port

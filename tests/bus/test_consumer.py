@@ -191,7 +191,7 @@ async def test_an_event_that_was_published_late_gives_no_fresh_price(
 async def test_trades_that_the_bus_loses_are_published_again(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
 ) -> None:
-    """The server confirms them but has lost them after its restart, as after a power cut."""
+    """The server confirms messages, but has lost them after its restart, as after a power cut."""
     names = MarketSubjects("binance", "spot")
     async with Proxy(bus.port) as proxy:
         await collect("one", url=proxy.url)
@@ -336,6 +336,6 @@ async def test_a_reader_of_the_bus_starts_without_ccxt_in_little_memory(
     await publisher(bus.url, "binance")
     command = [sys.executable, "-m", "tests.bus.start", bus.url, ",".join(COINS)]
     done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60, check=True)
-    _, megabytes, ccxt, _ = json.loads(done.stdout)  # tests.benchmarks.bus measures the seconds
+    _, megabytes, ccxt, _ = json.loads(done.stdout)  # tests.benchmarks.bus measures how many seconds this takes
     assert not ccxt
     assert megabytes < 60

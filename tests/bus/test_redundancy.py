@@ -104,7 +104,7 @@ async def test_a_killed_publisher_is_replaced(
         assert silence.longest < SILENCE
 
 
-async def test_a_paused_publisher_that_comes_back_stores_nothing(
+async def test_a_paused_publisher_that_continues_stores_nothing(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
 ) -> None:
     """After SIGSTOP and SIGCONT the collector's socket is open and it still tries to publish. The bus refuses its
@@ -130,7 +130,7 @@ async def test_a_paused_publisher_that_comes_back_stores_nothing(
 async def test_a_publisher_that_is_cut_off_from_the_bus_is_replaced(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
 ) -> None:
-    """The messages that it sent while it was cut off arrive later and are refused."""
+    """The messages that the collector sent while it was cut off arrive later and are refused."""
     async with Proxy(bus.port) as proxy:
         first = await collect("first", url=proxy.url)
         await publisher(bus.url, "binance")
@@ -140,7 +140,7 @@ async def test_a_publisher_that_is_cut_off_from_the_bus_is_replaced(
         await first.gone()
 
 
-async def test_a_publisher_that_is_told_to_end_releases_the_lease(
+async def test_a_publisher_that_gets_sigterm_releases_the_lease(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
 ) -> None:
     """After SIGTERM, the silence on the bus lasts only until the other collector sees that the lease was released."""
@@ -159,7 +159,7 @@ async def test_a_publisher_that_is_told_to_end_releases_the_lease(
         assert silence.longest < SILENCE
 
 
-async def test_a_publisher_without_data_gives_way_to_a_collector_with_data(
+async def test_a_publisher_without_data_is_replaced_by_a_collector_with_data(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any], tmp_path: Any
 ) -> None:
     """The publisher's connection to the exchange delivers no data any more; the other collector's connection does."""

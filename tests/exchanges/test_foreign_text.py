@@ -137,8 +137,9 @@ def test_a_password_of_special_characters_is_hidden_in_any_encoding(form: str) -
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r\n   ", "\n\t", "\\n", "\\r\\n ", "\\\\n", "\n\n"])
 @pytest.mark.parametrize("every", [1, 7, 60])
 def test_a_secret_that_is_split_over_several_lines_is_hidden(end: str, every: int) -> None:
-    """A secret is split so in MIME's base64, a folded header or a table in a terminal, and in JSON that quotes
-    these."""
+    """A secret is split over lines in MIME's base64, in a folded header, in a table of a terminal, and in JSON that
+    quotes these.
+    """
     secret = "".join(map(chr, range(ord("A"), ord("Z")))) * 4
     clean = Cleaner([secret])
     for form in (secret, b64encode(secret.encode()).decode().rstrip("="), secret.encode().hex()):

@@ -216,7 +216,7 @@ def test_a_trade_without_a_timestamp_gets_the_time_it_was_read() -> None:
         event = as_trade(row)
         assert event is not None
         assert event.timestamp == NOW
-    assert normalize.trade(without(TRADE, "timestamp"), "BTC", "x", 0) is None  # without a local time there is none
+    assert normalize.trade(without(TRADE, "timestamp"), "BTC", "x", 0) is None  # without a local time it has no time
 
 
 def test_old_trades_are_accepted() -> None:

@@ -42,7 +42,7 @@ class MemoryVenue:
         self.failures: dict[str, VenueError] = {}  # channel -> the error with which its connections end
 
     def trade(self, coin: str, price: float, *, told: bool = True, at: int | None = None) -> None:
-        """Make a trade, now or ``at`` (Unix ms); if ``told`` is False, only REST has it."""
+        """Make a trade, now or ``at`` (Unix ms); if ``told`` is False, it is only in REST, not in the stream."""
         number = sum(trade.coin == coin for trade in self.trades) + 1
         now = time.time_ns()
         trade = TradeEvent(

@@ -75,7 +75,9 @@ async def test_nothing_of_a_removed_coin_is_delivered(feed: MarketFeed, venue: S
     assert "disconnected" not in got.events
 
 
-async def test_a_gap_ends_with_its_coin(feed: MarketFeed, venue: SimulatedVenue, got: Recorder) -> None:
+async def test_an_open_gap_ends_when_its_coin_is_removed(
+    feed: MarketFeed, venue: SimulatedVenue, got: Recorder
+) -> None:
     """Trades that wait for the fetch are not delivered any more, so the gap is reported as incomplete."""
     await connected(feed, venue)
     await got.until(lambda: bool(got.ids("BTC")) and bool(got.ids("ETH")))

@@ -250,12 +250,12 @@ async def test_trades_stamped_an_hour_ahead_close_no_candle_and_cause_no_lag(tra
                 await trade(coin)
             for coin in coins:
                 venue.stamp_ahead(3600, coin)
-                looked = time.monotonic() + 0.6  # the feed looks at its lag twice a second
+                looked = time.monotonic() + 0.6  # the feed checks its lag twice a second
                 await trade(coin)
                 await until(partial(_is_after, looked))
             for coin in coins:
                 await trade(coin)
-            looked = time.monotonic() + 2.5  # and at its candles once a second
+            looked = time.monotonic() + 2.5  # and its candles once a second
             await until(partial(_is_after, looked))
             assert len(venue.altered) == len(coins)
             assert early == []

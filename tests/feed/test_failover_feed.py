@@ -109,8 +109,9 @@ async def test_with_consecutive_ids_no_trade_is_lost_across_outages(secondary: S
 
 
 async def test_the_breaker_opens_after_too_many_failures_and_closes_again(secondary: Simulator) -> None:
-    """While the breaker is open, tradable is False and require_fresh raises, but data flows on. Then it closes
-    again."""
+    """While the breaker is open, tradable is False and require_fresh raises, but data still comes. Then the breaker
+    closes again.
+    """
     venue = secondary["binance"]
     settings = settings_for(secondary, **QUICK, circuit_breaker=CircuitBreaker(failures=3, window=20, cooldown=2))
     feed = MarketFeed(settings=settings)
@@ -154,7 +155,7 @@ async def test_a_connection_whose_end_the_venue_announces_is_replaced_before_it_
         assert "gap" not in got.events
 
 
-async def test_the_feed_reconnects_when_one_of_all_failed_venues_is_back(
+async def test_the_feed_reconnects_when_one_of_the_failed_venues_works_again(
     primary: Simulator, secondary: Simulator
 ) -> None:
     feed = MarketFeed(settings=settings_for(primary, secondary, **QUICK))
@@ -249,7 +250,7 @@ async def test_the_next_venue_is_ready_before_it_is_needed(primary: Simulator, s
 async def test_after_a_blocked_venue_the_next_one_is_prepared(
     primary: Simulator, secondary: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A failover would use that venue."""
+    """A failover would need that venue."""
     monkeypatch.setattr(prefetch, "ANSWER_WITHIN", 0.1)
     async with Simulator(venues=("binance_us",), rate=0) as third:
         with secondary["binance"].blocked(451):

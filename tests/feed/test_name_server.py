@@ -121,7 +121,7 @@ async def test_the_next_venue_takes_over_within_the_connect_timeout(transport: s
 
 @pytest.mark.parametrize("where", ["FAR", '{"ws_url": FAR["ws_url"]}'], ids=["for REST", "for the stream"])
 async def test_the_reason_names_the_name_server(transport: str, where: str) -> None:
-    """A lookup is given up earlier than the dial, which would only be told as "no data within 10 s"."""
+    """A lookup is given up earlier than the dial: a failed dial would only be reported as "no data within 10 s"."""
     async with Simulator(rate=20) as simulator:
         *_, how = await told(simulator, f'[("binance", {where})]', 8.0, 4.0, transport, patience=1.0)
     assert "the name server has not answered for venue.invalid within 1 s" in how

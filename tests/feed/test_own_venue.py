@@ -1,4 +1,4 @@
-"""The whole feed over venues without ccxt: a venue that a program registers works like any exchange."""
+"""The whole feed over venues without ccxt: a venue that a program registers works like an exchange."""
 
 from __future__ import annotations
 

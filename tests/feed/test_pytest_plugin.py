@@ -101,7 +101,7 @@ def test_a_mistake_in_the_mark_is_reported_by_the_simulator(tmp_path: Path) -> N
     assert ended.returncode == 1
 
 
-def test_starting_pytest_imports_nothing_heavy() -> None:
+def test_starting_pytest_imports_nothing_slow() -> None:
     """pytest loads the plugin at the start of every run in an environment with this package."""
     loaded = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, timeout=60, check=True)
     assert "pytest" in loaded.stdout.split()

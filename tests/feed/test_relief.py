@@ -124,7 +124,7 @@ FAULTS: dict[str, Callable[[SimulatedVenue], AbstractContextManager[None]]] = {
 
 
 async def silence_of(simulators: list[Simulator], faulty: int, fault: str, settings: Settings) -> tuple[float, Clocked]:
-    """The longest time without a tick of a healthy venue, while the first ``faulty`` venues have the fault."""
+    """The longest time without a tick of a working venue, while the first ``faulty`` venues have the fault."""
     feed = MarketFeed(settings=settings)
     got = Clocked(feed)
     async with feed, AsyncExitStack() as stack:

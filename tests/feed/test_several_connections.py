@@ -98,7 +98,7 @@ async def test_a_broken_connection_is_dialled_again_while_the_others_stay(
     assert feed.status.failover_count == 0
 
 
-async def test_a_half_open_connection_is_noticed_while_others_flow(
+async def test_a_half_open_connection_is_noticed_while_others_have_data(
     feed: MarketFeed, venue: SimulatedVenue, got: Recorder
 ) -> None:
     dead = carrying(venue, "ETH")
@@ -191,7 +191,7 @@ async def test_a_thousand_coins_of_one_venue_keep_its_limits(name: str) -> None:
             await until(lambda: len(venue.topics) == 2000, 60)
             assert len(venue.dials) == len(venue.connections) == (2 if name == "binance" else 3)
             assert sum(len(each.subscriptions) for each in venue.connections) == 2000
-            assert sum("ticker" in path for _, path in venue.rest_calls) == 1  # the 24 h statistics of all
+            assert sum("ticker" in path for _, path in venue.rest_calls) == 1  # one request for all coins
         assert venue.violations == []
 
 

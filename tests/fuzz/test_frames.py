@@ -86,7 +86,7 @@ BREAKING = {
 @pytest.mark.parametrize("what", BREAKING)
 @pytest.mark.parametrize("venue", ["binance", "bybit"])
 def test_a_protocol_error_ends_the_connection_and_loses_no_trade(venue: str, what: str) -> None:
-    """RFC 6455 forbids such a frame, so the connection is replaced, and the stream goes on."""
+    """RFC 6455 forbids such a frame, so the connection is replaced, and the stream continues."""
 
     async def replaced(lab: Lab) -> None:
         with suppress(ConnectionError):  # the feed closes the connection while the frame is sent

@@ -97,7 +97,7 @@ async def test_the_venue_on_trial_takes_over_without_a_dial_when_the_active_one_
     """The connection of the venue on trial is already open."""
     first, second = primary["bybit"], secondary["binance"]
     settings = quick(primary, secondary)
-    settings.connection.failback_after = 10  # the trial begins 1 s after the failover and would last 10
+    settings.connection.failback_after = 10  # the trial begins 1 s after the failover and would last 10 s
     async with feeding(settings) as (feed, got):
         with first.partition():
             await got.until(lambda: "binance" in got.first_price)

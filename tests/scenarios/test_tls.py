@@ -141,7 +141,7 @@ async def test_a_proxys_failure_is_reported_as_such_and_the_next_venue_is_used(
             assert all(f"the proxy answered HTTP {how[:3]}: {how[4:]}" in each for each in told)
         if how == "closes":
             assert all(f"(through the proxy http://***@{proxy_at}" in each for each in told)
-        assert "exchange_blocked" not in got.events  # the proxy is no exchange
+        assert "exchange_blocked" not in got.events  # the proxy must not count as an exchange
 
 
 def assert_hidden(password: str, said: str) -> None:

@@ -97,7 +97,7 @@ async def tls_before(port: int, context: ssl.SSLContext) -> AsyncIterator[str]:
 class Tunnel:
     """A proxy that answers CONNECT; all tunnels lead to ``to``. ``how``: the way in which the proxy fails, "" for none.
 
-    "hangs" and "closes": no answer; "goes dumb": the tunnel is opened, but passes no data on; any other text is the
+    "hangs" and "closes": no answer. "goes dumb": the tunnel is opened, but passes no data on. Any other text is the
     status line of a refusal.
     """
 

@@ -256,7 +256,7 @@ UPGRADE = (
 )
 
 
-async def test_a_client_that_gives_up_during_the_upgrade_causes_no_error(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_client_that_disconnects_during_the_upgrade_causes_no_error(caplog: pytest.LogCaptureFixture) -> None:
     """The client sends the request and closes the connection before the answer; no error is logged."""
     async with Simulator(rate=0) as sim:
         for _ in range(20):

@@ -14,8 +14,9 @@ NEAR = 2.0  # percentage points by which a 24 h change may differ from those of 
 
 
 class Prices:
-    """Checks that each price was its venue's, that this venue may deliver the coin, and that fresh prices are
-    recent."""
+    """Checks that each price was a price of its venue, that this venue may deliver the coin, and that fresh prices are
+    recent.
+    """
 
     def __init__(
         self, truths: Mapping[str, Truth], tallies: Mapping[str, Tally], unix: float,

@@ -19,7 +19,7 @@ from tests.soak.tally import FAR_AHEAD, Tally
 from tests.soak.truth import MINUTE, Truth
 
 BREACHES_KEPT = 12  # breaches of each kind whose text is kept
-STALE_FROM, STALE_TO = 5.0, 5.5  # seconds of silence between which feed_stale must be reported
+STALE_FROM, STALE_TO = 5.0, 5.5  # seconds of silence: the least and the most, between which feed_stale must be reported
 UP_TO_DATE = 5.0  # seconds: older data does not count as data; this is the settings' max_lag
 SIGN_OF_LIFE = 0.9  # seconds; a trade that came later than this does not show whether the stream works
 
@@ -89,7 +89,7 @@ class Referee:
         self._books: dict[tuple[str, str, str], Book] = {}
         self._gaps: dict[tuple[str, str], deque[Gap]] = {}  # venue and coin -> open gaps, and the last ended ones
         self._carrier: dict[str, tuple[str, str, int]] = {}  # coin -> venue, market and time of its last trade
-        self._heard = began  # when the last data came, old or not
+        self._heard = began  # when the last data came, even if it was old
         self._read_at = began  # when the newest trade was received; it may have waited behind a gap since then
         self._stale_told = False
         self._switched: tuple[float, str, bool] | None = None
@@ -318,7 +318,7 @@ class Referee:
         return (at + self._unix) * 1000
 
     def _is_the_feeds(self, venue: str) -> bool:
-        """Whether data of this venue counts as data of the feed; that of fallback coins from other venues does not."""
+        """Whether data of this venue counts as data of the feed; data of fallback coins from other venues does not."""
         return self.active in (venue, "")
 
     def _data(self, at: float, timestamp: int) -> None:

@@ -22,8 +22,9 @@ SHORT = 0.1  # shorter stalls (s) are not subtracted
 
 @dataclass(frozen=True, slots=True)
 class Silent:
-    """A time without data, from ``begun`` to ``until`` (monotonic seconds); ``well_from``: since when a venue
-    worked."""
+    """A time without data, from ``begun`` to ``until`` (monotonic seconds); ``well_from``: when a venue began to
+    work.
+    """
 
     begun: float
     until: float
@@ -68,7 +69,7 @@ class Silences:
         return self._truths[venue].well_since is not None
 
     def _well_from(self) -> float | None:
-        """Since when a venue has worked and the feed could know it."""
+        """The time since which a venue has worked and the feed could know that."""
         since = [
             truth.well_since + (REDIAL if truth.was_ill else 0.0)
             for truth in self._truths.values()

@@ -50,7 +50,7 @@ class Reporter:
 
     def __init__(self, transport: asyncio.WriteTransport) -> None:
         self.transport = transport
-        self.most = 0  # the most bytes that waited
+        self.most = 0  # the highest number of bytes that waited
         self._encode = msgspec.json.Encoder().encode
         self._pending: list[bytes] = []
 

@@ -35,7 +35,7 @@ class Truth:
     ) -> None:  # fmt: skip
         self.simulator = simulator
         self.venue = venue
-        # since when no fault stops data or dials; None: there is such a fault
+        # the time since which no fault stops data or dials; None while there is such a fault
         self.well_since: float | None = monotonic()
         self.was_ill = False
         self._units = units or {}
@@ -49,7 +49,7 @@ class Truth:
         self._stamps: dict[tuple[str, int], int] = {}  # market and stamp in the stream -> the true stamp
         self._blocked_at = -SHUNNED
         self._late_at = -LATE_FOR
-        self._withheld_at: dict[str, float] = {}  # coin -> when this venue last did not trade it
+        self._withheld_at: dict[str, float] = {}  # coin -> the last time at which this venue did not trade it
 
     def look(self, now: float) -> None:
         """Note the present faults."""

@@ -84,7 +84,7 @@ def _old(deal: Deal) -> dict[str, Any]:
 
 
 def _day(day: Day) -> dict[str, Any]:
-    """The ticker in REST answers; its "open" is that of the calendar day."""
+    """The ticker in REST answers; its "open" is the calendar day's opening price."""
     return {
         "timestamp": str(day.timestamp // 1000), "open": str(day.last), "high": str(day.high), "low": str(day.low),
         "last": str(day.last), "volume": str(day.volume), "vwap": str(day.last), "bid": str(day.bid),

@@ -1,7 +1,7 @@
 """Crypto.com Exchange v1, REST and WebSocket: https://exchange-docs.crypto.com/exchange/v1/rest-ws.
 
 The documentation does not say whether a subscription is answered with earlier trades; here it is answered with the last
-trade. The limit of channels per connection is a measured one.
+trade. The limit of channels per connection was measured.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ HEARTBEATS: Sequence[Frame] = ({"id": 1587523073344, "method": "public/heartbeat
 ANSWERED = {
     "id": 1587523073344,
     "method": "public/respond-heartbeat",
-}  # the answer to a heartbeat, without which the venue hangs up after 5 s
+}  # the answer to a heartbeat; without it the venue closes the connection after 5 s
 _CHANNELS = {"trade": "trades", "ticker": "ticker", "candlestick": "candles"}
 
 

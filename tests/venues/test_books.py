@@ -255,7 +255,7 @@ def spoiled(frame: Any) -> Any:
 
 
 async def test_the_time_of_a_bitstamp_book_is_exact_to_the_millisecond() -> None:
-    """ccxt has whole seconds, by which a trade before the book would count as a later one."""
+    """ccxt's times are whole seconds, so a trade before the book would count as a later one."""
     async with carried("bitstamp") as books:
         await books.change("BTC", 3)
         await until(lambda: books.is_now("BTC"))

@@ -31,7 +31,7 @@ def started(changed: Callable[[Depth], Depth]) -> Callable[..., Depth]:
 
 @pytest.mark.parametrize("name", FETCHED)
 async def test_one_update_is_enough_for_the_book_of_a_quiet_coin(name: str) -> None:
-    """ccxt awaits six before it fetches the snapshot; and Bitstamp's snapshot is newer than its last update."""
+    """ccxt awaits six updates before it fetches the snapshot. Bitstamp's snapshot is newer than its last update."""
     async with carried(name, settled=False) as books:
         await books.wire.until_asked({("books", coin) for coin in COINS})
         for coin in COINS:
@@ -72,7 +72,7 @@ async def test_updates_before_the_snapshot_disturb_nothing(name: str, monkeypatc
 async def test_numbers_that_begin_again_are_reported_and_the_book_is_synchronized(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Lower numbers counted as repeated, and the book stood still without a word."""
+    """In an earlier version lower numbers counted as repeated, and the book was not updated, without a report."""
     monkeypatch.setattr(book, "first", started(partial(replace, number=1_000)))
     async with carried("kucoin") as books:
         await books.change("BTC", 2)
@@ -88,7 +88,7 @@ async def test_numbers_that_begin_again_are_reported_and_the_book_is_synchronize
 async def test_a_book_with_few_levels_has_the_levels_that_are_added_behind_them(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The snapshot has fewer levels than REST would send, so it is known that there are none behind them."""
+    """The snapshot has fewer levels than REST would send, so the venue has no further levels."""
     monkeypatch.setattr(book, "first", started(lambda depth: replace(depth, bids=depth.bids[:7], asks=depth.asks[:7])))
     async with carried(name) as books:
         await add_behind(books, "BTC")

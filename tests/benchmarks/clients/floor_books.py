@@ -50,7 +50,7 @@ class Callbacks(Protocol):
 
 
 class Reader(WSListener):
-    """Both connections; a book is there once its snapshot has come."""
+    """Both connections; a book exists when its snapshot has come."""
 
     def __init__(self, coins: dict[str, str], callbacks: Callbacks) -> None:
         self.coins = coins  # key: the venue's market id
@@ -101,7 +101,7 @@ class Reader(WSListener):
 
 
 async def connect(coins: list[str], rest_url: str, ws_url: str, callbacks: Callbacks) -> list[WSTransport]:
-    """Subscribe to the trades and the books of these coins; returns the connections when the books are there."""
+    """Subscribe to the trades and the books of these coins; returns the connections when all books exist."""
     ids = {f"{coin}USDT": coin for coin in coins}
     reader, transports = Reader(ids, callbacks), []
     for kind in ("trade", "depth@100ms"):

@@ -53,4 +53,4 @@ def _answer() -> None:
             with open(path, "w") as file:
                 json.dump({"ids": [int(each) for each in ids], "times": times}, file)
             os._exit(0)
-    os._exit(1)  # the runner is gone
+    os._exit(1)  # the runner has ended

@@ -115,7 +115,7 @@ def test_the_first_snapshot_has_few_levels_and_the_next_one_has_many() -> None:
     assert book.wants_snapshot() == 0
 
 
-def test_a_first_snapshot_that_was_too_small_is_larger_only_until_one_with_many_levels_has_joined() -> None:
+def test_first_snapshots_are_larger_after_one_was_too_small_until_a_larger_one_has_joined() -> None:
     """Larger snapshots cost more of the venue's weight, which other coins' books need."""
     book = joined()
     assert book.apply(diff(6, 6, bids=[(10.0, 0.0), (9.0, 0.0), (8.0, 0.0), (7.0, 1.0)])).step is Step.LOST
@@ -126,7 +126,7 @@ def test_a_first_snapshot_that_was_too_small_is_larger_only_until_one_with_many_
     assert book.wants_snapshot() == 10
 
 
-def test_after_a_snapshot_whose_range_the_price_has_left_already_a_larger_one_is_requested() -> None:
+def test_if_the_price_has_already_left_a_snapshots_range_a_larger_one_is_requested() -> None:
     """REST may take a second, in which the price moves."""
     book = DiffBook(1, LIMITS)
     book.apply(diff(1, 5))
@@ -179,8 +179,8 @@ def test_a_proven_book_is_compared_with_a_small_snapshot_at_intervals() -> None:
 
 
 @pytest.mark.parametrize("frozen", ["bids", "asks"])
-def test_a_book_is_compared_when_only_one_side_changes_and_seldom_again_if_it_was_right(frozen: str) -> None:
-    book = DiffBook(1, LIMITS, first=10)  # 10 levels, so that the range needs no renewal
+def test_a_book_is_compared_when_only_one_side_changes_and_less_often_if_it_was_right(frozen: str) -> None:
+    book = DiffBook(1, LIMITS, first=10)  # the snapshot has 10 levels, so that it need not be renewed
     book.apply(diff(1, 5))
     assert book.join(BookSnapshot(BIDS, ASKS, 5, 10)).step is Step.JOINED
 
@@ -201,7 +201,7 @@ def test_a_book_is_compared_when_only_one_side_changes_and_seldom_again_if_it_wa
     for number in range(16, 21):
         assert book.wants_snapshot() == 0
         book.apply(move(number))
-    assert book.wants_snapshot() == 10  # ten in a row now
+    assert book.wants_snapshot() == 10  # now ten in a row are needed
     assert book.join(BookSnapshot(BIDS[1:], ASKS[1:], 20, 10)).step is Step.LOST
 
 

@@ -74,7 +74,7 @@ def test_a_ban_is_recognized_in_all_its_forms(status: int, headers: Mapping[str,
     assert wait_told(status, headers, text, NOW) == wait
 
 
-def test_a_ban_also_stops_dials_and_a_rate_limit_does_if_rest_and_dials_share_a_host(unused_tcp_port: int) -> None:
+def test_a_ban_stops_dials_too_and_a_rate_limit_stops_them_if_rest_has_the_same_host(unused_tcp_port: int) -> None:
     at = f"127.0.0.1:{unused_tcp_port}"
     for number, (rest, ws, wait, both) in enumerate(
         [

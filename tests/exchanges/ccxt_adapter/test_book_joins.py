@@ -67,7 +67,7 @@ def test_the_public_channel_of_coinbase_exchange_is_requested_without_a_key() ->
     assert exchange.profile.books.params == {"channels": ["level2_batch"]}
 
 
-async def test_what_ccxt_delays_is_not_done_on_a_closed_instance() -> None:
+async def test_delayed_calls_of_ccxt_do_nothing_on_a_closed_instance() -> None:
     """HTX's module asks for a snapshot again after a second; on a closed instance it would open a session."""
     exchange, done = instance("htx"), []
 

@@ -441,7 +441,7 @@ async def test_an_error_has_the_status_of_its_own_request(venue: CcxtVenue) -> N
 
 
 async def test_closing_an_instance_is_finished_even_if_the_owner_is_cancelled() -> None:
-    """A half closed instance would leave its session open. The test cancels the owner twice."""
+    """A half closed instance would leave its session open. The test cancels the owning task twice."""
     begun, may_end, closed = asyncio.Event(), asyncio.Event(), []
 
     async def close() -> None:

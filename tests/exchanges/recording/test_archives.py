@@ -121,7 +121,7 @@ async def test_candles_of_several_timeframes_are_played_in_the_order_of_their_en
         read_archive(tmp_path / "r", archive(tmp_path, f"BTCUSDT-{name}-2025-11", candles(minutes, count)), "binance")
     found = (await played(tmp_path / "r")).of(Candle)
     assert [each.received_at for each in found] == sorted(each.received_at for each in found)
-    assert len(found) == 2880  # only those of the feed's own timeframe
+    assert len(found) == 2880  # only candles of the feed's own timeframe
     feed = MarketFeed.from_recording(tmp_path / "r", speed=None)
     came: list[Candle] = []
     for timeframe in ("1m", "1h", "12h", "1d"):
@@ -170,7 +170,7 @@ def test_a_damaged_zip_is_named_and_leaves_no_files(damage: str, tmp_path: Path)
 
 
 async def test_an_archive_is_imported_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
-    """A fault on the third day takes back the first two days; what was imported earlier stays as it was."""
+    """A fault on the third day undoes the import of the first two days; earlier imports are not changed."""
     read_archive(tmp_path / "r", archive(tmp_path, "BTCUSDT-trades-2025-11-27", trades(1)), "binance")
     before = {path: path.read_bytes() for path in (tmp_path / "r").rglob("*") if path.is_file()}
     days = "".join(f"{n},1.0,0.1,0.1,{MS + n * DAY},True,True\n" for n in range(3))
@@ -186,7 +186,7 @@ async def test_an_archive_is_imported_as_a_whole_or_not_at_all(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("published", [0, 1, 2])
-async def test_a_killed_import_is_finished_or_taken_back_later(
+async def test_a_killed_import_is_finished_or_undone_later(
     published: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When the import is killed, ``published`` files have their final names; the other files are only in the

@@ -334,7 +334,7 @@ DECIMAL = st.builds(
 
 @st.composite
 def mutated(draw: st.DrawFn, frames: Sequence[Any]) -> str:
-    """A good frame with one to three changes that a venue, a proxy or an attacker could make."""
+    """A valid frame with one to three changes that a venue, a proxy or an attacker could make."""
     frame = deepcopy(draw(st.sampled_from(frames)))
     for _ in range(draw(st.integers(1, 3))):
         places = paths(frame)

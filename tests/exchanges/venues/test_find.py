@@ -40,7 +40,7 @@ def test_any_other_ccxt_pro_id_has_the_default_profile() -> None:
     assert not profile.limits.consecutive_ids
 
 
-def test_a_venue_whose_ccxt_class_inherits_from_another_venues_has_that_ones_profile() -> None:
+def test_a_ccxt_class_derived_from_another_venues_class_has_that_venues_profile() -> None:
     """The test finds such venues in ccxt's classes, so that a new one is not forgotten."""
     rows = {profile.ccxt_id: profile for profile in ROWS if not profile.sandbox}
     for ccxt_id in set(ccxt.pro.exchanges) - set(rows):
@@ -59,7 +59,7 @@ def test_the_error_for_an_unknown_name_suggests_the_nearest_one(typed: str, mean
         profile_of(typed)
 
 
-def test_the_error_for_a_name_like_no_other_says_where_the_names_are_listed() -> None:
+def test_without_a_similar_name_the_error_says_where_the_names_are_listed() -> None:
     with pytest.raises(ValueError, match="market-feed exchanges"):
         profile_of("!?")
 
@@ -99,7 +99,7 @@ def test_an_error_names_the_package_that_a_venue_needs(monkeypatch: pytest.Monke
 
 
 def test_every_venue_either_has_a_testnet_or_says_that_it_has_none() -> None:
-    """A venue with an empty entry for the testnet in ``urls`` has none."""
+    """A venue with an empty entry for the testnet in ``urls`` has no testnet."""
     refused = set()
     for name in exchange_names():
         try:

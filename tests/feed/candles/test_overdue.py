@@ -72,7 +72,7 @@ class FrameContext:
         self.delivered += self.candles.on_trade(self.number, replace(trade, market="C0/USDT"), ["1m"])
 
     async def look(self, now: float) -> None:
-        """Set the venue's clock to ``now`` (ms), look, and let all requests be answered."""
+        """Set the venue's clock to ``now`` (ms), check the candles, and let all requests be answered."""
         self.now = now
         self.candles._overdue.look(now / 1000)
         for _ in range(10):

@@ -187,7 +187,7 @@ def test_no_candle_is_lost_if_a_venues_clock_is_ahead_of_the_known_time() -> Non
 
 @pytest.mark.parametrize("flags", [True, False])
 def test_an_earlier_state_of_the_open_candle_is_dropped(flags: bool) -> None:
-    """Another connection, which is late, may deliver it; the newest state is kept."""
+    """Another, late connection may deliver an earlier state; the newest state is kept."""
     tracked = tracker()
     follow(tracked, row(0, 11.0, 5.0), 0, False if flags else None)
     follow(tracked, row(0, 12.0, 7.0), 0, False if flags else None)

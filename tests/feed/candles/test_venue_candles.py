@@ -174,7 +174,7 @@ async def test_history_does_not_change_an_open_candle() -> None:
 
 
 async def test_a_candle_event_gets_its_markets_present_coin_and_continues_earlier_rows() -> None:
-    """The connection that reads it may be from a time when the market was subscribed as another coin."""
+    """The connection that reads the candle may have subscribed to the market as another coin."""
     repaired = Delivered()
     venue_candles = made(repaired.fetch, repaired.deliver)
     venue_candles.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=True)
@@ -296,7 +296,7 @@ async def test_a_candle_is_not_closed_from_a_record_that_is_behind(
 async def test_a_candle_that_the_record_never_proves_is_reported_and_not_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The record listed the running candle once and has stood still since."""
+    """The record listed the running candle once, and was not updated after that."""
     monkeypatch.setattr("feed.candles.venue_candles.MEND_DELAYS", (0.0,) + (0.01,) * 8)
     record = LateRecord(FIRST * MINUTE)
     given_up, told = asyncio.Event(), list[tuple[str, str, list[int]]]()

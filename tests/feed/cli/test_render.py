@@ -153,7 +153,7 @@ def test_latency_is_shown_as_measured(ms: float | None, text: str) -> None:
 
 
 @pytest.mark.parametrize(("ms", "text"), [(2.1, "2.1 ms"), (None, "-"), (41_300, "41 s"), (7.24e10, "838 d")])
-def test_a_line_gives_a_latency_one_unit(ms: float | None, text: str) -> None:
+def test_a_latency_has_one_unit_in_a_line(ms: float | None, text: str) -> None:
     line = live_table.price_line(Row("BTC", 65012.3, latency=ms, venue="bybit"), 0.0)
     assert line.endswith(f" {text}  bybit")
     assert len(line) == len(live_table.price_line(Row("BTC", 65012.3, latency=85.0, venue="bybit"), 0.0))
@@ -191,7 +191,7 @@ def test_an_unchanged_price_keeps_its_direction(board: LiveState, hand: Hand) ->
     assert (row.direction, row.moved) == (-1, 2.0)
 
 
-def test_a_rate_is_that_of_the_last_seconds(board: LiveState, hand: Hand) -> None:
+def test_a_rate_is_measured_over_the_last_seconds(board: LiveState, hand: Hand) -> None:
     for _ in range(100):
         board.on_trade(TradeEvent("BTC", 1.0, 1.0, True, 0))
         hand.now += 0.1
@@ -216,7 +216,7 @@ def test_an_impossible_latency_is_reported_as_different_clocks() -> None:
     assert clock_remark([]) == ""
 
 
-def test_bad_frames_are_counted_in_one_note(board: LiveState) -> None:
+def test_bad_frames_are_counted_in_one_line(board: LiveState) -> None:
     for count in (1, 2, 3):
         board.on_status("bad_frame", {"exchange": "bybit", "count": count, "sample": "{"})
     assert [note.text for note in board.take_notes()] == ["bybit: 3 frames that could not be read"]

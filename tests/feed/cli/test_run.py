@@ -61,7 +61,7 @@ async def test_for_a_port_in_use_the_exit_code_is_2_with_a_line(venue: Simulator
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 @pytest.mark.parametrize("flags", ["--json", ""])
-async def test_a_full_disk_is_one_line(settings: str, flags: str) -> None:
+async def test_a_full_disk_is_reported_in_one_line(settings: str, flags: str) -> None:
     command = f"exec {sys.executable} -m feed watch --settings {settings} {flags} --log-level critical >/dev/full"
     shell = await asyncio.create_subprocess_shell(command, stderr=asyncio.subprocess.PIPE, env=ENVIRONMENT)
     async with asyncio.timeout(TIMEOUT):
@@ -96,7 +96,7 @@ async def test_simulate_prints_settings_that_watch_can_use(tmp_path: Path) -> No
         assert (await simulating.end())[:2] == (130, "")
 
 
-async def test_simulate_ends_after_seconds() -> None:
+async def test_simulate_ends_after_the_given_seconds() -> None:
     assert (await ran("simulate", "--port", "0", "--seconds", "0.1"))[0] == 0
 
 

@@ -35,7 +35,9 @@ async def test_every_trade_arrives_once_and_in_order(feed: MarketFeed, venue: Si
 async def test_24_h_statistics_over_rest_give_a_price_only_if_they_have_a_time(
     simulator: Simulator, venue: SimulatedVenue
 ) -> None:
-    """Bybit's have no time, so their price may be of any age; a trade or a ticker of the stream comes soon."""
+    """Bybit's tickers over REST have no time, so their price may be of any age. A trade or a ticker of the stream comes
+    soon.
+    """
     for coin in ("BTC", "ETH"):
         await venue.trade(coin)  # before the feed connects: only REST shows these trades
     feed = MarketFeed(settings=settings_for(simulator, channels=["trades"]))
@@ -107,8 +109,9 @@ async def test_all_trades_of_a_burst_are_delivered_once_in_order(
 
 
 async def test_bad_frames_lose_no_good_trade(feed: MarketFeed, venue: SimulatedVenue, got: Recorder) -> None:
-    """Truncated JSON, rows that are null and amounts that are no numbers are counted and reported; the stream goes
-    on."""
+    """Truncated JSON, rows that are null and amounts that are no numbers are counted and reported; the stream
+    continues.
+    """
     await connected(feed, venue)
     await venue.burst(10_000, coins=["BTC", "ETH"], malformed=0.05)
     await got.until(lambda: len(got.trades) == 10_001, timeout=60)

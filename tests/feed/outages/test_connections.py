@@ -21,7 +21,7 @@ from tests.support import Recorder, settings_for, until
 async def test_the_active_venue_and_the_one_on_trial_may_fail_at_the_same_time(
     binance: Simulator, bybit: Simulator
 ) -> None:
-    """Both connections are cut at the same moment, and the feed goes on."""
+    """Both connections are cut at the same moment, and the feed continues."""
     patient = replace(QUICK, attempts_before_failover=3, failback_after=5)
     bybit["bybit"].rate = 100
     feed = MarketFeed(settings=settings_for(binance, bybit, connection=patient))

@@ -191,7 +191,7 @@ async def test_a_gap_that_is_seen_while_the_feed_ends_is_not_fetched(binance: Si
         await closing
 
 
-async def test_a_gap_by_time_is_fetched_back_to_its_beginning(binance: Simulator, bybit: Simulator) -> None:
+async def test_a_gap_by_time_is_fetched_from_its_beginning(binance: Simulator, bybit: Simulator) -> None:
     """All venues were down for long. The trades of the next venue since then take several pages, requested by id."""
     feed = MarketFeed(["BTC"], settings=settings_for(bybit, binance, connection=QUICK))
     got = Recorder(feed)

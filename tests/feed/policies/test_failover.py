@@ -40,7 +40,7 @@ from tests.properties import drawing
 
 
 def test_every_state_is_reached_and_left_and_every_event_is_used() -> None:
-    """This is checked in the table of the policy's states."""
+    """The test checks the table of the policy's states."""
     assert {state for state, _ in MOVES} == set(FailoverState) == set(MOVES.values())
     assert {event for _, event in MOVES} == set(FailoverEvent)
 
@@ -316,7 +316,7 @@ def test_a_flapping_primary_causes_at_most_eight_switches_in_any_hour(
 
 
 def test_when_the_coins_change_a_venue_that_refused_is_asked_again_but_a_blocking_one_is_not() -> None:
-    """The venue that refused is asked again at once; the pause of the blocking venue goes on."""
+    """The venue that refused is dialled again at once; the pause of the blocking venue continues."""
     one = policy(["bybit", "binance"])
     one.blocked("bybit", 451, 0.0)
     assert isinstance(one.refused("binance", "does not list XYZ", 1.0)[-1], Exhausted)

@@ -68,7 +68,7 @@ def test_the_normal_delay_is_that_of_the_last_ten_minutes() -> None:
 
 
 def test_one_stamp_from_the_future_does_not_count_as_normal() -> None:
-    """This holds even for the first stamp; several stamps that agree do count."""
+    """This holds even for the first stamp, but several stamps that agree count."""
     for ahead_at in (0, 7):
         line = Line()
         for n in range(20):

@@ -89,7 +89,7 @@ async def test_a_consumer_that_takes_no_more_events_does_not_stop_the_replay(min
     assert [each.price async for each in stream][-1] == 159.0
 
 
-async def test_speed_paces_the_events(minute: Path) -> None:
+async def test_the_speed_decides_when_events_come(minute: Path) -> None:
     feed = MarketFeed.from_recording(minute, speed=60.0)
     came: list[tuple[float, float]] = []
     feed.subscribe_trades(lambda each: came.append((each.received_at / 1e9 - START / 1e9, time.monotonic())))

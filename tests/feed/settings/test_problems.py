@@ -169,7 +169,7 @@ def test_one_problem_is_one_line_with_its_path_and_what_is_allowed(
     assert found[0].startswith(line)
 
 
-def test_all_problems_come_at_once(tmp_path: Path) -> None:
+def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
     text = """
     coins: [btc, BTC, {symbol: a/b, tier: 0}]
     exchanges: [{name: nope, ws_url: 5}]

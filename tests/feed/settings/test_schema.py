@@ -110,7 +110,7 @@ NOT_TEXT = "ON on NO 00 4 007 08 1e5 1E5 0x0 0X0 1_000 +1 -1 .inf .NaN ~ NULL nu
 
 
 @pytest.mark.parametrize("written", NOT_TEXT.split())
-def test_a_coin_or_currency_is_read_as_text_as_written(written: str, tmp_path: Path) -> None:
+def test_a_coin_or_currency_is_read_as_it_is_written(written: str, tmp_path: Path) -> None:
     """In YAML 1.1 each of these names is a truth value, a number, a date or null."""
     text = f"coins: [{written}, BTC]\nquote: [{written}]\nexchanges: [{{name: okx, options: {{{written}: 1}}}}]"
     settings = load(text, tmp_path / "s.yaml")
@@ -121,7 +121,7 @@ def test_a_coin_or_currency_is_read_as_text_as_written(written: str, tmp_path: P
 
 
 @pytest.mark.parametrize(("written", "read"), [("NO", ["NO"]), ("5", ["5"]), ("1e5", ["1E5"]), ("off", ["OFF"])])
-def test_a_single_currency_is_read_as_text_as_written(written: str, read: list[str], tmp_path: Path) -> None:
+def test_a_single_currency_is_read_as_it_is_written(written: str, read: list[str], tmp_path: Path) -> None:
     settings = load(f"quote: {written}", tmp_path / "s.yaml")
     assert settings.quote == read
     assert type(settings.quote[0]) is str

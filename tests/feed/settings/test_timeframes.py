@@ -28,7 +28,7 @@ def test_timeframes_have_their_length() -> None:
 
 
 @pytest.mark.parametrize("unknown", ["", "2m", "1min", "M", None, []])
-def test_an_unknown_timeframe_is_answered_with_the_known_ones(unknown: Any) -> None:
+def test_the_error_for_an_unknown_timeframe_names_the_known_ones(unknown: Any) -> None:
     with pytest.raises(ValueError, match=r"known are 1s, 10s, 1m, 3m"):
         timeframe_ms(unknown)
     with pytest.raises(ValueError, match="unknown timeframe"):

@@ -264,7 +264,7 @@ async def test_a_slow_plain_callback_is_reported_with_its_name_and_time(reports:
 # --- close ------------------------------------------------------------------------------------------------------------
 
 
-async def test_close_lets_the_queues_drain(reports: Reports) -> None:
+async def test_close_waits_until_the_queues_are_empty(reports: Reports) -> None:
     dispatcher = Dispatcher(reports)
     seen: list[int] = []
 

@@ -67,7 +67,7 @@ def test_trades_that_show_that_ids_are_not_consecutive_are_delivered_once(how: s
     assert not feed.policy.numbered
     assert feed.prices == [item.price for item in truth]
     by_time = [gap for gap in feed.gaps if gap.from_id is None]
-    # there is one only if another venue had the last trade
+    # there is a gap only if another venue had the last trade
     assert all(gap.to_ts == truth[0].timestamp for gap in by_time)
 
 

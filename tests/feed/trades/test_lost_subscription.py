@@ -56,7 +56,7 @@ def test_only_signs_after_the_last_trade_count() -> None:
     it.tickers(10, 20)
     assert it.missing() == {}
     it.tickers(21, 22)
-    assert it.missing() == {"BTC": 11.0}  # the change at 10 s is that of the trade
+    assert it.missing() == {"BTC": 11.0}  # the change at 10 s is the trade's own
 
 
 def test_a_late_trade_cancels_the_signs_of_earlier_tickers() -> None:

@@ -76,7 +76,7 @@ def test_a_gap_that_the_stream_fills_late_needs_no_fetch() -> None:
     assert it.policy.answered([trades(2)], 0.1) is HELD
 
 
-def test_of_a_late_and_a_fetched_copy_of_a_trade_the_first_is_delivered() -> None:
+def test_if_a_late_trade_is_also_fetched_the_copy_that_comes_first_is_delivered() -> None:
     it = owner(1)
     it.stream(trade(4))
     assert it.stream(trade(2)) is HELD

@@ -118,7 +118,7 @@ async def test_a_crossed_book_is_sent_until_the_fault_ends() -> None:
 
 
 async def test_a_crossed_book_is_crossed_for_a_reader_whose_asks_are_frozen_too() -> None:
-    """The true asks have fallen and the reader has the old ones: the false bid must be above those too."""
+    """The true asks have fallen and the reader has the old asks: the false bid must be above the old asks too."""
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim) as client:
         venue = sim["binance"]
         await client.subscribe(STREAM)

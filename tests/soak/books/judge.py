@@ -15,7 +15,7 @@ BREACHES_KEPT = 12  # breaches of each kind whose text is kept
 LONGEST = 3.0  # seconds that a book may be unproven while the venue answers REST within 1 s
 QUIET = 2.0  # seconds without a book of a working venue, after which the feed must have reported why
 UNSEEN = 3.0  # seconds for which a frozen side may go unnoticed after a trade that shows it
-HELD_UP = 1.0  # seconds without a step of a process that should act four times a second: the machine was busy
+HELD_UP = 1.0  # seconds in which a process that should act four times a second did nothing: the machine was busy
 LATE_BY = 0.25  # seconds by which a book that counts as fresh may be older than max_age: a busy machine
 HINDRANCES = (  # with these faults books are not proven, or not for long
     "book-lost", "book-late", "book-reordered", "book-frozen", "book-crossed", "book-stale", "book-refused",
@@ -30,10 +30,12 @@ Levels = Sequence[Sequence[float]]
 
 @dataclass(slots=True)
 class Frozen:
-    """A frozen side whose best price is wrong: since when (monotonic seconds), and since when a trade shows it."""
+    """A frozen side whose best price is wrong: when that began, and when a trade first showed it (monotonic
+    seconds).
+    """
 
     since: float
-    last_trade: int  # id of the last trade that was looked at
+    last_trade: int  # id of the last trade that was checked
     shown: float | None = None
 
 
@@ -137,7 +139,7 @@ class Judge:
         if not self.events["connected"]:
             self.strike(now)
         if self._asked is not None and now - self._asked > HELD_UP:
-            return  # the subject's process stands still: silences are checked when it continues
+            return  # the subject's process is not running: silences are checked when it continues
         for name, coin in self._coins.items():
             if coin.unproven is not None:
                 self._judge_period(name, coin, coin.unproven, now, over=False)
@@ -228,7 +230,7 @@ class Judge:
 
     def _wrong(self, at: float, name: str, coin: Coin, side: str, sequence: int | None, told: Any, right: Any) -> None:
         place = 0 if side == "bids" else 1
-        if f"book-frozen-{side}" in self._venue.faults:  # the fault may have begun since the last look
+        if f"book-frozen-{side}" in self._venue.faults:  # the fault may have begun since the last check
             self._frozen[side] = at
         if at - self._frozen.get(side, 0.0) < UNSEEN:
             self.figures.frozen_unseen += 1

@@ -28,9 +28,9 @@ def change(change: Change) -> list[Any]:
         kept = dict(now[:DEPTH])
         told = [level for level in levels if level[0] in kept or not level[1]]
         if any(not size for _, size in levels):
-            told.append(now[DEPTH - 1])  # this level moved up into the depth
+            told.append(now[DEPTH - 1])  # the change moved this level into the depth
         frames += [[channel(change.coin), _row(level, sign)] for level in told]
-        frames += [[channel(change.coin), _row((now[DEPTH][0], 0.0), sign)]]  # this level was pushed out of the depth
+        frames += [[channel(change.coin), _row((now[DEPTH][0], 0.0), sign)]]  # the change pushed this level out
     return [*frames, [channel(change.coin), "cs", checksum(after)]]
 
 

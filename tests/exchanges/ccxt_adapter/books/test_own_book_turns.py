@@ -62,7 +62,7 @@ async def nothing(request: Mapping[str, Any]) -> None: ...
 
 
 async def test_a_book_that_is_lost_while_its_renewal_waits_is_requested_as_a_lost_one() -> None:
-    """The price left the range and was back before the snapshot's turn; then an update was missing."""
+    """The price left the range and returned before the snapshot's turn. Then an update was missing."""
     book, turns, tasks = Scripted(), Turns(), list[asyncio.Task[Any]]()
 
     def spawn(work: Any) -> asyncio.Task[Any]:

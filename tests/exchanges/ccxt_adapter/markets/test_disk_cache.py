@@ -55,7 +55,7 @@ def test_each_combination_of_settings_has_its_own_file(cache: MarketCache, key: 
     cache.write(table())
     other = MarketCache(cache.folder, "binance", *key)
     assert other.read() is None
-    cache.path.rename(other.path)  # and is not read as the other one in its place
+    cache.path.rename(other.path)  # a file with the name of another one is not read as that one
     assert other.read() is None
 
 
@@ -160,7 +160,7 @@ def test_a_folder_that_cannot_be_made_causes_no_error(tmp_path: Path) -> None:
     blocked.path.mkdir()  # a folder, which cannot be replaced
     blocked.write(table())
     assert blocked.read() is None
-    assert list(blocked.folder.iterdir()) == [blocked.path]  # no unfinished file stays
+    assert list(blocked.folder.iterdir()) == [blocked.path]  # no unfinished file is left
 
 
 def test_old_files_are_removed_and_other_programs_files_stay(cache: MarketCache) -> None:
@@ -202,7 +202,7 @@ def test_the_environment_names_the_folder_or_turns_it_off(monkeypatch: pytest.Mo
 
 
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="tests the XDG folders, which are not used here")
-def test_by_default_the_folder_is_the_platforms(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_by_default_the_platforms_cache_folder_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv(VARIABLE)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))

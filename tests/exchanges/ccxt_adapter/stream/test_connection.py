@@ -68,8 +68,9 @@ async def test_closing_ends_requests_that_wait_to_be_sent(name: str) -> None:
 
 
 async def test_only_the_streams_beyond_binances_limit_are_refused() -> None:
-    """The other streams continue, and no rule of the venue is broken. A limit of 103 streams stands for Binance's
-    1024."""
+    """The other streams continue, and no rule of the venue is broken. A limit of 103 streams is used in place of
+    Binance's 1024.
+    """
     limit = 103
     laws = {"binance": replace(BINANCE_LAWS, streams=limit)}
     options = {"subscriptionLimitByStream": {"spot": limit}}
@@ -94,7 +95,7 @@ def test_binances_limit_of_streams_is_fully_used() -> None:
 
 
 async def test_one_unknown_symbol_does_not_affect_the_others() -> None:
-    """Bybit refuses the whole request that contains it."""
+    """Bybit refuses the whole request that contains the wrong topic."""
     async with Simulator(venues=("bybit",), rate=0) as simulator, opened("bybit", simulator) as venue:
         made = simulator["bybit"]
         await venue.load()
@@ -146,7 +147,7 @@ async def test_a_coin_that_is_added_right_after_the_last_refusal_is_subscribed()
 
             def on_unavailable(channel: str, coins: list[str], reason: str, timeframe: str = "") -> None:
                 tell(channel, coins, reason, timeframe)
-                # then ccxt's last call has ended, and the stream has not noticed it
+                # after this, ccxt's last call has ended, and the stream has not noticed that
                 loop.call_soon(loop.call_soon, add)
 
             running.heard.on_unavailable = on_unavailable  # type: ignore[method-assign] # the stream looks it up there

@@ -84,8 +84,9 @@ def okx_trade(number: int, at: int) -> dict[str, Any]:
 
 
 async def test_old_trades_of_a_markets_first_frame_are_all_past_trades() -> None:
-    """This concerns venues whose frames do not mark past trades. An old trade in a later frame is a late one, no past
-    one."""
+    """This concerns venues whose frames do not mark past trades. An old trade in a later frame is a late trade, not a
+    past one.
+    """
     async with spoken_of("cryptocom", {"BTC/USDT": "BTC_USDT"}) as spoken:
         at = now_ms()
 
@@ -192,7 +193,7 @@ async def test_coinbase_sends_usdc_pairs_under_usd_names(quote: str) -> None:
 
 
 async def test_coinbaseexchange_sends_the_makers_side() -> None:
-    """ccxt converts it to the taker's side if the row names both orders; otherwise it guesses."""
+    """ccxt converts the side to the taker's if the row names both orders; otherwise ccxt guesses."""
     async with spoken_of("coinbaseexchange", {"BTC/USD": "BTC-USD"}) as spoken:
         match = {
             "type": "match", "trade_id": 10, "sequence": 50, "time": "2024-11-07T08:19:27.028459Z", "side": "sell",

@@ -106,7 +106,7 @@ def test_a_pipe_does_not_block_the_import(program: str, tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", PROGRAMS[program]], env=environment, timeout=LONG, check=True)
 
 
-def test_the_systems_folder_is_trusted_beside_a_pipe(
+def test_the_systems_folder_is_still_trusted_if_the_variable_names_a_pipe(
     tmp_path: Path, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A pipe in SSL_CERT_FILE is treated like a file that OpenSSL cannot read."""

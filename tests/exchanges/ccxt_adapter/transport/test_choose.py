@@ -85,7 +85,7 @@ async def test_a_handshake_that_is_no_websocket_is_an_error(over_picows: bool) -
         assert made.reason
 
 
-async def test_a_peer_that_hangs_up_instead_of_answering_is_an_error(over_picows: bool) -> None:
+async def test_a_peer_that_closes_the_connection_instead_of_answering_is_an_error(over_picows: bool) -> None:
     async def rude(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
 
@@ -246,7 +246,7 @@ def test_picows_is_used_if_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_environment_chooses_if_the_settings_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With it the whole suite can run on either transport: ``MARKET_FEED_TRANSPORT=aiohttp pytest``."""
+    """With this variable the whole suite can run on either transport: ``MARKET_FEED_TRANSPORT=aiohttp pytest``."""
     pytest.importorskip("picows", reason="the extra [fast] is not installed")
     monkeypatch.setenv(VARIABLE, "aiohttp")
     assert not uses_picows(None)

@@ -1,4 +1,4 @@
-"""Peers that send far more than usual: memory stays bounded, and other tasks go on, on both transports."""
+"""Peers that send far more than usual: memory stays bounded, and other tasks continue; on both transports."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def flooding(piece: bytes, size: int, end: bytes = b"") -> Talk:
 
 @pytest.mark.skipif(not os.path.exists(STATM), reason="this system does not tell how much memory a process has")
 async def test_pings_of_a_peer_that_reads_nothing_take_no_memory(over_picows: bool) -> None:
-    """The last of several pings is answered, which is enough (RFC 6455, 5.5.3), and the stream goes on."""
+    """The last of several pings is answered, which is enough (RFC 6455, 5.5.3), and the stream continues."""
     pings = frame(b"x" * 125, 0x89) * 500
     async with talking(flooding(pings, FLOOD, text_frame('{"n":1}'))) as url:
         before = resident()

@@ -160,7 +160,7 @@ async def test_a_message_above_the_limit_ends_the_connection(
         assert made.frames == ["x" * 900]
 
 
-async def test_fragments_are_put_together(over_picows: bool) -> None:
+async def test_fragments_are_joined(over_picows: bool) -> None:
     """Control frames may come between fragments, and a character may be split over two fragments."""
     euro = "€".encode()
     frames = (

@@ -31,7 +31,7 @@ def test_a_free_lease_is_taken_by_a_collector_with_data() -> None:
     assert not lease.reason_to_take(data(90, 96), 100.1), "its last data is four seconds old"
 
 
-def test_a_lease_is_taken_a_second_after_its_last_renewal() -> None:
+def test_a_lease_without_a_renewal_is_taken_after_a_second() -> None:
     lease, own = held(100), data(90, 102)
     assert not lease.reason_to_take(own, 100.9)
     assert "not been heard" in lease.reason_to_take(own, 101.1)
@@ -59,7 +59,7 @@ def test_a_released_lease_is_taken_at_once() -> None:
     assert "handed over" in lease.reason_to_take(data(90, 100), 100.01)
 
 
-def test_a_holder_without_data_gives_way_to_one_with_data() -> None:
+def test_the_lease_of_a_holder_without_data_is_taken_by_a_collector_with_data() -> None:
     assert "no data" in held(100, silent=1.3).reason_to_take(data(90, 100), 100.05)
     assert "no data" in held(100, silent=None).reason_to_take(data(90, 100), 100.05)
 
@@ -73,7 +73,7 @@ def test_a_holder_without_data_keeps_the_lease_if_no_collector_has_data() -> Non
     assert not held(100, silent=1.3).reason_to_take(own, 100.05)
 
 
-def test_a_holder_with_late_data_gives_way_to_one_with_timely_data() -> None:
+def test_the_lease_of_a_holder_with_late_data_is_taken_by_one_whose_data_is_not_late() -> None:
     lease = held(100, state="lagging")
     assert lease.reason_to_take(data(90, 100), 100.05)
     assert not lease.reason_to_take(data(90, 100), 100.05, lagging=True)

@@ -27,7 +27,7 @@ def venue(simulator: Simulator) -> SimulatedVenue:
 
 @pytest.fixture
 def staleness() -> Staleness:
-    """Prices count as fresh for long, so that a pause of the machine makes none old; see ``soon_stale``."""
+    """Prices count as fresh for a long time, so that a pause of the machine makes no price old; see ``soon_stale``."""
     return Staleness(feed_stale_after=30, reconnect_after=60)
 
 

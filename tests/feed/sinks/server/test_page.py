@@ -113,7 +113,7 @@ async def test_the_page_loads_nothing_from_other_hosts_and_its_headers_forbid_it
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
     addresses = set(re.findall(r"https?://[^\"' ]+", text))
-    assert addresses == {"http://www.w3.org/2000/svg"}  # a namespace's name, which is not fetched
+    assert addresses == {"http://www.w3.org/2000/svg"}  # the name of an XML namespace, which is not fetched
     assert "innerHTML" not in text
 
 
