@@ -180,8 +180,11 @@ class OwnBookKeeper:
                 asked = error.retry_after if isinstance(error, Disconnected) else None
                 await asyncio.sleep(max(next(pauses), asked or 0.0))
                 continue
-            if self._join(market_id, book, snapshot) or not book.wants_snapshot():
+            if self._join(market_id, book, snapshot) or not (wanted := book.wants_snapshot()):
                 return
+            if wanted > limit:
+                self._why(symbol, f"the price has left the range of its snapshot at {snapshot.number}")
+                continue
             self._why(symbol, f"its snapshot at {snapshot.number} was older than the updates so far")
             await asyncio.sleep(next(pauses))
 
