@@ -35,7 +35,8 @@ class BookStream:
 
     ``number`` is the number of the last state that was sent. ``told`` is this number for each side; it does not change
     while the side is frozen. ``window`` are the levels that a reader of a limited stream has. ``update`` is the venue's
-    own count of the messages. ``wrong`` is a false bid above the best ask that was sent.
+    own count of the messages. ``wrong`` is a false bid above the best ask that was sent. ``highest_ask`` is the highest
+    best ask since the asks were frozen; a reader may have any ask since then, from a REST snapshot.
     """
 
     topic: Topic
@@ -46,6 +47,7 @@ class BookStream:
     told: dict[Side, int] = field(default_factory=dict)
     window: dict[Side, dict[int, int]] = field(default_factory=lambda: {"bids": {}, "asks": {}})
     wrong: tuple[int, int] | None = None
+    highest_ask: int = 0
     sent_at: float = 0.0
 
     def is_current(self, book: SimulatedBook) -> bool:
@@ -55,12 +57,13 @@ class BookStream:
     def changes(self, book: SimulatedBook, frozen: str | None, crossed: bool) -> Told:
         """Every price that changed since the last message, with its lots now; 0 if none are left."""
         number = book.number
+        self._note_ask(book, frozen)
         changed = {side: book.since(self.told[side]) for side in SIDES if side != frozen}
         bids = list(changed["bids"].bids) if "bids" in changed else []
         asks = list(changed["asks"].asks) if "asks" in changed else []
         if self.wrong is not None and not any(tick == self.wrong[0] for tick, _ in bids):
             bids.append((self.wrong[0], book.now().size("bids", self.wrong[0])))
-        self.wrong = self._wrong(book, frozen) if crossed else None
+        self.wrong = self._wrong(book) if crossed else None
         if self.wrong is not None:
             bids = [self.wrong, *(level for level in bids if level[0] != self.wrong[0])]
         self.number = number
@@ -71,11 +74,12 @@ class BookStream:
     def top_levels(self, book: SimulatedBook, depth: int, frozen: str | None, crossed: bool) -> Told:
         """The best ``depth`` levels of each side."""
         sides: dict[Side, Levels] = {}
+        self._note_ask(book, frozen)
         for side in SIDES:
             state = book.now() if side != frozen else book.at(self.told[side]) or book.now()
             sides[side] = state.levels(side, depth)
             self.told[side] = self.told[side] if side == frozen else book.number
-        self.wrong = self._wrong(book, frozen) if crossed else None
+        self.wrong = self._wrong(book) if crossed else None
         if self.wrong is not None:
             sides["bids"] = [self.wrong, *sides["bids"][: depth - 1]]
         self.number = book.number
@@ -94,12 +98,20 @@ class BookStream:
             found[side] = changed
         return Told(levels.number, sorted(found["bids"], reverse=True), sorted(found["asks"]))
 
-    def _wrong(self, book: SimulatedBook, frozen: str | None) -> tuple[int, int]:
+    def _note_ask(self, book: SimulatedBook, frozen: str | None) -> None:
+        if frozen != "asks":
+            self.highest_ask = 0
+            return
+        if not self.highest_ask:
+            told = book.at(self.told["asks"])
+            self.highest_ask = 0 if told is None else told.top.ask
+        self.highest_ask = max(self.highest_ask, book.top.ask)
+
+    def _wrong(self, book: SimulatedBook) -> tuple[int, int]:
         """A bid above the best ask, also above the ask that readers have while the asks are frozen. The bid stays the
         same as long as it is above.
         """
-        told = book.at(self.told["asks"]) if frozen == "asks" else None
-        ask = book.top.ask if told is None else max(told.top.ask, book.top.ask)
+        ask = max(self.highest_ask * 101 // 100, book.top.ask)  # between two messages the ask may have been higher
         if self.wrong is not None and self.wrong[0] > ask:
             return self.wrong
         return ask + 2 * book.ground.step, book.ground.typical

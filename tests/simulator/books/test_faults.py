@@ -134,6 +134,26 @@ async def test_a_crossed_book_is_crossed_for_a_reader_whose_asks_are_frozen_too(
                 assert bids[0][0] > asks[0][0]
 
 
+async def test_a_crossed_book_is_crossed_for_a_reader_with_a_snapshot_from_after_the_freeze() -> None:
+    """The asks rose and fell again; the reader has those of its snapshot in between."""
+    async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim) as client:
+        venue = sim["binance"]
+        await client.subscribe(STREAM)
+        market = venue.market("BTC")
+        await moved(venue, client)
+        with venue.books_frozen("asks", "BTC"):
+            price = market.last_price / market.scale
+            await venue.trade("BTC", price=price * 1.03)
+            reader = await joined(sim, await moved(venue, client))
+            await venue.trade("BTC", price=price)
+            with venue.books_crossed():
+                await moved(venue, client)
+                for event in differences(client):
+                    reader.apply(event)
+                bids, asks = reader.best(1)
+                assert bids[0][0] > asks[0][0]
+
+
 async def test_a_stale_snapshot_has_a_past_book_and_that_books_number() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim) as client:
         venue = sim["binance"]
