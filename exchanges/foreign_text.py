@@ -219,7 +219,7 @@ def _part(text: str) -> str:
     return f"(?:{pattern}|\ufffd{{1,{len(text.encode('utf-8', 'replace'))}}})"  # or U+FFFD for each undecodable byte
 
 
-_ESCAPE = r"\\{1,15}"  # before a character that was escaped up to four times; without a bound, a long text takes hours
+_ESCAPE = r"\\{1,15}"  # backslashes of a character escaped up to four times; without a bound, a long text takes hours
 _LINE_END = re.compile(rf"(?:\r|\n|{_ESCAPE}[rn])+[ \t]*")  # the line's end and the indentation of the next line
 _PARTS = re.compile(r"\s+|[!-~]+|[^\s!-~]+")
 _BLANKS = rf"(?:\s|\+|%(?:25)*(?:20|0[9ad])|{_ESCAPE}[nrt])+"

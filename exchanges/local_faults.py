@@ -24,7 +24,7 @@ _BY_NUMBER = {
     errno.ENOSPC: "no space left on the disk",
     errno.EROFS: "the file system is read-only",
 }
-_NUMBER = re.compile(r"\[Errno (\d+)\]")  # in the text of one error that joins the errors of several addresses
+_NUMBER = re.compile(r"\[Errno (\d+)\]")  # for the text of one error that joins the errors of several addresses
 
 # errors raised in these packages are no answer of a venue: their code only handles loops and sockets
 _NETWORK = frozenset(

@@ -220,7 +220,7 @@ def _number(value: Any) -> float | None:
             return None
     else:
         return None
-    return number if -1e308 < number < 1e308 else None  # also None for NaN
+    return number if -1e308 < number < 1e308 else None  # NaN gives None too
 
 
 def _positive(value: Any) -> float | None:

@@ -11,7 +11,7 @@ import time
 
 AHEAD = 86_400_000  # ms; clocks are wrong by seconds, or hours (mixed up time zones): a stamp further ahead is no time
 CLOCK = "the clock of this machine"  # the first words of the report of a wrong clock
-WRONG = 60_000  # ms; a synchronized clock is never wrong by so much
+WRONG = 60_000  # ms; a synchronized clock is never wrong by this much
 _STAMPS = 5  # stamps that prove a running clock
 _WITHIN = 2_000  # ms by which these stamps may differ from a running clock
 _OVER = 2_500  # ms between the first and the last of these stamps

@@ -53,7 +53,7 @@ def _shadow() -> str | None:
     """Return the file of the program's own module ``exchanges`` if Python finds it in place of ours, else None."""
     try:
         spec = find_spec("exchanges")
-    except ValueError:  # it is in sys.modules without a spec
+    except ValueError:  # the module is in sys.modules without a spec
         return "a module of the program"
     if spec is None or not spec.has_location or spec.origin is None:  # a frozen module belongs to the program itself
         return None

@@ -481,7 +481,7 @@ class MarketFeed:
         await self._runner.add_coins(coins)
 
     async def remove_coins(self, coins: str | Iterable[str]) -> None:
-        """Deliver nothing more of these coins, and forget their prices, candles and staleness.
+        """Stop delivering these coins, and forget their prices, candles and staleness.
 
         Their streams end with the connections that carry them. Events that wait in the queue of a coroutine callback or
         an iterator may still be delivered. Raises SettingsError for a coin that the feed does not have, and when no

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
 QUOTED = [line for block in re.findall(r"```text\n(.*?)```", PAGE, re.S) for line in block.splitlines()]
-TELLING = 7  # a text in the code counts as a message if it has so many constant characters
+TELLING = 7  # a text in the code counts as a message if it has this many constant characters
 
 SYMPTOMS = [
     "451",

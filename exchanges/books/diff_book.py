@@ -24,7 +24,7 @@ from exchanges.books.order_book import LocalBook
 from exchanges.books.proof import FOLLOWS, JOINED, REPEATED, WAITING, BookSnapshot, BookUpdate, Verdict, lost
 
 AWAITING = 15_000_000_000  # ns for which diffs are kept while a snapshot is awaited
-MOST_AWAITING = 20_000  # the same, as a number of diffs: the local clock may be wrong
+MOST_AWAITING = 20_000  # the most diffs that are kept then: the local clock may be wrong
 KEPT = 32  # diffs that are kept of a proven book, because a snapshot may be some seconds old
 BACKWARDS = 1_000  # ms: if a diff with an old number is this much newer by its time, the numbers have restarted
 FIRST = 4.0  # a first snapshot has this many times the wanted depth
@@ -48,7 +48,7 @@ class DiffBook:
         self.timestamp = 0
         self.received_at = 0  # local Unix ns at which the last diff was read
         self._limits = sorted(limits)
-        self._small = self._enough(first * depth)  # so that many books are proven soon
+        self._small = self._enough(first * depth)  # levels of a small snapshot, so that many books are proven soon
         self._first = self._small  # levels of the next first snapshot: more if the last one was too small
         self._wide = self._enough(WIDE * depth)
         self._limit = 0  # levels of the last snapshot that joined
@@ -128,7 +128,7 @@ class DiffBook:
         number = snapshot.number
         after = [diff for diff in self._diffs if not _is_before(diff, number)]
         if not after and (not self._diffs or self._diffs[-1].last < number):
-            self._snapshot = snapshot  # it is newer than all diffs so far
+            self._snapshot = snapshot  # the snapshot is newer than all diffs so far
             return None
         if after and not _joins(after[0], number):
             return None  # the snapshot is too old

@@ -41,10 +41,10 @@ class Step(Enum):
     """What a frame does to a market's book."""
 
     JOINED = "joined"  # the book is proven from this frame on: a snapshot, or the frame that joins one
-    FOLLOWS = "follows"  # it continues the last frame; nothing changes for a market that is not proven
+    FOLLOWS = "follows"  # the frame continues the last one; nothing changes for a market that is not proven
     REPEATED = "repeated"  # the same or a newer frame came before: the book stays as it is
-    WAITING = "waiting"  # it is judged when the snapshot has come
-    EARLY = "early"  # it came before the whole book that the venue sends, so it is not needed
+    WAITING = "waiting"  # the frame is judged when the snapshot has come
+    EARLY = "early"  # the frame came before the whole book that the venue sends, so it is not needed
     LOST = "lost"  # something is missing, or the checksum differs: the book is not proven any more
 
 
@@ -296,16 +296,15 @@ class BookRules:
     is empty if ccxt takes no limit here. ``params`` goes to ccxt's call. ``window``: the venue sends the whole book, or
     its best levels down to the requested depth, so all levels are proven; otherwise updates reach beyond the snapshot
     from REST, and only levels inside the snapshot's range are proven. ``nonce``: the ``nonce`` of ccxt's book is the
-    number of its state, as the verdicts have it, and the book is delivered only when the two are equal. ``own``
-    has the books that we build; ccxt does not see those frames. ``merges``: ccxt merges a whole book
-    into its old one, so the old one is dropped before. ``anew`` returns the requests (for a market's id, symbol and
-    depth) that subscribe to a book again if ccxt cannot unsubscribe; without them the whole connection is replaced.
-    ``fetched`` is how many levels of each side ccxt's snapshot from REST has at most: a side with fewer is whole; 0 if
-    that is not known. ``unchanged`` makes an update without changes that follows a snapshot, where ccxt joins a
-    snapshot only to an update that came before.
-    ``span`` gives the first and last number of an update as ccxt has it, where ccxt joins them wrongly to a snapshot.
-    ``numbers_per_ms``: the number of a state is its time, with so many of them in a millisecond, and more exact than
-    what ccxt has; 0 where it is no time.
+    number of its state, as the verdicts have it, and the book is delivered only when the two are equal. ``own`` has the
+    books that we build; ccxt does not see those frames. ``merges``: ccxt merges a whole book into its old one, so the
+    old one is dropped before. ``anew`` returns the requests (for a market's id, symbol and depth) that subscribe to a
+    book again if ccxt cannot unsubscribe; without them the whole connection is replaced. ``fetched`` is how many levels
+    of each side ccxt's snapshot from REST has at most: a side with fewer is whole; 0 if that is not known.
+    ``unchanged`` makes an update without changes that follows a snapshot, where ccxt joins a snapshot only to an update
+    that came before. ``span`` gives the first and last number of an update as ccxt has it, where ccxt joins them
+    wrongly to a snapshot. ``numbers_per_ms``: the number of a state is its time, more exact than ccxt's, and grows by
+    this much in a millisecond; 0 where the number is not a time.
     """
 
     kind: ProofKind = ProofKind.PLAUSIBILITY

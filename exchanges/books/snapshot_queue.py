@@ -36,7 +36,7 @@ class WeightLimit:
         """How many seconds these requests take within ``share`` of the limit, in this order, if nothing else is
         requested.
 
-        A request that weighs more than the limit leaves when nothing of the last minute is left.
+        A request that weighs more than the limit is sent when the last minute has no other request.
         """
         self._expire(now)
         spent, total, last, allowed = deque(self._spent), self._sum, now, int(self.allowed * share)
@@ -63,7 +63,7 @@ class SnapshotTurns:
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
 
     def __post_init__(self) -> None:
-        self._waiting: list[tuple[bool, int, int]] = []  # in their order: is it a renewal, number, weight
+        self._waiting: list[tuple[bool, int, int]] = []  # in their order: (is a renewal, number, weight)
         self._number = 0
         self._moved = asyncio.Event()
 

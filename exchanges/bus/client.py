@@ -33,7 +33,7 @@ ANSWER_TIMEOUT = 2.0  # seconds that an answer may take
 CLOSE = 0.5  # seconds for closing a connection
 AT_ONCE = 500  # subjects whose last messages are fetched with one request
 OLDEST_SERVER = (2, 11)
-NOT_FOUND = {10037, 10059, 10014}  # of a message, a stream, a consumer
+NOT_FOUND = {10037, 10059, 10014}  # codes of the error "not found": a message, a stream, a consumer
 WRONG_SEQUENCE = {10071, 10164}  # another message is the last one of the subject
 PENDING = 256 * 1024 * 1024  # bytes that may wait for a consumer before messages are dropped, and read again
 

@@ -287,7 +287,7 @@ class BusVenue:
 
 
 def _limits(name: str, market_type: str) -> Limits:
-    """Those of the exchange's limits that describe its trades; the bus itself limits nothing."""
+    """The exchange's limits that describe its trades; the bus itself has no limits."""
     try:
         consecutive = profile_of(name).for_market_type(market_type).limits.consecutive_ids
     except ValueError:  # a name that a program has registered
@@ -298,5 +298,5 @@ def _limits(name: str, market_type: str) -> Limits:
 def _read(kind: str, data: bytes) -> Any:
     try:
         return read(kind, data)
-    except ValueError:  # not written by a collector
+    except ValueError:  # a value that no collector has written
         return None

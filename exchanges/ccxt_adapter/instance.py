@@ -333,7 +333,7 @@ def _only(exchange: Any, market_type: str) -> None:
 
 async def close_instance(exchange: Any) -> None:
     """Close a ccxt instance within about CLOSE_GRACE seconds: a dead peer never answers the closing handshake."""
-    clients = exchange.made  # also clients that ccxt dropped after an error and that are still closing
+    clients = exchange.made  # this includes clients that ccxt dropped after an error and that are still closing
     try:
         await asyncio.gather(*map(hang_up, clients))
         async with asyncio.timeout(CLOSE_GRACE):
@@ -345,7 +345,7 @@ async def close_instance(exchange: Any) -> None:
         if session is not None:
             await asyncio.shield(asyncio.create_task(session.close()))
         await exchange.close()
-        if not isinstance(error, TimeoutError):  # it was cancelled: the feed does not wait any longer
+        if not isinstance(error, TimeoutError):  # closing was cancelled: the feed does not wait any longer
             raise
     for client in clients:
         abort(client)

@@ -75,7 +75,7 @@ class Manifest:
     """What the lines of the manifest say together."""
 
     sessions: list[RecorderRun] = field(default_factory=list)
-    entries: dict[str, dict[str, Any]] = field(default_factory=dict)  # by the file's path in the folder
+    entries: dict[str, dict[str, Any]] = field(default_factory=dict)  # the files' entries by their paths in the folder
     gone: set[str] = field(default_factory=set)  # files whose rows are in other files now
     pending: dict[str, str] = field(default_factory=dict)  # file -> its temporary name
     steps: list[dict[str, Any]] = field(default_factory=list)  # steps of the recording machine's clock
@@ -192,7 +192,7 @@ def recorded_files(folder: Path, channels: Iterable[str] = tuple(CHANNELS)) -> l
             if shown not in said.gone:
                 found.append(_described(path, shown, channel))
     there = {each.shown for each in found}
-    for shown in said.pending:  # it was written, but a crash came before it was renamed
+    for shown in said.pending:  # the file was written, but a crash came before it was renamed
         part = hidden(folder / shown)
         if shown not in there and shown.partition("/")[0] in channels and part.exists():
             found.append(_described(part, shown, shown.partition("/")[0]))
@@ -221,7 +221,7 @@ def _described(path: Path, shown: str, channel: str) -> RecordedFile:
     exchange, coin = of if len(of) == 2 else ("", "")
     first, _, rest = name.removesuffix(".parquet").partition("-")
     last, _, check = rest.partition(".")
-    if not first.isdecimal() or not last.isdecimal():  # its rows have no numbers
+    if not first.isdecimal() or not last.isdecimal():  # the file's rows have no numbers
         return RecordedFile(path, shown, channel, exchange, coin, date, None, None)
     return RecordedFile(path, shown, channel, exchange, coin, date, int(first), int(last), check)
 

@@ -148,7 +148,7 @@ class Simulator:
             raise self._no_port(error) from None
         self._runner = runner
         self._port = runner.addresses[0][1]
-        for fault in self._faults:  # before the first trade
+        for fault in self._faults:  # faults begin before the first trade
             self.schedule(fault)
         self._heart = asyncio.create_task(self._beat(), name="simulator")
         if self.replay is not None:

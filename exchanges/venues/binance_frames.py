@@ -28,7 +28,7 @@ class _BinanceTrade(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
     t: Any
     p: Positive
     q: Positive
-    b: Any = None  # not sent any more since 2024
+    b: Any = None  # Binance has not sent these since 2024
     a: Any = None
     T: Time
     m: Any
@@ -46,7 +46,7 @@ class _BinanceTrade(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
             or (timestamp > scene.latest and scene.ahead(timestamp, received_at))
         ):
             return None
-        # the same as TradeEvent(...), in half the time
+        # does the same as TradeEvent(...), in half the time
         trade = _new(TradeEvent)
         trade.coin = coin
         trade.price = self.p

@@ -13,7 +13,7 @@ PROFILES = (
     Profile(
         "bitget",
         Limits(dials=300, session_limit=86_400),  # per 5 minutes and IP
-        history=("action", "snapshot"),  # live trades are "update"
+        history=("action", "snapshot"),  # past trades are "snapshot", live trades "update"
         markets_named=frame_markets.okx,
         books=bitget_books.RULES,
         options={

@@ -36,7 +36,7 @@ _BYBIT = _Bybit(
     _LIMITS,
     chunk=10,  # args per subscribe request on spot
     trade_market="s",
-    trade_texts=("i", "S"),  # without them ccxt takes the time as id, "sell" as side (pro/bybit.py, parse_ws_trade)
+    trade_texts=("i", "S"),  # if missing, ccxt uses the time as id and "sell" as side (pro/bybit.py, parse_ws_trade)
     swap={"limits": replace(_LIMITS, recent_trades=1000)},
     markets_named=frame_markets.bybit,
     fast_frames=BYBIT,

@@ -7,6 +7,6 @@ from exchanges.venues.profile import Profile
 PROFILES = (
     Profile(
         "coincheck",
-        has={"watchOrderBook": False},  # its frames are changes, which ccxt takes for whole books (pro/coincheck.py)
+        has={"watchOrderBook": False},  # the frames are changes, which ccxt takes for whole books (pro/coincheck.py)
     ),
 )

@@ -42,7 +42,7 @@ PROFILES = (
     _Gemini(
         "gemini",
         Limits(recent_trades=500),
-        history=("type", "l2_updates"),  # of v2, which ccxt uses for a single coin's trades; live ones are "trade"
+        history=("type", "l2_updates"),  # v2, which ccxt uses for a single coin's trades; live trades are "trade"
         books=BookRules(ProofKind.SEQUENCE, lambda: CountedFrames(book_numbers), window=True),
     ),
 )

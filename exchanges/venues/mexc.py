@@ -22,7 +22,7 @@ PROFILES = (
     _Mexc(
         "mexc",
         Limits(capacity=Capacity(30), session_limit=86_400),
-        needs={"google.protobuf": "mexc"},  # its frames are protobuf (pro/mexc.py, handle_message)
+        needs={"google.protobuf": "mexc"},  # MEXC's frames are protobuf (pro/mexc.py, handle_message)
         # on spot, in this order: it has only bid and ask; it is refused; it stores rows in another way (pro/mexc.py)
         has={"watchTicker": False, "watchTickers": False, "watchBidsAsks": False},
         options={

@@ -52,7 +52,7 @@ class Profile:
     candles_in_contracts: bool = False  # candle volumes of swaps are in contracts
     tickers_in_contracts: bool = False  # ticker volumes of swaps are in contracts
     recent_trades: Mapping[str, Any] = field(default_factory=dict)  # fetch_trades params: newest, the stream's ids
-    older_trades: Mapping[str, Any] = field(default_factory=dict)  # for those from an id on, which is sent as "fromId"
+    older_trades: Mapping[str, Any] = field(default_factory=dict)  # params for trades from an id on, sent as "fromId"
     keyless: frozenset[str] = frozenset()  # REST paths for which ccxt wants an API key and the venue does not
     markets_named: Named | None = None  # finds the markets that a frame names in its topic and in its rows
     trade_market: str = ""  # the raw trade's field with its market's id, if ccxt uses the frame's

@@ -68,7 +68,9 @@ class MissingCandles:
         return sorted(self._missed)
 
     def forget(self, opened: Iterable[int] | None = None) -> list[int]:
-        """Give up all missed candles, or those with these open times; returns and counts them."""
+        """Give up all missed candles, or those with these open times; returns the candles that were given up, and
+        counts them.
+        """
         given_up = self.holes() if opened is None else sorted(self._missed.keys() & set(opened))
         self.lost += len(given_up)
         for each in given_up:

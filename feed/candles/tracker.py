@@ -35,7 +35,7 @@ class CandleTracker(MissingCandles):
         super().__post_init__()
         self._open: Candle | None = None  # the newest candle, while it is not closed
         self._newest: int | None = None  # open time of the open candle, or of the last closed one
-        self._empty = 0  # open time of the newest candle that the venue's record lacks: nothing was traded in it
+        self._empty = 0  # open time of the newest candle that the venue's record lacks because nothing was traded
         self._by_time = False  # the last candle was closed by time: the following ones may be missing
         self._interrupted = False
         self._stamps: StampCheck[tuple[Candle, bool]] = StampCheck(0, timeframe_ms(self.timeframe) + AHEAD)
@@ -101,7 +101,7 @@ class CandleTracker(MissingCandles):
             if opened == last:
                 proven = current is not None and not self._interrupted and end <= heard
                 if not proven and (self.record.is_doubtful(received_at) or end > settled):
-                    self._interrupted = True  # also if the market's data continues: the last trades may be missing
+                    self._interrupted = True  # even if the market's data continues: the last trades may be missing
                     return closed
             closed.append(copied(over[opened], True, received_at))
             self._closed.append(opened)

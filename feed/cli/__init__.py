@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FeedError as error:
         complain(error)
         return Exit.FAILED
-    except KeyboardInterrupt:  # before the command has its own handler, e.g. while ccxt is imported
+    except KeyboardInterrupt:  # Ctrl-C came before the command had its own handler, e.g. while ccxt was imported
         return Exit.INTERRUPTED
     except BrokenPipeError:  # the reader has ended, as in `market-feed watch | head -1`
         _mute()

@@ -194,7 +194,7 @@ async def _ask_rest(exchange: ExchangeConfig, settings: Settings, timeout: float
         async with asyncio.timeout(timeout):
             finding.proxies = {url: str(proxy) for url, proxy in venue.proxies.items() if proxy is not None}
             await venue.refresh()
-            with suppress(VenueError):  # then its clock stays unknown: it has no such request, or does not answer
+            with suppress(VenueError):  # the clock stays unknown if the venue has no such request, or does not answer
                 await venue.fetch_time()
                 finding.clock = venue_time.local_error(exchange.name)
             symbols = {}

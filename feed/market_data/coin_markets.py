@@ -73,7 +73,7 @@ class CoinMarkets:
         self._connections.add(connection)
 
     def end(self, connection: AdmittedConnection) -> None:
-        """Note that the connection delivers nothing more."""
+        """Note that the connection has stopped delivering."""
         self._connections.discard(connection)
         for coin, taken in self._taken.items():
             if taken.holder is connection:  # another connection of the same venue may deliver the coin too
@@ -97,7 +97,7 @@ class CoinMarkets:
                 taken.holder, taken.price, taken.at = connection, price, now
             return True
         was_withheld = market in self._plausibility.withheld(coin)
-        begun = KnownPrice(self._clock.since(taken.at), taken.price)  # this price may have made no tick
+        begun = KnownPrice(self._clock.since(taken.at), taken.price)  # no tick may have been made of this price
         prices = [each for each in (begun, *self._known(coin)) if 0 < each.price < inf]
         age, last = min(prices, default=(0.0, None))
         verdict = self._plausibility.judge(coin, market, price, now, last, age)

@@ -19,7 +19,7 @@ from feed.trades.gaps import DELIVER, Outcome, TradeVerdict
 TRIAL_CANDLES = 2  # closed candles kept of a trial, per coin and timeframe: the active venue may not have closed them
 TRIAL_TRADES = 256  # trades kept of a trial, per coin: they may be newer than the active venue's last ones
 TRIAL_MEMORY = 10 * 10**9  # ns for which these trades are kept; the last one of each coin stays
-OLD_TRADES = 3  # if so many trades in succession are withheld or not new, they show the lag
+OLD_TRADES = 3  # if this many trades in succession are withheld or not new, they show the lag
 WATCHED = 2.0  # seconds after a trial's first data within which all of its coins are subscribed to
 
 
@@ -199,7 +199,7 @@ class ConnectionListener(ListenerBase):
         """
         if ticker.coin in self.gone or (self.delivering and not self._admits(ticker.coin, ticker.market, ticker.last)):
             return
-        if self.delivering and ticker.timestamp:  # it may be old: the request waited for the dial
+        if self.delivering and ticker.timestamp:  # the price may be old: the request waited for the dial
             self._hub.on_ticker(ticker, over_rest=True)
         elif self.delivering:  # the age of its price is not known
             self._hub.learn(ticker)

@@ -22,7 +22,7 @@ class ListenerContext:
     """What the listeners of a session's connections share.
 
     ``main`` is False for connections that only carry coins which the active venue does not list: their data does not
-    end the feed's staleness. ``silence``: after so many seconds without data a connection may have missed something.
+    end the feed's staleness. ``silence``: after this many seconds without data a connection may have missed something.
     ``wake`` is called when data ends a silence that was reported.
     """
 
@@ -75,7 +75,7 @@ class ListenerBase:
         self._hub.markets.begin(self)
 
     def close(self, reason: str = "") -> None:
-        """Deliver nothing more. ``reason``: what ended the connection; "" if it is not to be reported."""
+        """Stop delivering. ``reason``: what ended the connection; "" if it is not to be reported."""
         self._open = self.delivering = False
         self._hub.markets.end(self)
         self._admitted.clear()
@@ -96,7 +96,7 @@ class ListenerBase:
             self.revoke(coin)
 
     def readmit(self, coins: Iterable[str]) -> None:
-        """Deliver these coins again, which were removed; the sequences of their trades must exist."""
+        """Deliver these coins again after they were removed; the sequences of their trades must exist already."""
         self.gone.difference_update(coins)
         self.refused.difference_update(coins)
 
@@ -104,7 +104,7 @@ class ListenerBase:
         """Check for silence and lag; called about twice a second."""
 
     def has_all_of(self, other: ListenerBase) -> bool:
-        """Whether this connection delivers everything that the other listener's connection delivers."""
+        """Whether this connection delivers all that the connection of ``other`` delivers."""
         return True
 
     def has_traded(self, coin: str) -> bool:

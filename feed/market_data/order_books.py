@@ -62,7 +62,7 @@ class OrderBooks:
         self._clock = clock
         self._depths = depths
         self._coins: dict[str, _Coin] = {}
-        self._watched: tuple[Subscriber, ...] = ()  # to the trades and quotes with which books are compared
+        self._watched: tuple[Subscriber, ...] = ()  # subscribers to the trades and quotes with which books are compared
 
     def expect(self, coins: Iterable[str], now: float) -> None:
         """Note that the books of these coins are subscribed to from ``now`` (monotonic seconds) on."""
@@ -167,7 +167,7 @@ class OrderBooks:
             known.reason = reason
 
     def lose_all(self, source: BookConnection, reason: str) -> None:
-        """Note that the connection delivers nothing more; ``reason`` as in ``lose``."""
+        """Note that the connection has stopped delivering; ``reason`` as in ``lose``."""
         for coin in list(self._coins):
             self.lose(source, coin, reason)
 
@@ -209,7 +209,9 @@ class OrderBooks:
         return held if heard is not None and self._clock.since(heard) <= silence else None
 
     def get(self, coin: str, depth: int, silence: float) -> OrderBook | None:
-        """A copy of the best ``depth`` levels of the book that ``proven`` returns, None for none. From any thread."""
+        """A copy of the best ``depth`` levels of the book that ``proven`` returns; None without a book. From any
+        thread.
+        """
         held = self.proven(coin, silence)
         return None if held is None else best_levels(held.book, depth)
 

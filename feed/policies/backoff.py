@@ -17,7 +17,7 @@ BUSY = 20  # if no attempt was made for this many times the wait, the wait is sh
 
 
 def doubled(first: float, attempts: int, longest: float = inf) -> float:
-    """The wait after so many failed ``attempts``: ``first`` after none, doubled by each, ``longest`` at most."""
+    """The wait after this many failed ``attempts``: ``first`` after none, doubled by each, ``longest`` at most."""
     return min(first * 2.0 ** min(attempts, 20), longest)
 
 

@@ -15,7 +15,7 @@ from enum import Enum
 
 class BreakerState(Enum):
     CLOSED = "closed"  # a bot may trade
-    OPEN = "open"  # after too many failures: cooling down
+    OPEN = "open"  # too many failures: the cooldown lasts
     HALF_OPEN = "half_open"  # the cooldown is over, data has not flowed for long enough yet
 
 
@@ -76,7 +76,7 @@ class CircuitBreakerPolicy:
 
     @property
     def next_tick(self) -> float | None:
-        """When tick() must be called; None while time alone changes nothing."""
+        """When tick() must be called; None while the state cannot change by time alone."""
         return self._until if self.state is BreakerState.OPEN else None
 
     def failure(self, reason: str, now: float) -> list[Transition]:

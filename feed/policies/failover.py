@@ -46,7 +46,7 @@ FIRST_WAIT = 0.1  # times failback_after: from leaving a venue to its first tria
 LAST_WAIT = 2.0  # times failback_after: the longest wait between trials
 REFUSED_FIRST = 5.0  # seconds without an attempt after the first refusal of a venue
 CARRYING = 1.5  # a connection carries data right now if its last data is at most this many seconds old
-JUST = 0.25  # the same, at the moment at which a preferred venue takes over from a working one
+JUST = 0.25  # the same limit when a preferred venue takes over from a working one
 TRIAL_SILENCE = 30.0  # seconds without data that end a trial: a venue that carries all coins is never so quiet
 RELIEF_STEP = 0.4  # seconds from one venue's trial to the next one's, where data is needed
 RELIEF_SPREAD = 0.8  # seconds after which all other venues are on trial, where data is needed
@@ -99,8 +99,8 @@ class _Turn:
 class _Record:
     """What is remembered of a venue while others are active."""
 
-    shut_until: float = -inf  # it was blocked or refused
-    refused_until: float = -inf  # it refused what was requested
+    shut_until: float = -inf  # the venue blocked or refused the feed
+    refused_until: float = -inf  # the venue refused what was requested
     refusals: int = 0  # number of refusals since it last carried data
     trial_at: float = -inf  # no trial before this time
     relief_at: float = -inf  # no trial before this time even if data is needed
@@ -413,7 +413,7 @@ class Failover:
         return AbandonTrial(venue)
 
     def _drop_trials(self, but: str | None = None) -> list[AbandonTrial]:
-        """End the trials; none of them has failed."""
+        """End the trials; this does not count as a failure."""
         dropped = [venue for venue in self._trials if venue != but]
         for venue in dropped:
             del self._trials[venue]

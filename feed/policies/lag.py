@@ -140,7 +140,7 @@ class ConnectionLag:
         self._least = least
         self._coins: set[str] = set()
         self._recent: deque[tuple[float, float]] = deque()
-        self._trades: deque[tuple[float, float]] = deque()  # the same for trades only
+        self._trades: deque[tuple[float, float]] = deque()  # the delays of trades only
         self._ahead = {by_ticker: StampsAhead() for by_ticker in (False, True)}
 
     def look(

@@ -66,10 +66,10 @@ class PricePlausibility:
     def judge(
         self, coin: str, market: VenueMarket, price: float, now: float, last: float | None, age: float
     ) -> PriceVerdict:
-        """Judge a price of ``market``; ``last`` is the coin's last known price, ``age`` seconds old, None for none."""
+        """Judge a price of ``market``; ``last`` is the coin's last known price, ``age`` seconds old, or None."""
         if not _is_price(price):
             return PriceVerdict(False)
-        ratio = _apart(price, last) if last is not None and _is_price(last) else 0.0  # 0.0: nothing to compare it with
+        ratio = _apart(price, last) if last is not None and _is_price(last) else 0.0  # 0.0: no price to compare it with
         if ratio <= self.allowed(age):
             self._release(coin, market)
             return PriceVerdict(True)

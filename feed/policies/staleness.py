@@ -15,7 +15,7 @@ from math import inf
 from feed.settings.schema import Staleness
 
 FEED_POLL = 0.25  # seconds between checks while the feed is stale, so that its recovery is always reported
-COIN_POLL = 1.0  # the same while some coin is stale
+COIN_POLL = 1.0  # seconds between checks while some coin is stale
 ROUNDING = 0.001  # seconds: a check comes this much after the limit, so that float rounding can't make it too early
 
 

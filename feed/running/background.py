@@ -73,7 +73,7 @@ class Background:
             raise FeedError(f"the feed's thread did not end within {STOP_TIMEOUT:g} s; a callback may block it")
 
     def _ask(self) -> None:
-        with suppress(InvalidStateError):  # it was asked to stop already
+        with suppress(InvalidStateError):  # the loop was asked to stop already
             self._asked.set_result(None)
 
     def _loop(self) -> None:

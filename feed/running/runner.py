@@ -227,7 +227,7 @@ class FeedRunner:
                 self.source.clock.end()  # tasks that sleep on the clock find the feed closed
             if not driver.ready.done():
                 driver.ready.set_exception(failure or FeedError("disconnect() was called before any data came"))
-            if not running.cancelled():  # it has ended by itself
+            if not running.cancelled():  # the feed has ended by itself
                 self._dispatcher.end_iterators(str(failure or ""))
                 if self._background is not None:
                     self._background.end(failure)

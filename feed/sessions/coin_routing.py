@@ -114,7 +114,7 @@ class CoinRouting:
         self._loop.call_soon_threadsafe(self._renew)
 
     def forget(self, coins: Collection[str]) -> None:
-        """Deliver nothing more of these coins, which were removed."""
+        """Stop delivering these coins, which were removed."""
         for supervisor in self._supervisors:
             supervisor.lacking = [coin for coin in supervisor.lacking if coin not in coins]
             if supervisor is not self.main:

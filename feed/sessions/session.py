@@ -171,7 +171,7 @@ class Session:
         self._changed.set()
 
     def forget(self, coins: Iterable[str]) -> None:
-        """Deliver nothing more of these removed coins; their streams end with their connections, or with ``renew``."""
+        """Stop delivering these removed coins; their streams end with their connections, or with ``renew``."""
         gone = set(coins)
         self.pool.forget(gone)
         self.backfiller.forget(gone)
@@ -222,7 +222,7 @@ class Session:
             opened.listener.close(reason)
 
     def close(self) -> Coroutine[Any, Any, None]:
-        """End with the feed: deliver the trades that wait, fetch nothing more. Await the result to end the candles."""
+        """End with the feed: deliver the trades that wait, and stop fetching. Await the result to end the candles."""
         if self.delivering:
             self.backfiller.flush()
         self._leave_it("")  # trades that still arrive must not start a fetch
@@ -304,7 +304,7 @@ class Session:
         asked_for, markets = self._feed.wanted.coins, self._listed()  # some may have been added and removed meanwhile
         new = {coin: symbol for coin, symbol in markets.items() if coin not in self.pool.markets}
         gone = {coin for coin in self.pool.markets if coin not in markets} & self._feed.wanted.symbols
-        self.pool.leave(gone)  # deliver nothing of them until they are listed again
+        self.pool.leave(gone)  # do not deliver these coins until they are listed again
         if self.delivering:
             self.backfiller.leave(gone)
         self.pool.markets = markets

@@ -81,7 +81,7 @@ class Supervisor:
         self.order = [config for config in self.order if config.name in venues]
         self.since = since
         self.sessions = {config.name: Session(venues[config.name], self._feed) for config in self.order}
-        self._policy = self._failover()  # its time limits begin now
+        self._policy = self._failover()  # the policy's time limits begin now
         self._dial(self.exchange)
 
     def end(self) -> None:
@@ -98,7 +98,7 @@ class Supervisor:
         self.renew()
 
     def forget(self, coins: Collection[str]) -> None:
-        """Deliver nothing more of these coins, which were removed."""
+        """Stop delivering these coins, which were removed."""
         self.since = {coin: at for coin, at in self.since.items() if coin not in coins}
         for session in self.sessions.values():
             session.forget(coins)
@@ -142,7 +142,7 @@ class Supervisor:
                 given = session.delivering and self._policy.state is not FailoverState.RELIEF
                 if session.connected and (given or session.is_proven_up_to_date(now)):
                     self._carry_out(self._policy.data(session.name, last, now), now)
-        for name in sorted(failures, key=self.exchange.__eq__):  # ended trials first, so that none of them is chosen
+        for name in sorted(failures, key=self.exchange.__eq__):  # ended trials first: none of them must be chosen
             if (failure := failures[name]) is not None:
                 self._failed(name, failure, now)
         active = self.sessions[self.exchange]
@@ -209,13 +209,13 @@ class Supervisor:
         if not session.delivering:
             logger.info("the trial of {} has failed: {}", name, failure.reason)
         if session.delivering and (self.has_connected or self.reasons.get(name) != failure.reason):
-            self.reasons[name] = failure.reason  # before the first data: report it once, not in every round
+            self.reasons[name] = failure.reason  # before the first data a failure is reported once, not in every round
             if isinstance(failure, Blocked):
                 self._feed.report("exchange_blocked", name, status=failure.status, reason=failure.reason)
             if session.broke:
                 self._feed.report("disconnected", name, reason=failure.reason)
             elif isinstance(failure, Disconnected) or (isinstance(failure, Rejected) and self._feed.main):
-                self._feed.report("error", name, error=failure.reason)  # otherwise the coins were reported already
+                self._feed.report("error", name, error=failure.reason)  # if not, the coins were reported already
         match failure:
             case Blocked():
                 decisions = self._policy.blocked(name, failure.status, now)

@@ -106,11 +106,11 @@ def _as_text(value: Any) -> Any:
 
 # what cannot be printed: control characters, marks of direction, halves of a character (YAML's "\ud83d" is one)
 _UNPRINTABLE = r"\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff"
-_UNSEEN = rf"{_UNPRINTABLE}\xad\u180e\u200b-\u200f\u2060-\u206f\ufeff\U000e0000-\U000e007f"  # as in pasted text
+_UNSEEN = rf"{_UNPRINTABLE}\xad\u180e\u200b-\u200f\u2060-\u206f\ufeff\U000e0000-\U000e007f"  # invisible
 _WORD = rf"\A[^\s/:,{_UNSEEN}]{{1,30}}\Z"
 _MARKET = rf"\A[^\s/:{_UNSEEN}]{{1,30}}/[^\s/:{_UNSEEN}]{{1,30}}(:[^\s/:{_UNSEEN}]{{1,30}})?\Z"
 MAX_DEPTH = 1000  # levels of each side of an order book
-UPPER: dict[str, Any] = {"read": str.upper}  # for symbols of coins and currencies
+UPPER: dict[str, Any] = {"read": str.upper}  # a field's reader, for symbols of coins and currencies
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400, description="a number of seconds above 0, at most 86400")]
 SecondsOrZero = Annotated[float, Meta(ge=0, le=86_400, description="a number of seconds from 0 to 86400")]

@@ -63,7 +63,7 @@ class _Delays:
 class _Sample:
     """Passes on the events of one coin of a channel, and after each batch those of another coin.
 
-    To look at each of thousands of trades a second would cost almost as much as the feed itself.
+    Looking at each of thousands of trades a second would cost almost as much as the feed itself.
     """
 
     def __init__(self, feed: MarketFeed, channel: str, take: Callable[[Sequence[Any], Sequence[float]], None]) -> None:
@@ -112,7 +112,7 @@ class FeedCollector(Collector):
         self._coins = coins
         self._recorder = recorder
         self._events: dict[str, Counter[Any]] = {channel: Counter() for channel in OF_VENUES}
-        self._last: dict[str, float] = {}  # by exchange, Unix seconds
+        self._last: dict[str, float] = {}  # when the last event of each exchange came, Unix seconds
         self._venue_delays = _Delays()
         self._callback_delays = _Delays()
         self._gaps: Counter[tuple[str, bool]] = Counter()
@@ -125,7 +125,7 @@ class FeedCollector(Collector):
         self._told = feed.subscribe_status(self._on_status)
 
     def close(self) -> None:
-        """Count nothing more. Idempotent."""
+        """Stop counting. Idempotent."""
         self._told.cancel()
         for observation in self._observations:
             observation.cancel()
@@ -320,7 +320,7 @@ class Metrics:
         return f"<Metrics on port {self.port}>"
 
     def close(self) -> None:
-        """Free the port and count nothing more. Idempotent."""
+        """Free the port and stop counting. Idempotent."""
         self._collector.close()
         self._server.shutdown()
         self._server.server_close()

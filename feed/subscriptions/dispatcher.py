@@ -70,8 +70,8 @@ class Dispatcher:
         self._clean = clean
         self.slow_after = slow_after
         self._queue_size = queue_size
-        self._subscriptions: dict[str, dict[Subscriber, None]] = {}  # by channel, in the order in which they subscribed
-        self._routes: dict[str, dict[Hashable, Route]] = {}  # by channel and coin, made when first needed
+        self._subscriptions: dict[str, dict[Subscriber, None]] = {}  # by channel, in the order of subscription
+        self._routes: dict[str, dict[Hashable, Route]] = {}  # routes by channel and coin, made when first needed
         self.version = object()  # replaced at each change: a route with an earlier version is out of date
 
     def subscribe(

@@ -98,7 +98,7 @@ def _handing(dispatcher: EventPublisher, subscription: Subscriber, call: Callabl
             result = call(event)
         except (KeyboardInterrupt, SystemExit):
             raise  # the program must end
-        # also a CancelledError of a future or a GeneratorExit: a callback must not end the reader of the socket
+        # this catches a future's CancelledError and GeneratorExit too: a callback must not end the reader of the socket
         except BaseException as error:  # noqa: BLE001 - a user's callback may raise anything
             dispatcher.failed(subscription, error)
         else:

@@ -109,7 +109,7 @@ class Subscriber:
         return seconds
 
     def cancel(self) -> None:
-        """Deliver nothing more, not even queued events; a coroutine callback that is running may finish. Idempotent."""
+        """Stop delivering, even queued events; a coroutine callback that is running may finish. Idempotent."""
         if self.active:
             self.active = False
             self.publish = None
@@ -279,7 +279,7 @@ class EventIterator(AsyncIterator[Any]):
         return buffer.take()[0]
 
     def close(self) -> None:
-        """Receive nothing more, drop what is buffered, and end a wait for the next event. Idempotent."""
+        """Stop receiving, drop what is buffered, and end a wait for the next event. Idempotent."""
         self._subscription.cancel()
         self._buffer.overflow = None
         self._buffer.clear()

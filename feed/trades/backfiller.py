@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 MARGIN = 0.01  # a gap is given up this many seconds after its deadline, so never too early
 ASK_AGAIN = 0.3  # seconds between two fetches of a coin: the second one is for all gaps that began in between
-SPACING = 1.0  # the same when half of the venue's limit of requests is used
+SPACING = 1.0  # seconds between them when half of the venue's limit of requests is used
 RETRY_AFTER = 0.4  # seconds until a fetch that failed is tried again, as long as the gap may wait
 AROUND = 100  # trades requested in addition to the missing ones: more may come while the answer is on its way
 
@@ -174,7 +174,7 @@ class TradeBackfiller:
                 self._coins[coin].doubt()  # trades between the two connections may be missing
 
     def forget(self, coins: Iterable[str]) -> None:
-        """Drop the sequences of these coins and the trades that wait; nothing more of them is delivered.
+        """Drop the sequences of these coins and the trades that wait; these coins are not delivered any more.
 
         A gap that is still open ends with ``gap_filled`` and no trades.
         """

@@ -13,8 +13,8 @@ class TradeVerdict(Enum):
     """What to do with a trade."""
 
     DELIVER = "deliver"  # now, as it is
-    DUPLICATE = "duplicate"  # drop: it was seen before
-    LATE = "late"  # it was missing, but later trades are delivered already: count and drop
+    DUPLICATE = "duplicate"  # the trade was seen before: drop it
+    LATE = "late"  # the trade was missing, but later ones are delivered already: count and drop it
     HELD = "held"  # waits until the gap before it is filled
     RELEASE = "release"  # deliver what the outcome's fields say
 

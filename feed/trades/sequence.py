@@ -61,7 +61,7 @@ class TradeSequence:
         self._stamp_doubt = StampDoubt()
         self._outage = Outage()  # the last outage
         self._resumed_at_id: int | None = None  # equal to next_id until the first trade after an outage
-        self._resumed = since_ts is not None  # the same if ids are not consecutive
+        self._resumed = since_ts is not None  # True until the first trade after an outage, if ids are not consecutive
 
     def __repr__(self) -> str:
         return f"<TradeSequence next {self.next_id}, {len(self.open_gaps)} gaps, {self.open_gaps.held} held>"
@@ -173,7 +173,7 @@ class TradeSequence:
             if self.open_gaps.place_numbered(trade, number, floor, doubts.knows if doubts is not None else _is_unknown):
                 continue
             if self._floor and number is not None and number < self._floor:
-                continue  # its id is not remembered: the remembered ids begin later
+                continue  # the trade's id is not remembered: the remembered ids begin later
             self.open_gaps.place_named(trade, lambda trade_id: self._remember(trade_id, None))
 
     def answered(self, pages: Sequence[Sequence[TradeEvent]], now: float) -> Outcome:

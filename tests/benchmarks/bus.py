@@ -93,7 +93,9 @@ async def collected(shards: int, folder: Path) -> AsyncIterator[tuple[Process, B
 
 
 async def stored(url: str, trades: int) -> float:
-    """Wait until the stream has so many trades; returns the time (perf_counter). Raises TimeoutError after a minute."""
+    """Wait until the stream has ``trades`` trades; returns the time (perf_counter). Raises TimeoutError after a
+    minute.
+    """
     client = await BusClient.dial(BusAddress((url,)), "benchmark")
     try:
         async with asyncio.timeout(60):

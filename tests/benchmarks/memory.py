@@ -57,7 +57,7 @@ def coin_names(count: int) -> list[str]:
 
 
 async def read(venues: dict[str, list[str]], coins: int, seconds: float) -> None:
-    """Run a feed on these venues; print when data flows, and the process's memory and objects after so many seconds."""
+    """Run a feed on these venues; print when data flows, and its memory and objects after ``seconds`` seconds."""
     from feed import MarketFeed, Settings
     from feed.settings import ExchangeConfig
 

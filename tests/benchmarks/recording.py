@@ -205,7 +205,7 @@ async def replayed(folder: Path) -> tuple[int, float]:
 
 
 def record_flood(trades: int, folder: Path) -> None:
-    """A recording of so many trades of twenty coins."""
+    """A recording of this many trades of twenty coins."""
     writer = Writer(Plan(folder, ["trades"], COINS, [], 20, FLUSH, 300.0, 10**9))
     now = time.time_ns()
     for number in range(trades):

@@ -42,7 +42,7 @@ from feed.events import CoinConfig
 from feed.settings import ExchangeConfig, Staleness
 
 FEW = 20
-STREAMS = 3  # of a coin: trades, ticker, candles
+STREAMS = 3  # streams of a coin: trades, ticker, candles
 BLOCK = 256  # trades between two writes
 WARM_UP = 5_000  # trades before anything is measured
 PATIENCE = 400.0  # seconds: ccxt asks Bybit for the past candles of ten coins a second
@@ -59,7 +59,7 @@ def names(count: int) -> list[str]:
 
 
 def allowed(venue: str, streams: int) -> float:
-    """Shortest time (s) for so many subscriptions on a connection: each second begins with all requests it allows."""
+    """Shortest time (s) for this many subscriptions on a connection: each second begins with all requests it allows."""
     size, pace = PACE[venue]
     return max(0.0, math.ceil(math.ceil(streams / STREAMS / size) * STREAMS / pace) - 1.0)
 
@@ -145,7 +145,7 @@ def memory() -> int:
 
 
 async def read(venue: str, urls: list[str], coins: list[str]) -> None:
-    """For each number on stdin, print the CPU seconds and messages until so many trades had come."""
+    """For each number on stdin, print the CPU seconds and messages until this many trades had come."""
     exchange = ExchangeConfig(venue, rest_url=urls[0], ws_url=urls[1])
     # so that turns can pause
     quiet = Staleness(feed_stale_after=PATIENCE, coin_stale_after=PATIENCE, reconnect_after=PATIENCE)

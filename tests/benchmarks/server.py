@@ -30,9 +30,9 @@ from tests.benchmarks.memory import rss
 
 HERE = [sys.executable, "-m", "tests.benchmarks.server"]
 WAYS = ("feed", "feed, stalled", "send_str", "transport")
-PARSED = 10  # one client in so many measures delays; all of them count
+PARSED = 10  # one client of this number measures delays; all clients count events
 STAMP = b'"received_at":'
-STALLED = 10  # one client in so many reads nothing
+STALLED = 10  # one client of this number reads nothing
 SETTLE = 1.5  # seconds before the measurement
 
 

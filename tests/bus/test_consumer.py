@@ -234,7 +234,7 @@ async def test_a_bus_whose_folder_was_removed_continues_with_new_streams(
 
 
 async def until_stored(client: BusClient, stream: str, subject: str, count: int) -> None:
-    """Wait until the stream has so many messages of a subject."""
+    """Wait until the stream has this many messages of a subject."""
     async with asyncio.timeout(60):
         while len(await client.from_sequence(stream, subject, 1, 10_000)) < count:  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.1)

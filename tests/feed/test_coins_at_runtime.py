@@ -12,7 +12,7 @@ from exchanges.simulator import SimulatedVenue, Simulator
 from feed import FeedError, MarketFeed, SettingsError
 from tests.support import Recorder, made_ids, settings_for, until
 
-STREAMS = 3  # of a coin: trades, ticker, candles
+STREAMS = 3  # streams of a coin: trades, ticker, candles
 
 
 @pytest.fixture(params=["binance", "bybit"])

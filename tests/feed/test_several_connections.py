@@ -17,7 +17,7 @@ from feed.settings import Staleness
 from tests.support import Recorder, made_ids, settings_for, until
 
 COINS = ("BTC", "ETH", "SOL", "XRP", "DOGE")
-STREAMS = 3  # of a coin: trades, ticker, candles
+STREAMS = 3  # streams of a coin: trades, ticker, candles
 EACH = 2  # coins per connection
 
 

@@ -147,7 +147,7 @@ async def feeding(settings: Settings, *coins: str, timeout: float = 20.0) -> Asy
 class Gate:
     """A TCP proxy to a server, at ``address``. ``hangs``: it accepts connections and passes nothing on.
 
-    ``delay``: seconds by which the server's data is delayed. ``cut_after``: after so many bytes from the server the
+    ``delay``: seconds by which the server's data is delayed. ``cut_after``: after this many bytes from the server the
     connection is cut, once; later connections pass everything. ``connections`` counts all connections.
     """
 

@@ -112,7 +112,7 @@ async def test_the_venue_on_trial_takes_over_without_a_dial_when_the_active_one_
 
 
 async def _flowed(since: float, seconds: float) -> None:
-    """Wait until a connection has been open for so many seconds."""
+    """Wait until a connection has been open for this many seconds."""
     loop = asyncio.get_running_loop()
     await until(lambda: loop.time() - since >= seconds)
 

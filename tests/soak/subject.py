@@ -32,7 +32,7 @@ ASK_EVERY = 0.25  # seconds between two calls for fresh prices
 MAX_AGES = (2.0, 5.0)  # seconds, used in turn
 BEAT = 0.05
 BLOCK = 80  # bytes that a block of Python's own allocator takes on average
-STALL = 0.1  # a sleep that is late by so many seconds counts as a stall
+STALL = 0.1  # a sleep that is late by this many seconds counts as a stall
 COUNTED = (
     "Future",
     "TradeSequence",

@@ -142,7 +142,7 @@ async def test_check_reports_that_swap_venues_work(tmp_path: Path) -> None:
         finally:
             for task in telling:
                 task.cancel()
-        table = printed.decode().partition("\n\n")[0]  # without the facts about the machine and the advice
+        table = printed.decode().partition("\n\n")[0]  # without the advice and the facts about the machine
         rows = [line.split() for line in table.splitlines()[1:]]
         assert [(row[0], row[1], row[-1]) for row in rows] == [(venue_name(name), "1/1", "ok") for name in SWAPS]
         assert process.returncode == 0

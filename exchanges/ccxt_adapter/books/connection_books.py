@@ -132,7 +132,7 @@ class ConnectionBooks:
         """A task that ends with the connection; None when the connection is already ending."""
         try:
             return self.spawn(work)
-        except RuntimeError:  # its group of tasks has ended
+        except RuntimeError:  # the connection's group of tasks has ended
             work.close()
             return None
 

@@ -46,7 +46,7 @@ class OwnBookKeeper:
         self._books: dict[str, OwnBook] = {}  # by market id
         self._symbols: dict[str, str] = {}
         self._joining: dict[str, asyncio.Task[Any]] = {}  # market id -> the task that gets its snapshot
-        self._renewing: dict[str, asyncio.Task[Any]] = {}  # the same for proven books
+        self._renewing: dict[str, asyncio.Task[Any]] = {}  # market id -> the task that renews its proven book
         self._look_at: dict[str, int] = {}
         # market id -> levels -> when such a snapshot last renewed the book, in the loop's time
         self._renewed: dict[str, dict[int, float]] = {}

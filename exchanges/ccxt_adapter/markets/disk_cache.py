@@ -145,7 +145,7 @@ def _written(path: Path) -> float:
 
 
 def cache_folder() -> Path | None:
-    """The folder for lists; None if this is off.
+    """The folder for lists; None if the cache is off.
 
     Raises ValueError for a MARKET_FEED_CACHE that is neither a folder nor off.
     """

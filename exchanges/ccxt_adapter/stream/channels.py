@@ -57,7 +57,7 @@ _MANY: Mapping[str, tuple[str, str]] = {
     "quotes": ("watchBidsAsks", "watch_bids_asks"),
     "books": ("watchOrderBookForSymbols", "watch_order_book_for_symbols"),
 }
-# the same, but with the method of the call for one symbol
+# channel -> the entry of ccxt's `has` and the method of the call for one symbol
 _ONE: Mapping[str, tuple[str, str]] = {
     "trades": ("watchTrades", "watch_trades"),
     "ticker": ("watchTicker", "watch_ticker"),

@@ -1,4 +1,4 @@
-"""Decides when the next socket to a venue may be opened: over all connections, only so many at the same time."""
+"""Decides when the next socket to a venue may be opened: over all connections, a limited number at the same time."""
 
 from __future__ import annotations
 

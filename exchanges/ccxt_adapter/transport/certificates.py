@@ -48,7 +48,7 @@ def trust_the_systems(context: ssl.SSLContext) -> None:
         context.load_default_certs()
         return
     folders = os.environ.get(FOLDER) or ssl.get_default_verify_paths().openssl_capath
-    context.load_verify_locations(capath=folders)  # as OpenSSL does if it cannot read the file
+    context.load_verify_locations(capath=folders)  # OpenSSL does the same if it cannot read the file
 
 
 def is_endless(path: str) -> bool:

@@ -47,7 +47,7 @@ class WebSocket(picows.WSListener):
         self._early: list[WSMessage] = []
         self._tell: Tell = self._early.append
         self._handle: Tell | None = None
-        self._offer: Offer | None = None  # for whole, uncompressed messages, while no fragments wait
+        self._offer: Offer | None = None  # gets whole, uncompressed messages while no fragments wait
         self._begun: Offer | None = None
         self._inflate = inflate
         self._limit = limit

@@ -139,7 +139,9 @@ class BookStreams(Publishing):
         """Whether the market is listed and not halted."""
 
     async def move_book(self, coin: str, orders: int = 1) -> None:
-        """Place, withdraw or change so many orders in the book of ``coin``; its streams send them when they are due."""
+        """Place, withdraw or change ``orders`` orders in the book of ``coin``; its streams send them when they are
+        due.
+        """
         market, now = self.market(coin), self.now()
         self._readers.setdefault(market, monotonic())  # the book continues for LINGER seconds even if nobody reads it
         if market.open_book(now, self.BOOK_HOLES).stir(orders, now):

@@ -38,7 +38,7 @@ class TradeFaults(Sessions):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self.altered: list[Altered] = []
-        self._leaps: dict[Market, int] = {}  # by how much the next id will be too high
+        self._leaps: dict[Market, int] = {}  # market -> how much too high the next id will be
         self._stamps: dict[Market, int] = {}  # ms by which the next stamp will be too late
         self._repeats: dict[Market, Repeats] = {}
         self._bad_due = 0.0
@@ -124,7 +124,7 @@ class TradeFaults(Sessions):
         self.send_later(seconds, market, lambda: self.send_trades(market, [trade]))
 
     def send_later(self, seconds: float, market: Market, send: Callable[[], None]) -> None:
-        """Call ``send`` after so many seconds, unless a fault stops all data then."""
+        """Call ``send`` after this many seconds, unless a fault stops all data then."""
 
         def deliver() -> None:
             self._late.discard(handle)

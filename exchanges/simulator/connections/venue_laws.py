@@ -29,7 +29,7 @@ class VenueLaws:
     rest_window: float = 60.0
     ban_after: int = 10  # requests after the first 429 of a window that are answered before the ban with 418
     ban_seconds: float = 120.0
-    snapshot_age: float = 0.0  # by how much a book that REST shows may be older than the stream
+    snapshot_age: float = 0.0  # a book over REST may be this much older than the stream
     patience: int = 8_000_000  # bytes that may wait for a slow reader before it is dropped
 
 

@@ -44,7 +44,7 @@ class Listing:
     quote: str
     price: float
     turnover: float  # in 24 h, in quote currency
-    weight: float  # its share of the venue's trades, relative to the other markets
+    weight: float  # the market's share of the venue's trades, relative to other markets
     digits: int
     lot_digits: int
 

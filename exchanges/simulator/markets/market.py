@@ -70,13 +70,13 @@ class Market:
         self.history = PriceHistory(shape, now - now % MINUTE, self.start_price, lots)
         self.minutes: dict[
             int, SimulatedCandle
-        ] = {}  # by opening time, since the start; minutes without a trade are missing
+        ] = {}  # candles since the start, by opening time; minutes without a trade are missing
         self._candle = flat(-1, 0)
         self._past, self._past_minute = flat(0, 0), -1
         self.book: SimulatedBook | None = None
         self._seed = seed
         self._ground = Ground(seed, self.start_price, self.typical)
-        self._ahead = 0  # by how much the book's numbers are higher than the orders' numbers
+        self._ahead = 0  # the book's numbers are this much higher than the orders' numbers
         self._then: BookState | None = None  # the book of a past state of the market
 
     def make(self, count: int, now: int, ids: Iterable[int] | None = None) -> list[Trade]:

@@ -18,7 +18,7 @@ LABEL = "exchange"
 
 @contextmanager
 def metrics(collectors: Sequence[Collector], port: int | None) -> Iterator[None]:
-    """Serve the metrics of all collectors on ``port`` of the loopback; None serves none. Raises CommandError."""
+    """Serve the metrics of all collectors on ``port`` of the loopback; None: do not serve them. Raises CommandError."""
     if port is None:
         yield
         return

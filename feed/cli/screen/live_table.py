@@ -166,7 +166,7 @@ def _fit(rows: int, notes: int, caption: bool, height: int | None) -> tuple[int,
     notes = min(notes, spare if spare > 0 else min(3, room // 4))  # even a window of few lines shows the latest events
     shown = min(rows, room - notes)
     if shown < rows:
-        shown = max(0, shown - 1)  # for the line that says how many rows are not shown
+        shown = max(0, shown - 1)  # leaves room for the line that says how many rows are not shown
     return shown, max(0, notes), rows - shown
 
 

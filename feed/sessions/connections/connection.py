@@ -67,7 +67,7 @@ class OpenConnection:
     markets: dict[str, str]
     carries: Carries
     dialled_at: float  # monotonic seconds
-    number: int  # its number in the session's candles
+    number: int  # the connection's number in the session's candles
     outdated: asyncio.Event = field(default_factory=asyncio.Event)  # set when the venue announces that it will cut it
     left: set[str] = field(default_factory=set)  # coins that were halted while it carried them
 
@@ -365,7 +365,7 @@ class CoinConnection:
                 raise failure
         if opened is not None:
             self.host.on_break(self, failure.reason)
-        if isinstance(failure, Rejected):  # its coins were reported: wait until there are others
+        if isinstance(failure, Rejected):  # the connection's coins were reported: wait until there are other coins
             self.flowing.set()
             refused = dict(self.markets)
             while self.markets == refused:

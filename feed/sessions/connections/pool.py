@@ -77,7 +77,7 @@ class ConnectionPool:
         self.markets = {}
 
     def forget(self, coins: Collection[str]) -> None:
-        """Deliver nothing more of these removed coins; their streams end with their connections, or with ``spread``."""
+        """Stop delivering these removed coins; their streams end with their connections, or with ``spread``."""
         for opened in self.opened:
             opened.listener.forget(coins)
         for connection in self._connections:
@@ -329,7 +329,7 @@ class ConnectionPool:
             self._tell_part("connected", connection)
         connection.broke = False
         if self.owner.delivering and connection.opened is not None and not connection.opened.listener.delivering:
-            connection.opened.listener.deliver()  # it may have been dialled while this was still a trial
+            connection.opened.listener.deliver()  # the connection may have been dialled while this was still a trial
 
     def on_break(self, connection: CoinConnection, reason: str) -> None:
         """See Host."""

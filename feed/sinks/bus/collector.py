@@ -120,7 +120,7 @@ class Collector:
                 await asyncio.sleep(INTRODUCTION)
         self._share_limits()
         client = self._client
-        if client is not None and self._publisher.is_vacant:  # otherwise another collector publishes
+        if client is not None and self._publisher.is_vacant:  # if it is not vacant, another collector publishes
             with contextlib.suppress(BusError):  # the bus keeps what other programs need to know
                 self.feed.resume_after(await self._publication.resume(client))
         try:

@@ -160,7 +160,7 @@ class Publication:
             subjects.events(channel_of(channel, timeframe), coin) for channel in self.channels for coin in self._coins
         ]
         found = self._after(await client.last(subjects.stream, named))
-        # no await from here on: later events must come after this
+        # no await below: later events must be published after these
         for trade in found.trades:
             self._put_trade(trade)
         for candle in found.candles:
@@ -197,7 +197,7 @@ class Publication:
             return {}
         last: dict[str, TradeEvent] = {}
         for each in await client.last(self._subjects.stream, [self._to(TRADES.name, coin) for coin in self._coins]):
-            with contextlib.suppress(ValueError):  # not written by a collector
+            with contextlib.suppress(ValueError):  # a value that no collector has written
                 last[text(each.subject.rpartition(".")[2])] = read("trade", each.data)
         return last
 
@@ -208,7 +208,7 @@ class Publication:
         for each in stored:
             *_, channel, coin = each.subject.split(".")
             coin = text(coin)
-            with contextlib.suppress(ValueError):  # not written by a collector: ignored
+            with contextlib.suppress(ValueError):  # a value that no collector has written is ignored
                 if channel == TRADES.name:
                     trades[coin] = read("trade", each.data)
                 elif channel == BOOKS.name:

@@ -46,7 +46,7 @@ class BusWriter:
         self.lost_subjects: set[str] = set()
         """The subjects of the messages that were lost since the last look."""
         self._queue: deque[_Message] = deque()
-        self._sent: dict[int, _Message] = {}  # by number, not answered yet
+        self._sent: dict[int, _Message] = {}  # messages without an answer yet, by number
         self._number = 0
         self._wake = asyncio.Event()
         self._answered = asyncio.Event()

@@ -41,7 +41,7 @@ class Holes:
         return []
 
     def expired(self, now: int) -> list[GapRow]:
-        """The gaps that nothing has filled in time."""
+        """The gaps that were not filled in time."""
         found = []
         for (exchange, coin), gaps in list(self._gaps.items()):
             while gaps and now - gaps[0][0] > UNFILLED * 1000:

@@ -108,7 +108,7 @@ class PendingRows:
 
     def _keep(self, channel: str, batch: _Batch, today: int) -> None:
         first, last = (_day(batch.events[place], today) for place in (0, -1))
-        # they are in order, so that all rows between are of that day too
+        # rows are in order, so that all rows between are of that day too
         days = [first] * len(batch.events) if first == last else [_day(event, today) for event in batch.events]
         for day in sorted(set(days)):
             part = self.parts.setdefault((channel, day), Columns(channel))

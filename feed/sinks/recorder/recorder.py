@@ -48,7 +48,7 @@ class Recorder:
 
     ``channels``: among trades, ticker, candles, quotes and books; None for those that the feed carries. Status events
     are recorded in any case. ``flush_seconds``: what was delivered longer ago is on disk, so that a crash loses at most
-    that much. ``file_seconds``: the small files of so many seconds become one file of each coin. ``queue_size``: events
+    that much. ``file_seconds``: the small files of this many seconds become one file per coin. ``queue_size``: events
     that may wait while the disk is slow or full; what comes then is dropped and listed as a hole. ``book_depth``:
     levels of each side of a book.
 

@@ -28,10 +28,10 @@ from feed.sinks.recorder.merging import compact, merge_recent
 from feed.sinks.recorder.pending_rows import PendingRows, Status
 
 EARLY = 0.5  # share of the flush interval after which writing begins: the rest is for a busy machine
-EARLIEST = 0.25  # the same if the machine is slow
-SLOWER = 3.0  # the next writing may take so many times as long as the slowest of the last ones and still end in time
+EARLIEST = 0.25  # the share if the machine is slow
+SLOWER = 3.0  # the next writing may take this many times as long as the slowest of the last, and still end in time
 FADES = 0.8  # factor by which a slow writing counts less after each later one
-GATHER = 0.25  # seconds between two looks at the queue: events that wait long cost much time in garbage collection
+GATHER = 0.25  # seconds between two checks of the queue: events that wait long cost much time in garbage collection
 STEP = 1.0  # seconds: smaller changes of the clock do not count as set
 DAY = 86_400
 _CHANNEL: dict[type, str] = {
@@ -192,7 +192,7 @@ class Writer:
             if not self._absence_is_listed:
                 self._note_absence(said.sessions[-1], files)
                 self._absence_is_listed = True
-            self._write()  # before the session's line: the next recorder lists only what came after it
+            self._write()  # before the session's line: the next recorder only lists what came after that
         session = {name: getattr(self._plan, name) for name in ("channels", "coins", "timeframes", "book_depth")}
         note(folder, {"session": {"began": self._began, "first": last + 1, **session}})
         self._opened = True

@@ -72,7 +72,7 @@ class Server:
         self._runner: web.AppRunner | None = None
         self._listener: asyncio.Server | None = None
         self._tending: asyncio.Task[None] | None = None
-        self._connections: dict[asyncio.Protocol, _Connection] = {}  # by aiohttp's protocol object
+        self._connections: dict[asyncio.Protocol, _Connection] = {}  # the connections by aiohttp's protocol object
         self._heartbeat: tuple[float, object, bytes] = (0.0, None, b"")
         self._channels = list(settings.channels)
 

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from feed.settings import Settings
 
 HIGH = 64 * 1024  # bytes that wait in a client's socket; while there are more, nothing is written to it
-LOOK = 0.02  # seconds between two looks at clients whose sockets are full
-TURN = 256  # after so many events clients are written to, even if the feed has read more at once
-AT_ONCE = 1024  # events that are sent to a client at once; the rest is sent at the next look
+LOOK = 0.02  # seconds between two checks of clients whose sockets are full
+TURN = 256  # clients are written to after this many events, even if the feed has read more at once
+AT_ONCE = 1024  # events that are sent to a client at once; the rest is sent at the next check
 LOGS = 200  # different selections at a time
 IDLE = 60.0  # seconds for which the events of a selection are kept without a client
 STALLED = 60.0  # seconds after which a client that reads nothing is cut
@@ -146,7 +146,7 @@ class Broadcast:
         self._send(client, {})
 
     def detach(self, client: Client) -> None:
-        """Write nothing more to the client. Idempotent."""
+        """Stop writing to the client. Idempotent."""
         self._full.pop(client, None)
         client.full_since = None
         log, client.log = client.log, None

@@ -20,7 +20,7 @@ from feed.sinks.server.rest import failure
 
 CLIENTS = 400  # streams at a time
 MESSAGE = 16 * 1024  # bytes of a client's message
-REQUESTS, WITHIN = 20, 10.0  # messages that one client may send within so many seconds
+REQUESTS, WITHIN = 20, 10.0  # messages that one client may send within this many seconds
 PING = 20.0  # seconds between two pings; a client that does not answer within half of that is gone
 CLOSING = 2.0  # seconds that a client has to answer a close
 HEARTBEAT = 2.0  # seconds between two heartbeats of Server-Sent Events, if no status event comes

@@ -38,8 +38,8 @@ def decoded(table: FrameTable, text: str) -> BookUpdate:
 class Ccxts:
     """The book of a ccxt.pro instance that is given frames; its client has not dialled.
 
-    ``window``: the venue only sends changes of so many levels. ccxt keeps levels outside of these: if its book were not
-    cut to the window, old levels would be at its top when the price returns.
+    ``window``: the venue only sends changes of this many best levels. ccxt keeps levels outside of these: if its book
+    were not cut to the window, old levels would be at its top when the price returns.
     """
 
     def __init__(self, exchange: Any, url: str, window: int | None = None) -> None:

@@ -101,5 +101,5 @@ on_both = pytest.mark.parametrize("transport", [None, "aiohttp"], indirect=True)
 
 
 def carries(simulated: Simulated, count: int) -> Callable[[], bool]:
-    """Whether the venue has one connection with so many subscriptions."""
+    """Whether the venue has one connection with this many subscriptions."""
     return lambda: [len(each.subscriptions) for each in simulated.connections] == [count]
