@@ -1,4 +1,4 @@
-"""Builds one coin's candles from trades, each closed once if no trade is missing; a candle without trades is flat.
+"""Builds candles from trades where a venue streams none: closes each once, if no trade is missing; a quiet one is flat.
 
 Pure: the trades give the time. A candle is identified by its open time, Unix ms.
 """

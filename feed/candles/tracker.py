@@ -1,4 +1,4 @@
-"""Tracks one coin's candles as a venue streams them: closes each once, if proven; adds none that the venue leaves out.
+"""Tracks the candles that a venue streams: closes each once, if proven; adds none for a minute that it leaves out.
 
 Pure: the rows give the time. A candle is identified by its open time, Unix ms. Candles that were missed while a
 connection was down are holes: they are requested over REST and filled, never guessed.
