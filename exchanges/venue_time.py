@@ -1,4 +1,4 @@
-"""Decides which time stamps of a venue are plausible, even if the local clock is wrong by days; estimates its time.
+"""Estimates a venue's time; decides which of its stamps are plausible, and when this machine's clock counts as wrong.
 
 A stamp far ahead of the local clock is not believed, unless the venue's own clock confirms it. The venue's clock is
 known from its answer to a request for its time, or from its stamps: if stamps keep the same distance from a clock that
@@ -70,10 +70,13 @@ def is_time(venue: str, stamp: int, received_at: int) -> bool:
 
 def complaint(venue: str) -> str | None:
     """Return the report of a wrong local clock, None if the clock is not known to be wrong."""
-    error = local_error(venue)
-    if error is None or abs(error) * 1000 < WRONG:
-        return None
-    return f"{CLOCK} is {span(error)} {venue}'s: set it, for example by NTP"
+    wrong = wrong_by(local_error(venue), venue)
+    return None if wrong is None else f"{CLOCK} is {wrong}: set it, for example by NTP"
+
+
+def wrong_by(error: float | None, venue: str) -> str | None:
+    """Return the :func:`local_error` in words, as "3.0 days behind binance's"; None if it is unknown or too small."""
+    return None if error is None or abs(error) * 1000 < WRONG else f"{span(error)} {venue}'s"
 
 
 def span(seconds: float) -> str:

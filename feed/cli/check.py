@@ -81,7 +81,7 @@ async def _check(args: argparse.Namespace) -> int:
         check(settings)
     findings = await asyncio.gather(*(_ask(exchange, settings, args.timeout) for exchange in settings.exchanges))
     facts = machine(str(settings_source(args.settings)))
-    clocks = {each.name: said for each in findings if (said := _clock(each)) is not None}
+    clocks = {each.name: said for each in findings if (said := venue_time.wrong_by(each.clock, each.name)) is not None}
     advice = remedies([each.row() for each in findings], facts, clocks)
     works = any(each.live is not None for each in findings)
     if args.json:
@@ -136,13 +136,6 @@ def _difference(seconds: float | None) -> str:
     if seconds is None:
         return "not known"
     return "agrees" if abs(seconds) < AGREES else venue_time.span(seconds).removesuffix(" of")
-
-
-def _clock(finding: _Finding) -> str | None:
-    """The line about this machine's clock if it differs from the venue's; None if it does not."""
-    if finding.clock is None or abs(finding.clock) * 1000 < venue_time.WRONG:
-        return None
-    return f"{venue_time.span(finding.clock)} {finding.name}'s"
 
 
 def _to_do(advice: Sequence[str], works: bool) -> list[str]:
