@@ -1,4 +1,4 @@
-"""The ``market-feed`` command: one module per subcommand, each imported only when it runs."""
+"""The ``market-feed`` command: runs one subcommand; decides the exit code of each error, a closed pipe included."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all commands share: exit codes, signals, error messages, the log."""
+"""What all commands share: the list of exit codes, Ctrl-C and SIGTERM, how errors are printed, the log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The state that the screen shows; fills the texts of status_events.py, and joins the same event of several coins."""
+"""The state that the screen shows: events in words, one line for several coins, a remark where the clocks differ."""
 
 from __future__ import annotations
 
