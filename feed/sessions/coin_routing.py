@@ -1,4 +1,4 @@
-"""Decides which coins come from which venue: from the active one, or else from the next one that lists them."""
+"""Decides which venue each coin comes from: the active one, else the next that lists it; and when connect() returns."""
 
 from __future__ import annotations
 
