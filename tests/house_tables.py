@@ -248,6 +248,7 @@ TABLES: Mapping[str, Sequence[str]] = {
     ),
     "feed.sessions": (
         "coin_listing",
+        "closings",
         "feed_context",
         "day_stats",
         "shared_venue",

@@ -16,7 +16,8 @@ from feed.errors import NoExchangeAvailable
 from feed.events import CoinConfig, TradeEvent
 from feed.market_data.hub import MarketDataHub
 from feed.policies.staleness import SilenceWatch
-from feed.sessions.feed_context import Closings, FeedContext
+from feed.sessions.closings import Closings
+from feed.sessions.feed_context import FeedContext
 from feed.sessions.session import Session
 from feed.sessions.shared_venue import SharedVenue, access_of
 from feed.sessions.supervisor import Supervisor
