@@ -41,7 +41,7 @@ def test_ratios_are_computed_within_each_round() -> None:
     assert ratio(runs, "feed", "ccxt", FULL_SPEED, "speed") == 5.0
 
 
-def test_the_report_names_readers_that_were_left_out_and_compares_only_others() -> None:
+def test_the_report_names_readers_that_were_left_out_and_compares_the_other_readers() -> None:
     phases = [FULL, Phase(4, 5_000)]
     runs = {name: [[run(speed), run(5_000, phases[1])]] for name, speed in (("feed", 80.0), ("ccxt", 10.0))}
     text = report("binance", runs, phases, {"cryptofeed": "no network"})

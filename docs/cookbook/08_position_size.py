@@ -4,7 +4,7 @@ import asyncio
 
 from feed import MarketFeed
 
-RISK = 100.0  # what one hour may be expected to move, in quote currency
+RISK = 100.0  # the expected move of a position in one hour, in quote currency
 
 
 async def main():

@@ -10,7 +10,7 @@ async def main():
         compared = 0
         async for tick in one.prices("BTC", on_full="latest"):
             there = other.get_price("BTC")
-            if there is None or tick.received_at - there.received_at > 1e9:  # only prices of the same second
+            if there is None or tick.received_at - there.received_at > 1e9:  # compare only prices of the same second
                 continue
             print(f"{tick.exchange} {tick.price:,.2f}, {there.exchange} {tick.price - there.price:+,.2f}")
             compared += 1

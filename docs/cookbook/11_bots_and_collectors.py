@@ -10,7 +10,7 @@ from feed.settings import Bus
 async def bot(number, settings):
     async with MarketFeed(["BTC", "ETH"], settings=settings) as feed:
         async for tick in feed.prices("BTC"):
-            price = feed.require_fresh("BTC", max_age=2).price  # never an old one, whoever publishes
+            price = feed.require_fresh("BTC", max_age=2).price  # never an old price, whichever collector publishes
             print(f"bot {number} trades at {price:,.2f} ({tick.exchange})")
             return
 

@@ -192,7 +192,7 @@ def _step(numbers: Numbers, known: Numbers) -> Step:
         old = numbers == known or (known.snapshot and numbers.last <= known.last)
     else:
         first = numbers.last if numbers.first is None else numbers.first
-        if first <= known.last + 1 <= numbers.last:  # changes that it repeats are the same as before
+        if first <= known.last + 1 <= numbers.last:  # the changes that the update repeats are the same as before
             return Step.FOLLOWS
         old = numbers.last <= known.last
     return Step.REPEATED if old else Step.LOST
@@ -268,7 +268,7 @@ class SnapshotRules:
     method: str
     weights: Mapping[int, int]
     per_minute: int
-    read: Callable[[Any, int], BookSnapshot]  # reads the answer; also given the limit
+    read: Callable[[Any, int], BookSnapshot]  # reads the answer; gets the limit too
     others: Mapping[str, str] = field(default_factory=dict)
 
 

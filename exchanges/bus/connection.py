@@ -84,7 +84,7 @@ class BusConnection:
         self._created = ""  # when the stream was made
         self._sequence = 0  # sequence of the last message that was read
         self._position = venue.positions[tuple(self._channels())]
-        self._reading = asyncio.TaskGroup()  # has a task for each reader
+        self._reading = asyncio.TaskGroup()  # the group has a task for each reader
         self._added: list[dict[str, str]] = []
         self._stirred = asyncio.Event()
         self._past: dict[str, list[TradeEvent]] = {}  # earlier trades by coin, until they are passed on
@@ -140,7 +140,7 @@ class BusConnection:
     async def _begin(self, markets: Mapping[str, str]) -> None:
         """Read these coins: from where they were read last, or from their last state."""
         self._tell_missing(list(markets))
-        reading = {coin for _, coins in self._readers for coin in coins}  # read again, because a channel was missing
+        reading = {coin for _, coins in self._readers for coin in coins}  # added again, because a channel was missing
         markets = {coin: symbol for coin, symbol in markets.items() if coin not in reading}
         known = self._position
         resumed = {coin: symbol for coin, symbol in markets.items() if coin in known.read}

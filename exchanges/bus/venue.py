@@ -153,7 +153,7 @@ class BusVenue:
         for shard in shards_of(found).values():
             told = shard.details.get("time")
             if isinstance(told, int) and not shard.fault(now):
-                return told + (now - shard.heard) // 1_000_000  # both by the server's clock
+                return told + (now - shard.heard) // 1_000_000  # both times are by the server's clock
         return None
 
     async def fetch_tickers(self, markets: Mapping[str, str]) -> list[Ticker]:

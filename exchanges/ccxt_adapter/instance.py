@@ -83,12 +83,12 @@ class _Hooks(JoiningBooks):
 
     quiet: Quiet | None = None  # while the venue wants no requests
     clean: Callable[[], Cleaner] = Cleaner  # makes the function that hides secrets in the venue's texts
-    make_session: Callable[[Any], Any] | None = None  # makes the session; given the TLS context
+    make_session: Callable[[Any], Any] | None = None  # makes the session; gets the TLS context
     access = Access()
     on_new_client: Any = None
     hotpath = True
     parses_in_turns = False  # JSON, piece by piece, so that other threads can run in between
-    profile = Profile("")  # needed early: some of ccxt's classes make markets in their constructor
+    profile = Profile("")  # set early: some of ccxt's classes make markets in their constructor
     pace: DialRate | None = None
     session: Any = None
     cafile: str

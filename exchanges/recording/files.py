@@ -29,7 +29,7 @@ MANIFEST = "manifest.jsonl"
 RECENT = "recent"
 BY_COIN = ("trades", "ticker", "candles", "quotes", "books", "history", "prices")
 """Channels whose merged files lie in a folder per exchange and coin."""
-SMALL = 1 << 20  # bytes; a smaller file is read at once, in a third of the time
+SMALL = 1 << 20  # bytes; a smaller file is read in one piece, in a third of the time
 FEW = 10_000  # rows; for fewer rows, several threads save no time
 _TEMPORARY = ".part"
 _DEVICES = frozenset({"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(10))})

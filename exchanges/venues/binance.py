@@ -57,7 +57,7 @@ _SPOT = _Binance(
     keyless=frozenset({"historicalTrades"}),  # since 2023-08: binance-connector-python 3.2.0, changelog
     swap={
         "recent_trades": {"fetchTradesMethod": "fapiPublicGetTrades"},  # spot's methods would return spot trades
-        "older_trades": {},  # only with an API key
+        "older_trades": {},  # REST allows this only with an API key
         # ids are not documented as consecutive; two sockets per connection: trades and tickers have paths of their own
         "limits": replace(_LIMITS, requests=240, older_trades=False, consecutive_ids=False, dials=150),
         "books": binance_books.SWAP,

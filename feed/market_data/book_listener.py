@@ -20,7 +20,7 @@ class BookListener(ListenerBase):
     def __init__(self, context: ListenerContext, *, delivering: bool) -> None:
         super().__init__(context, delivering=delivering)
         self.shows_life = False
-        self.distrust: Callable[[str, str], None] = self.on_book_unsynced  # called to have a book synchronized again
+        self.distrust: Callable[[str, str], None] = self.on_book_unsynced  # requests that a book is synchronized again
         self._is_silent = False
         self._proven: set[str] = set()  # coins whose book is proven on this connection
         self._tried: dict[str, OrderBook] = {}  # on trial: the proven book of each coin

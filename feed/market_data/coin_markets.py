@@ -97,7 +97,7 @@ class CoinMarkets:
                 taken.holder, taken.price, taken.at = connection, price, now
             return True
         was_withheld = market in self._plausibility.withheld(coin)
-        begun = KnownPrice(self._clock.since(taken.at), taken.price)  # no tick may have been made of this price
+        begun = KnownPrice(self._clock.since(taken.at), taken.price)  # perhaps no tick was made of this price
         prices = [each for each in (begun, *self._known(coin)) if 0 < each.price < inf]
         age, last = min(prices, default=(0.0, None))
         verdict = self._plausibility.judge(coin, market, price, now, last, age)

@@ -61,7 +61,7 @@ class CircuitBreakerPolicy:
         self._window = window
         self._cooldown = cooldown
         self._healthy_for = window / 4 if healthy_for is None else healthy_for
-        self._borne = {BreakerState.CLOSED: failures, BreakerState.HALF_OPEN: 1}  # failures that open it, by state
+        self._borne = {BreakerState.CLOSED: failures, BreakerState.HALF_OPEN: 1}  # failures that open it, by its state
         self.state = BreakerState.CLOSED
         self._failed: deque[float] = deque(maxlen=failures)
         self._until = 0.0  # the cooldown's end, while open

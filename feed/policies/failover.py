@@ -104,8 +104,8 @@ class _Record:
     refusals: int = 0  # number of refusals since it last carried data
     trial_at: float = -inf  # no trial before this time
     relief_at: float = -inf  # no trial before this time even if data is needed
-    failures: int = 0  # failed trials, and failed returns to it, since it last worked well
-    relapses: int = 0  # failed returns to it since then
+    failures: int = 0  # failed trials, and failed returns to the venue, since it last worked well
+    relapses: int = 0  # failed returns to the venue since then
 
     def trial_wait(self) -> float:
         """The wait until its next trial, in multiples of failback_after."""

@@ -201,7 +201,7 @@ class LagWatch:
         self._max_lag = max_lag
         self._venue = ""
         self.since: float | None = None  # set while lagging
-        self._told_since: float | None = None  # when the reported lag began; kept when the connection is replaced
+        self._told_since: float | None = None  # when the reported lag began; a replaced connection does not change it
 
     def restart(self) -> None:
         """Note that the connection was replaced, or is silent: a lag will be reported again."""

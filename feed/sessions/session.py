@@ -301,7 +301,7 @@ class Session:
     async def _rearrange(self, group: asyncio.TaskGroup) -> None:
         """Change the connections after coins, channels or timeframes were added or removed, or the list has changed."""
         await self._fetch_day_stats(self._listed())
-        asked_for, markets = self._feed.wanted.coins, self._listed()  # some may have been added and removed meanwhile
+        asked_for, markets = self._feed.wanted.coins, self._listed()  # coins may have been added or removed meanwhile
         new = {coin: symbol for coin, symbol in markets.items() if coin not in self.pool.markets}
         gone = {coin for coin in self.pool.markets if coin not in markets} & self._feed.wanted.symbols
         self.pool.leave(gone)  # do not deliver these coins until they are listed again

@@ -60,7 +60,7 @@ def compiled(package: str, target: Path) -> Path:
 def without_source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     target = tmp_path_factory.mktemp("compiled")
     yield compiled("ccxt", target)
-    shutil.rmtree(target)  # removed, because it has tens of megabytes
+    shutil.rmtree(target)  # the copy is removed, because it has tens of megabytes
 
 
 def python(code: str, *arguments: str, path: Path, at: Path) -> str:

@@ -383,7 +383,7 @@ async def test_a_coin_that_only_another_venue_lists_comes_from_that_venue() -> N
             assert len(second["bybit"].dials) == 1
 
 
-async def test_no_data_comes_of_a_removed_coin_that_another_venue_delivered() -> None:
+async def test_a_removed_coin_that_another_venue_delivered_brings_no_more_data() -> None:
     """This holds even while the feed's own venue is slow with another change."""
     async with (
         Simulator(venues=("binance",), rate=60, coins=["BTC", "ETH"]) as first,

@@ -123,7 +123,7 @@ async def test_after_a_failover_a_gap_is_complete_only_if_the_record_reaches_bey
 
 
 @pytest.mark.parametrize("ahead", [40_000, 999_000])
-async def test_an_id_that_is_far_too_high_delays_and_loses_no_trade(transport: str, ahead: int) -> None:
+async def test_an_id_that_is_far_too_high_neither_delays_nor_loses_a_trade(transport: str, ahead: int) -> None:
     async with Simulator(venues=("binance",), rate=20, seed=1, coins=["BTC"]) as simulator:
         venue = simulator["binance"]
         feed = feed_on(transport, simulator)

@@ -260,7 +260,9 @@ async def test_a_market_list_without_a_coin_is_ignored_while_its_data_flows() ->
                 assert {each["coin"] for each in got.details("coin_unavailable")} == {"NOPE"}
 
 
-async def test_a_list_on_disk_does_not_keep_a_coin_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_coin_that_a_list_on_disk_marks_as_halted_comes_when_it_trades_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A coin that is halted in the list may trade again, so the venue is asked at the start and at each retry."""
     monkeypatch.setenv(VARIABLE, str(tmp_path))
     async with listed("binance") as first:

@@ -171,7 +171,7 @@ async def test_check_names_a_name_server_that_does_not_answer(tmp_path: Path) ->
         ("nats://bus.invalid:4222,nats://127.0.0.1:9", "Connect call failed ('127.0.0.1', 9)"),
     ],
 )
-async def test_a_bus_whose_name_is_not_answered_does_not_delay_the_end(bus: str, words: str, tmp_path: Path) -> None:
+async def test_a_bus_whose_name_is_not_resolved_does_not_delay_the_end(bus: str, words: str, tmp_path: Path) -> None:
     """nats-py would look the name up in a thread, and the program's end would wait for it."""
     pytest.importorskip("nats", reason="the extra [bus] is not installed")
     settings = tmp_path / "settings.yaml"

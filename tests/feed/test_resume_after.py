@@ -54,7 +54,7 @@ async def test_earlier_trades_in_the_last_trades_millisecond_are_not_delivered_a
     """An exchange may make several trades in a millisecond; the earlier program had those before its last trade."""
     (venue,) = simulator.venues.values()
 
-    await venue.burst(3)  # some have the same millisecond
+    await venue.burst(3)  # some of these trades have the same millisecond
     second = next(b for a, b, c in triples(venue.trades["BTC"]) if a.timestamp == b.timestamp == c.timestamp)
     last = TradeEvent("BTC", second.price, second.quantity, second.buyer_maker, second.timestamp, venue.name)
     last.trade_id, last.market = str(second.id), "BTC/USDT"

@@ -89,7 +89,7 @@ async def test_a_cut_resets_the_tcp_connection() -> None:
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1008, 1012, 1006])
-async def test_a_close_carries_its_code(code: int) -> None:
+async def test_a_close_has_the_given_code(code: int) -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim, TRADES) as client:
         await until(lambda: sim["binance"].connections)
         sim["binance"].close(code)

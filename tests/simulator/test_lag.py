@@ -180,7 +180,7 @@ async def test_rest_can_show_past_trades_tickers_and_candles(name: str, fault: A
         assert await shown(sim, name) == ([1, 2], 40_000, 40_000)
 
 
-async def test_a_late_rest_has_a_random_delay_for_each_request_and_a_right_clock() -> None:
+async def test_rest_that_is_behind_has_a_random_delay_for_each_request_and_a_right_clock() -> None:
     async with Simulator(rate=0, coins=["BTC"], venues=("binance",)) as sim:
         venue = sim["binance"]
         for number in range(1, 101):

@@ -29,7 +29,7 @@ class Kind:
     counted: bool = False
     choices: tuple[object, ...] = ()  # values for {}, the same in all specs of a draw
     everywhere: bool = False
-    first: bool = False  # only for the first venue
+    first: bool = False  # True: only for the first venue
     only: str = ""  # the only venue that has this fault
     repeat: int = 1  # the fault is repeated up to so many times within a few seconds
 

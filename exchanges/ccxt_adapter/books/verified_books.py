@@ -30,7 +30,7 @@ class _Judged:
 
     joined: bool  # True after a frame that joins it, or if no proof is needed
     verdict: Verdict | None = None  # the last good verdict
-    lost: bool = False  # True until it is subscribed to again
+    lost: bool = False  # True until the book is subscribed to again
     low: float = 0.0  # the proven range's worst bid, set with the first state after a join
     high: float = inf  # its worst ask
     enough: int = 0  # levels of each side that must be left in it
@@ -50,7 +50,7 @@ class VerifiedBookKeeper:
     ) -> None:
         self._rules = rules
         self._window = rules.window or rules.kind is ProofKind.SNAPSHOTS
-        self._proofs: list[FrameProof] = []  # one for each socket
+        self._proofs: list[FrameProof] = []  # one proof for each socket
         self._delivery = delivery
         self._renew = renew
         self._drop = drop

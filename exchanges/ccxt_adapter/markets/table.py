@@ -112,7 +112,7 @@ def give(table: MarketTable, exchange: Any) -> None:
             markets=rows,
             markets_by_id=Lazy(lambda: table.ids, lambda symbols: [rows[symbol] for symbol in symbols]),
             symbols=sorted(rows),
-            ids=sorted(table.ids),  # all of one type, because ccxt has sorted them
+            ids=sorted(table.ids),  # the keys are all of one type, because ccxt has sorted them
             currencies=currencies,
             currencies_by_id=Lazy(lambda: _codes_by_id(currencies), currencies.get),
             baseCurrencies=Lazy(lambda: {row.base: row.base for _, row in read(rows, _Named)}, currencies.get),

@@ -32,7 +32,7 @@ async def run_aside(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         task, loop = asyncio.current_task(), asyncio.get_running_loop()
         assert task is not None
         stop = lambda: loop.call_soon_threadsafe(task.cancel)  # noqa: E731 - shorter than a function of two lines
-        if stopped:  # stopped before this thread has begun
+        if stopped:  # the work was stopped before this thread began
             raise asyncio.CancelledError
         return await work()
 

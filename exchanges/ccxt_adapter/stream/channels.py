@@ -27,12 +27,12 @@ class StandIn(StrEnum):
 
 STAND_INS: Mapping[tuple[str, str], StandIn] = {
     ("cex", "trades"): StandIn.NOTHING,  # all rows go to the last requested market
-    ("cex", "candles"): StandIn.TRADES,  # it mixes all timeframes
+    ("cex", "candles"): StandIn.TRADES,  # the module mixes all timeframes
     ("ndax", "candles"): StandIn.TRADES,  # an open candle is changed in place
     ("upbit", "candles"): StandIn.TRADES,  # one-second candles only, which ccxt does not keep
-    ("whitebit", "candles"): StandIn.TRADES,  # it mixes all timeframes
+    ("whitebit", "candles"): StandIn.TRADES,  # the module mixes all timeframes
     ("onetrading", "ticker"): StandIn.UNSTAMPED,  # the time is added after the row is kept
-    ("nado", "ticker"): StandIn.NOTHING,  # it has only bid and ask
+    ("nado", "ticker"): StandIn.NOTHING,  # its rows have only bid and ask
     ("kraken", "quotes"): StandIn.TICKERS,
     ("modetrade", "quotes"): StandIn.TICKERS,
     ("woofipro", "quotes"): StandIn.TICKERS,

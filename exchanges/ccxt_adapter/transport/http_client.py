@@ -219,7 +219,7 @@ class HttpClient:
             address = URL(f"{kind}://{rest}")
             found = await look_up(address.host or "", address.port or SOCKS_PORT)  # not in a thread of asyncio
             there = address.with_port(address.port or SOCKS_PORT).with_host(str(found[0][4][0]))
-            if proxy.url not in self._socks:  # another request may have made it meanwhile
+            if proxy.url not in self._socks:  # another request may have made the session meanwhile
                 through = ProxyConnector.from_url(str(there), ssl=self._tls, rdns=remote)
                 self._socks[proxy.url] = self._over(through)
         return self._socks[proxy.url]

@@ -29,7 +29,7 @@ _running: dict[_Asked, tuple[float, Future[_Found]]] = {}
 
 async def look_up(host: str, port: int, family: int = socket.AF_UNSPEC) -> _Found:
     """getaddrinfo's rows for a TCP connection to ``host``; cancelling returns at once. Raises OSError."""
-    with suppress(ValueError):  # raised for a name
+    with suppress(ValueError):  # ip_address raises this for a name
         ip_address(host)
         return list(socket.getaddrinfo(host, port, family, socket.SOCK_STREAM))
     found = asyncio.wrap_future(_lookup((host, port, family)))

@@ -20,7 +20,7 @@ from exchanges.simulator.connections.websocket_frames import close_frame, ping_f
 
 PAUSE = 0.1  # if the event loop does nothing for this many seconds, it was blocked; usually it runs every 10 ms
 AFTER_PAUSE = 0.02  # seconds after the loop was blocked, in which the messages that came meanwhile are read
-REMEMBERED = 100_000  # entries kept of a list that only grows
+REMEMBERED = 100_000  # at most this many entries of a growing list are kept
 
 T = TypeVar("T")
 

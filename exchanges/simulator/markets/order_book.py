@@ -174,7 +174,8 @@ class SimulatedBook:
         while past[0].ms < ms - KEPT:
             self._oldest_ms = past.popleft().ms
 
-    # -- what it is and was -------------------------------------------------------------------------------------
+    # -- the present and the earlier states
+    # -------------------------------------------------------------------------------------
 
     @property
     def oldest(self) -> int:

@@ -68,7 +68,7 @@ class OpenConnection:
     carries: Carries
     dialled_at: float  # monotonic seconds
     number: int  # the connection's number in the session's candles
-    outdated: asyncio.Event = field(default_factory=asyncio.Event)  # set when the venue announces that it will cut it
+    outdated: asyncio.Event = field(default_factory=asyncio.Event)  # set when the venue announces its cut
     left: set[str] = field(default_factory=set)  # coins that were halted while it carried them
 
     def brings(self, coin: str) -> bool:
@@ -159,7 +159,7 @@ class CoinConnection:
         silence = self.settings.staleness.reconnect_after
         self.opened: OpenConnection | None = None
         self.successor: OpenConnection | None = None  # the connection that is to replace the open one
-        self.broke = False  # reported as broken, and not yet as connected again
+        self.broke = False  # True after a break was reported, until the reconnect is reported
         self.flowing = asyncio.Event()  # set when its first connection has delivered data, or may be quiet
         self._backoff = backoff_of(self.settings.connection)
         self._connect_timeout = self.settings.connection.connect_timeout
@@ -167,7 +167,7 @@ class CoinConnection:
         self._silence_allowed = GrowingWait(silence)  # how long the silence of a few coins is accepted
         self._lag_watch = LagWatch(self.settings.staleness.max_lag)
         self._lag_allowed = GrowingWait(silence)
-        # one for each coin's trades
+        # one wait for each coin's trades
         self._silence_of_coin: defaultdict[str, GrowingWait] = defaultdict(lambda: GrowingWait(silence))
         self._lifetime = inf if self.session_limit is None else max(self.session_limit - EARLY, self.session_limit / 2)
         self._now = self.clock.monotonic

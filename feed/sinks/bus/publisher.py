@@ -49,7 +49,7 @@ class Publisher:
         self._lease_subject = subjects.lease(shard.name)
         self._term_subject = subjects.publisher(shard.name)
         self._term = 0  # the number of the message with which this collector began to publish
-        self._others: dict[str, tuple[float, Mapping[str, Any]]] = {}  # other shards -> when seen, and the content
+        self._others: dict[str, tuple[float, Mapping[str, Any]]] = {}  # other shards -> when it was seen, content
         self._told_markets: dict[str, Any] | None = None  # the markets in the register
         self._handing_over = False
         self._waits_for = ""  # the shard of another layout that was reported
@@ -136,7 +136,7 @@ class Publisher:
         except BusError as error:
             if error.code not in WRONG_SEQUENCE:
                 raise
-            await asyncio.sleep(LOOK)  # another collector was first
+            await asyncio.sleep(LOOK)  # another collector has taken the lease first
             return
         self._lease.note(read_object(says), revision, self._now())
         logger.info("{}: this collector publishes from now on: {}", self._subjects.exchange, reason)

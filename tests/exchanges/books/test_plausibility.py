@@ -20,7 +20,7 @@ BIDS, ASKS = [(10.0, 1.0), (9.0, 1.0)], [(11.0, 1.0), (12.0, 1.0)]
         (BIDS, [(-1.0, 1.0)], "at -1"),
     ],
 )
-def test_levels_that_cannot_be_a_book_are_found(bids: object, asks: object, fault: str) -> None:
+def test_invalid_levels_of_a_book_are_found(bids: object, asks: object, fault: str) -> None:
     assert fault in fault_in(bids, asks)  # type: ignore[arg-type] # as ccxt's rows come
     assert bool(fault) is bool(fault_in(bids, asks))  # type: ignore[arg-type] # as above
 

@@ -18,7 +18,7 @@ class Record:
     def __init__(self, last: int, most: int, missing: Sequence[int] = (), *, stubborn: bool = False) -> None:
         self.rows = [[n * MINUTE, 1.0, 1.0, 1.0, 1.0, 1.0] for n in range(last + 1) if n not in missing]
         self.most = most
-        self.stubborn = stubborn  # always gives its newest candles
+        self.stubborn = stubborn  # this venue always answers with its newest candles
         self.asked = 0
 
     async def page(self, since: int | None, limit: int) -> Sequence[Any]:

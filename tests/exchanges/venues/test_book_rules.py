@@ -151,7 +151,7 @@ def test_krakens_documented_example_has_its_checksum() -> None:
         data = f'[{{"symbol":"BTC/USD","bids":[{sides[0]}],"asks":[{sides[1]}],"checksum":3310070434}}]'
         return f'{{"channel":"book","type":"snapshot","data":{data}}}'
 
-    for cut in (False, True):  # even if zeros at the end were left out
+    for cut in (False, True):  # the checksum is right even if zeros at the end were left out
         assert steps(judged(proof_of("kraken"), [message(cut)])) == [Step.JOINED]
     assert steps(judged(proof_of("kraken"), [message(False).replace("0.09945542", "0.09945543")])) == [Step.LOST]
 

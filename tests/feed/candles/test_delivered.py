@@ -81,7 +81,7 @@ def test_history_has_the_candles_as_they_were_delivered() -> None:
     assert delivered_candles.joined("BTC", "1m", [minute_candle(2)])[0] == mine
 
 
-def test_of_two_states_of_the_open_candle_the_later_one_is_taken() -> None:
+def test_the_later_of_two_states_of_the_open_candle_is_taken() -> None:
     """The state with more volume is the later one; another venue's volume proves nothing."""
     for delivered_volume, exchange, stands in ((5.0, "one", 5.0), (1.0, "one", 2.0), (5.0, "two", 2.0)):
         delivered_candles = delivered(minute_candle(1, closed=False, volume=delivered_volume, exchange=exchange))

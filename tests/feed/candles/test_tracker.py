@@ -42,7 +42,7 @@ def test_without_flags_the_next_candle_closes_the_previous_one_with_its_last_row
 def test_a_receiver_that_changes_a_candle_does_not_change_the_trackers() -> None:
     tracked = tracker()
     [update] = follow(tracked, row(0, 11.0))
-    update.close = 99.0  # changed by a user
+    update.close = 99.0  # a user changes the candle
     [ended, _] = follow(tracked, row(1))
     assert (ended.close, ended.closed) == (11.0, True)
     assert update.closed is False

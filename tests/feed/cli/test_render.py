@@ -345,6 +345,6 @@ def test_on_a_terminal_without_unicode_the_table_is_ascii() -> None:
     assert captured.get().isascii()
 
 
-def test_plain_lines_are_one_line_each() -> None:
+def test_a_price_and_an_event_are_one_plain_line_each() -> None:
     assert "65,012.30" in live_table.price_line(ROWS[0], 0.0)
     assert live_table.note_line(Note(0.0, "failover", "a -> b: x")).endswith(" failover         a -> b: x")

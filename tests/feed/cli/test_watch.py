@@ -36,7 +36,7 @@ async def test_json_has_every_kind_of_event(settings: str) -> None:
     assert {event["market"] for event in seen if event["type"] != "status"} == {"BTC/USDT", "ETH/USDT"}
 
 
-async def test_json_ends_after_seconds_with_the_end_of_the_feed(settings: str) -> None:
+async def test_json_ends_after_the_given_seconds_with_the_feeds_last_event(settings: str) -> None:
     code, out, err = await ran("watch", "--settings", settings, "--json", "--seconds", "0.5")
     assert code == 0, err
     words = [event["event"] for event in events(out) if event["type"] == "status"]

@@ -63,7 +63,7 @@ def test_wrong_arguments_raise_when_the_feed_is_made(arguments: dict[str, object
         MarketFeed(**arguments)  # type: ignore[arg-type] # wrong on purpose
 
 
-async def test_disconnecting_at_once_ends_the_connect(feed: MarketFeed) -> None:
+async def test_disconnecting_at_once_ends_the_call_of_connect(feed: MarketFeed) -> None:
     """connect() ends even if the feed's task has not run yet."""
     connecting = asyncio.create_task(feed.connect(timeout=None))
     await asyncio.sleep(0)

@@ -111,7 +111,7 @@ async def test_a_venue_that_blocks_this_location_is_reported_as_blocking(
 async def test_the_report_of_a_refused_upgrade_has_status_and_address(
     feed: MarketFeed, venue: SimulatedVenue, simulator: Simulator
 ) -> None:
-    import_module("exchanges.ccxt_adapter.venue")  # imported before, because the import takes time
+    import_module("exchanges.ccxt_adapter.venue")  # ccxt is imported before, because the import takes time
     with venue.refusing(503), pytest.raises(NoExchangeAvailable) as caught:
         await feed.connect(timeout=5)
     assert caught.value.reasons[venue.name].startswith(f"HTTP 503 from {simulator.ws_url}/")

@@ -159,7 +159,7 @@ def test_a_quiet_connection_keeps_its_last_lag() -> None:
 
 def test_tickers_set_the_normal_delay_only_until_the_first_trade() -> None:
     least = LeastDelay()
-    least.note(-60.0, 1.0, 0.0, by_ticker=True)  # stamped with the end of the minute
+    least.note(-60.0, 1.0, 0.0, by_ticker=True)  # the ticker is stamped with the end of the minute
     assert least.seconds == -60.0
     least.note(0.1, 2.0, 0.0)
     least.note(-60.0, 3.0, 0.0, by_ticker=True)

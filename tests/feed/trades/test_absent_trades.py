@@ -26,7 +26,7 @@ def skipping(count: int, each: int, pause: int = 100) -> list[TradeEvent]:
     return truth
 
 
-def test_ids_that_no_trade_has_are_not_reported_as_missing_and_delay_no_trade() -> None:
+def test_ids_that_no_trade_has_are_neither_reported_as_missing_nor_delay_a_trade() -> None:
     """Two answers prove that no trade has the id. After a few such ids, the ids do not count as consecutive any
     more."""
     truth = skipping(400, 20)

@@ -164,7 +164,7 @@ def test_the_twenty_coins_are_listed_first_then_usdc_then_invented_ones() -> Non
     assert [item.id for item in list_markets(0, ["btc", "ETH/USDC", "PEPE"])] == ["BTCUSDT", "ETHUSDC", "PEPEUSDT"]
 
 
-async def test_ids_must_increase_and_continue_by_themselves() -> None:
+async def test_ids_must_increase_and_continue_when_none_are_given() -> None:
     venue = Simulator(rate=0, venues=("binance",))["binance"]
     await venue.trade("BTC", ids=range(1, 4))
     with pytest.raises(SimulatorError, match="trade id 3 of BTCUSDT after 3"):

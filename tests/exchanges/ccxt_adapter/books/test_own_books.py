@@ -150,7 +150,7 @@ async def test_a_side_that_the_venue_stops_sending_is_found_by_a_snapshot(side: 
             await move_until(lambda: bool(running.heard.books))
             with venue.books_frozen(side):
                 await move_until(lambda: differs(1))
-                async with asyncio.timeout(4):  # less than RENEW_EVERY: such a venue is doubted again soon
+                async with asyncio.timeout(4):  # less than RENEW_EVERY, because such a venue is doubted again soon
                     await move_until(lambda: differs(2))
 
 

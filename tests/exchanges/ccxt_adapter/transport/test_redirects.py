@@ -79,7 +79,9 @@ async def test_a_redirect_to_another_host_is_not_followed(options: dict[str, Any
 @pytest.mark.parametrize(
     ("to", "words"), [("/round", "redirects of"), (None, "302")], ids=["in a circle", "without an address"]
 )
-async def test_a_redirect_that_leads_nowhere_is_reported(options: dict[str, Any], to: str | None, words: str) -> None:
+async def test_a_redirect_in_a_circle_or_without_an_address_is_reported(
+    options: dict[str, Any], to: str | None, words: str
+) -> None:
     async def answer(request: web.Request) -> web.Response:
         return web.Response(status=302, headers={} if to is None else {"Location": to})
 

@@ -279,7 +279,7 @@ async def test_a_suspended_machine_shows_nothing_as_fresh_when_it_wakes(server: 
 
 
 @in_chromium
-async def test_the_page_comes_back_after_the_server_refused_it(
+async def test_the_page_reconnects_after_the_server_refused_it(
     server: Server, feed: MarketFeed, settings: Settings, browser: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A browser stops requesting Server-Sent Events after an error, such as a proxy's answer during a restart."""
