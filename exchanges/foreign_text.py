@@ -127,7 +127,7 @@ def secrets_in_options(options: Any, *, key: str = "") -> Iterator[str]:
 
 
 class Cleaner:
-    """Cleans texts; ``secrets`` are hidden in every form in which they may come back."""
+    """Cleans texts; ``secrets`` are hidden in every form in which a text may repeat them."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         forms = {form for secret in secrets for form in _forms(secret) if len(form) >= SHORTEST}
@@ -196,7 +196,7 @@ def _searched(form: str) -> str:
 
 
 def _forms(secret: str) -> Iterator[str]:
-    """A secret in all its forms: unchanged, without percent-encoding, in base64 and in hexadecimal digits."""
+    """All forms of a secret: unchanged, without percent-encoding, in base64 and in hexadecimal digits."""
     for plain in {secret, unquote(secret), unquote_plus(secret)}:
         yield plain
         for content in {plain.encode("utf-8", "replace"), plain.encode("latin-1", "replace")}:
@@ -206,7 +206,7 @@ def _forms(secret: str) -> Iterator[str]:
 
 
 def _written(form: str) -> str:
-    """A pattern of ``form``, each character in all the ways in which it may come back; white space may be a blank."""
+    """A pattern that matches ``form`` with each character in any of its encodings; white space may be a blank."""
     return "".join(map(_part, _PARTS.findall(form)))
 
 

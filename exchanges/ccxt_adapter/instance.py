@@ -87,7 +87,7 @@ class _Hooks(JoiningBooks):
     access = Access()
     on_new_client: Any = None
     hotpath = True
-    parses_in_turns = False  # JSON, piece by piece, so that other threads can run in between
+    parses_in_turns = False  # parses JSON piece by piece, so that other threads can run in between
     profile = Profile("")  # set early: some of ccxt's classes make markets in their constructor
     pace: DialRate | None = None
     session: Any = None
@@ -260,7 +260,7 @@ def make_instance(profile: Profile, access: Access) -> Any:
     exchange.options = exchange.deep_extend(exchange.options, profile.options)
     exchange.options["defaultType"] = access.market_type
     exchange.has.update(profile.has)
-    exchange.has["fetchCurrencies"] = False  # one more request at every start, for names
+    exchange.has["fetchCurrencies"] = False  # without this, ccxt makes one more request at every start, for names
     _only(exchange, access.market_type)
     exchange.options = exchange.deep_extend(exchange.options, options)
     named = [address for address in (access.rest_url, access.ws_url) if address is not None]

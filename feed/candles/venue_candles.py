@@ -99,7 +99,9 @@ class VenueCandles:
         return (kept := self._kept.get((symbol, timeframe))) is not None and kept.begun
 
     def on_candle(self, candle: Candle, flagged: bool) -> list[Candle]:
-        """The candles to deliver for a candle of the venue; ``flagged``: its ``closed`` is the venue's own flag."""
+        """The candles to deliver for a candle of the venue; ``flagged``: ``closed`` of the candle is the venue's own
+        flag.
+        """
         symbol, timeframe = candle.market, candle.timeframe
         tracker = self._kept.get((symbol, timeframe))
         if tracker is None:

@@ -26,7 +26,7 @@ FAULTS: tuple[tuple[float, float, tuple[str, ...], str], ...] = (
     (15.0, 5.0, ("blocked-451", "cut"), "{primary} blocks this place with HTTP 451: it is left alone for long"),
     (0.0, 0.0, (), "that was all; from here on nothing fails"),
 )
-# The times are shorter than the defaults, so that one sees all of FAULTS within a minute.
+# The times are shorter than the defaults, so that all of FAULTS happen within a minute.
 HASTY_CONNECTION = Connection(
     connect_timeout=5.0,
     backoff_initial=0.5,

@@ -16,7 +16,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """Leave a venue that fails. Where ``to`` is on trial, its connection is taken over."""
+    """Leave a venue that fails. If ``to`` is on trial, the connection of the trial is kept."""
 
     from_: str
     to: str

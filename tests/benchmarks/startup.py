@@ -78,7 +78,9 @@ async def read(venue: str, urls: list[str], parts: bool) -> None:
 
 
 def note_parts(venue: str, times: list[float]) -> None:
-    """Import one by one the modules that a feed imports in a thread; note the times, and when the markets come."""
+    """Import one by one the modules that a feed imports in a thread; note each time, and the time when the markets
+    come.
+    """
     times.append(time.time())
     import_module("feed.running.runner")
     adapter: Any = import_module("exchanges.ccxt_adapter.instance")

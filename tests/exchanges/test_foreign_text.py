@@ -173,7 +173,7 @@ def test_a_token_in_place_of_the_user_is_hidden(address: str) -> None:
 
 
 @pytest.mark.parametrize("hostile", ["\\", "?" + "key" * 6000, "%25", "&amp;", "//", "authorization ", "\ufffd"])
-def test_the_time_to_clean_a_hostile_text_grows_with_its_length_only(hostile: str) -> None:
+def test_the_time_to_clean_a_hostile_text_depends_on_the_texts_length_only(hostile: str) -> None:
     clean = Cleaner(["@hunter2", "ä-hunter2", "a b c d"])
     text = (hostile * READ)[:READ]
 

@@ -125,7 +125,8 @@ def assert_sound(event: TradeEvent | Ticker | Quote | Candle | None) -> None:
         assert value is None or (type(value) is float and 0 <= value < math.inf)
 
 
-# --- nothing raises ---------------------------------------------------------------------------------------------------
+# --- no row raises an error
+# ---------------------------------------------------------------------------------------------------
 
 
 @given(row=anything)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-FAR_AHEAD = 60_000  # ms: a stamp further ahead is wrong, whatever the clock
+FAR_AHEAD = 60_000  # ms: a stamp further ahead is wrong even if clocks differ
 
 
 @dataclass(slots=True)

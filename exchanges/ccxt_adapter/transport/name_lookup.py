@@ -42,7 +42,7 @@ async def look_up(host: str, port: int, family: int = socket.AF_UNSPEC) -> _Foun
         silence = f"the name server has not answered for {host} within {PATIENCE:g} s"
         failed = socket.gaierror(socket.EAI_AGAIN, silence)
     except OSError as error:
-        failed = type(error)(*error.args)  # one for each waiter: a shared one's traceback grows
+        failed = type(error)(*error.args)  # a new error for each waiter: the traceback of a shared one would grow
     raise failed
 
 

@@ -76,7 +76,7 @@ def test_the_tickers_of_a_quiet_coin_are_no_signs_of_a_lost_subscription() -> No
     assert it.missing() == {}
 
 
-def test_one_or_two_signs_are_not_enough() -> None:
+def test_one_or_two_signs_do_not_show_a_lost_subscription() -> None:
     it = Connection()
     for now in range(0, 60 * SIGNS, 60):
         it.ticker(now)
@@ -85,7 +85,7 @@ def test_one_or_two_signs_are_not_enough() -> None:
     assert it.missing() == {"BTC": 60.0}
 
 
-def test_a_price_that_changes_without_more_turnover_is_no_sign() -> None:
+def test_a_changed_price_without_more_turnover_is_no_sign_of_a_trade() -> None:
     """Such a price comes from quotes. A turnover that falls, because trades leave the 24 hours, shows no new trade
     either."""
     it = Connection()
@@ -94,7 +94,7 @@ def test_a_price_that_changes_without_more_turnover_is_no_sign() -> None:
     assert it.missing() == {}
 
 
-def test_without_a_turnover_the_price_alone_is_a_sign() -> None:
+def test_without_a_turnover_a_changed_price_is_a_sign_of_a_trade() -> None:
     it = Connection(told=False)
     it.tickers(0, 11)
     assert it.missing() == {"BTC": 1.0}
@@ -128,7 +128,7 @@ def test_trades_before_a_connection_do_not_show_that_it_delivers_trades() -> Non
     assert it.lost_subscriptions.flowed("BTC", 7.0)
 
 
-def test_if_the_venue_has_refused_the_trades_none_count_as_missing() -> None:
+def test_trades_that_the_venue_has_refused_do_not_count_as_missing() -> None:
     it = Connection()
     it.tickers(0, 5)
     it.lost_subscriptions.ignore(["BTC"])

@@ -15,7 +15,7 @@ from exchanges.simulator import Simulator
 
 uvloop = pytest.importorskip("uvloop", reason="uvloop is not installed")
 
-TURNS = 60  # a dial is cancelled after each number of loop turns below this
+TURNS = 60  # a dial is cancelled after 0, 1, 2, ... turns of the loop, fewer than this
 TAKEN = 40  # descriptors that are opened after a cancelled dial
 
 pytestmark = pytest.mark.filterwarnings("ignore:'asyncio.iscoroutinefunction' is deprecated:DeprecationWarning")

@@ -65,7 +65,7 @@ async def test_a_connection_whose_later_request_never_ends_is_cut(
             if ended.done():
                 break
             writer.write(bytes([byte]))
-            await asyncio.sleep(0.1)  # sends its request slowly
+            await asyncio.sleep(0.1)  # this client sends its request slowly
         assert (await asyncio.wait_for(ended, 10)).count(b"HTTP/1.1 200 OK") == 1
         writer.close()
 
@@ -84,7 +84,7 @@ async def test_a_client_that_sends_too_much_is_cut(server: Server, monkeypatch: 
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(UPGRADE)
     await reader.readuntil(b"\r\n\r\n")
-    empty = bytes((0x01, 0x80, 0, 0, 0, 0)) + bytes((0x00, 0x80, 0, 0, 0, 0)) * 20_000  # a message that never ends
+    empty = bytes((0x01, 0x80, 0, 0, 0, 0)) + bytes((0x00, 0x80, 0, 0, 0, 0)) * 20_000  # a message without an end
     with contextlib.suppress(ConnectionError):
         while not writer.transport.is_closing():
             writer.write(empty)
