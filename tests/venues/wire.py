@@ -106,7 +106,7 @@ def market_type(name: str) -> Literal["spot", "swap"]:
 
 
 def options(name: str) -> dict[str, Any]:
-    """Options with which ccxt spaces its messages less, because the script's rules are faster by the same factor."""
+    """Options with which ccxt sends its messages faster, because the script's rules are faster by the same factor."""
     return dict(getattr(script(name), "OPTIONS", {}))
 
 

@@ -107,7 +107,7 @@ def test_fetched_pages_are_used_even_if_the_fetch_does_not_end_before_the_deadli
     assert [(end.trades, end.complete) for end in it.filled] == [(2, False)]
 
 
-def test_without_a_time_of_arrival_the_deadline_counts_from_the_first_expire() -> None:
+def test_without_a_time_of_arrival_the_deadline_counts_from_the_first_call_of_expire() -> None:
     it = owner(1)
     it.stream(trade(3), None)
     assert it.policy.open_gaps.deadline is None
