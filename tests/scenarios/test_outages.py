@@ -96,7 +96,7 @@ async def test_a_cut_during_the_backoff_changes_nothing(venue_name: str, seed: s
             await got.until_event("connected", 2)
             assert again["delay"] == 0.8
             assert len(venue.dials) == 2
-            assert got.at("connecting", 2) - got.at("reconnecting") >= 0.7  # 0.8 s, minus the time until the event was delivered
+            assert got.at("connecting", 2) - got.at("reconnecting") >= 0.7  # 0.8 s, minus the time since the event
 
 
 @pytest.mark.parametrize(("venue_name", "live"), [("binance", False), ("bybit", True)])
