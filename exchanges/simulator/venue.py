@@ -1,4 +1,7 @@
-"""What all simulated venues share: markets, trades, publishing. Each venue's own package has its protocol."""
+"""What all simulated venues share: markets, publishing, and the trades that they make, or a test at a given price.
+
+Each venue's own package has its protocol.
+"""
 
 from __future__ import annotations
 

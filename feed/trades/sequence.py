@@ -1,4 +1,4 @@
-"""Puts a coin's trades into the venue's order, each once; decides what is missing, and how long the others wait.
+"""Puts a coin's trades into the venue's order, each once; decides what is missing, and how long a gap is open.
 
 The trades after a gap wait behind it (feed.trades.open_gaps). Gaps are released in order, the oldest first: each when
 it is full, when the fetch gives it up, or when its time is over. Without an open gap no trade is held. This is the

@@ -1,4 +1,4 @@
-"""A ccxt instance's REST and dials, through a proxy if there is one; decides on redirects and on sizes of answers.
+"""A ccxt instance's REST and dials, also through proxies; decides on redirects, sizes of answers and of messages.
 
 It takes the proxy of each address (``proxies``), looks names up without delaying the end of the program
 (``name_lookup``), limits the bytes of an answer and of a message, and follows no redirect from TLS to plain text, or to
