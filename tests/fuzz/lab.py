@@ -101,7 +101,7 @@ class Lab(Looped):
     # -- events ---------------------------------------------------------------------------------------------------
 
     async def arrived(self) -> None:
-        await self.got.until(lambda: len(self.got.trades) >= len(self._sent), 10)
+        await self.got.until(lambda: len(self.got.trades) >= len(self._sent))
 
     async def probe(self, frames: Sequence[Frame], least_bad: int = 0) -> None:
         """Send frames between good trades; check that only the good trades are delivered, on the same connection."""
