@@ -227,7 +227,7 @@ class Listener(Protocol):
         """Take a proven book after a change within ``Subscription.book_depth``. The sender keeps no reference."""
 
     def on_book_unsynced(self, coin: str, reason: str) -> None:
-        """Note that the coin's book is not proven from now on, until the next ``on_book`` of the coin."""
+        """Called when the coin's book is not proven from now on, until the next ``on_book`` of the coin."""
 
     def on_off_book(self, coin: str) -> None:
         """Count a trade outside the order book, such as a block trade; it is not delivered and is no price."""
@@ -242,7 +242,7 @@ class Listener(Protocol):
         """Count a frame or row that could not be read; ``sample`` is its beginning."""
 
     def on_unavailable(self, channel: str, coins: list[str], reason: str, timeframe: str = "") -> None:
-        """Note that the venue has no such channel for these coins, or has rejected the subscription; others continue.
+        """Called when the venue has no such channel for these coins, or has rejected the subscription; others continue.
 
         ``timeframe``: that of the rejected candles, "" for all timeframes.
         """

@@ -67,7 +67,7 @@ class BusAddress:
     ca: str = ""
 
     def __repr__(self) -> str:
-        """Like a dataclass's, without secrets."""
+        """Like the repr of a dataclass, without secrets."""
         return f"BusAddress({', '.join(map(address_shown, self.servers))})"
 
     def secrets(self) -> Iterator[str]:
@@ -104,7 +104,7 @@ class Access:
     bus: BusAddress | None = None
 
     def __repr__(self) -> str:
-        """Like a dataclass's, without secrets."""
+        """Like the repr of a dataclass, without secrets."""
         shown = {each.name: getattr(self, each.name) for each in fields(self)}
         shown["proxy"] = None if self.proxy is None else address_shown(self.proxy)
         return f"Access({', '.join(f'{name}={value!r}' for name, value in values_shown(shown).items())})"
@@ -138,7 +138,7 @@ class Connection(Protocol):
         """Dial, subscribe and deliver until it ends; raises VenueError."""
 
     def add(self, markets: Mapping[str, str]) -> None:
-        """Carry these (coin -> market symbol) too."""
+        """Carry these coins (coin -> market symbol) too."""
 
     def distrust_book(self, coin: str, reason: str) -> None:
         """Synchronize a coin's book again, because its receiver has found that it is wrong.

@@ -95,7 +95,7 @@ async def test_a_fresh_price_that_is_too_old_at_the_venue_is_a_breach(bench: Ben
     assert bench.referee.prices.oldest_fresh == pytest.approx(2.6, abs=0.1)
 
 
-async def test_an_invented_price_is_wrong_and_counted_separately_if_it_was_called_fresh(bench: Bench) -> None:
+async def test_an_invented_price_is_wrong_and_is_counted_again_if_the_feed_called_it_fresh(bench: Bench) -> None:
     trade = await bench.trade("bybit")
     wrong = Trade(trade.id, trade.price * 1.01, 1.0, False, trade.timestamp, 1)
     bench.price(wrong)

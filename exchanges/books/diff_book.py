@@ -171,7 +171,7 @@ class DiffBook:
         return JOINED if was else FOLLOWS
 
     def _enlarge_first(self) -> None:
-        """Note that the last snapshot was too small: the price has left its range."""
+        """Make the next first snapshots larger: the price has left the range of the last one."""
         self._first = min(self._enough(self._first + 1), self._wide)
 
     def _enough(self, levels: float) -> int:

@@ -30,7 +30,7 @@ class Side(SortedLevels[Level]):
         return self._bound != -inf
 
     def replace(self, levels: Iterable[Level], *, whole: bool) -> None:
-        """Replace all levels with a snapshot's. Unless it is the ``whole`` side, levels beyond its worst one are
+        """Replace all levels with those of a snapshot. Unless it is the ``whole`` side, levels beyond its worst one are
         unknown.
         """
         sign = self._sign
@@ -76,7 +76,7 @@ class LocalBook:
         self.asks = Side(-1)
 
     def replace(self, bids: Iterable[Level], asks: Iterable[Level], *, whole: tuple[bool, bool]) -> None:
-        """Replace all levels with a snapshot's; ``whole``: for bids and for asks, whether the venue has no more
+        """Replace all levels with those of a snapshot; ``whole``: for bids and for asks, whether the venue has no more
         levels.
         """
         self.bids.replace(bids, whole=whole[0])

@@ -89,7 +89,7 @@ class FrameProof(Protocol):
         """
 
     def forget(self, market_id: str) -> None:
-        """Note that the market is subscribed to again: its next frame may be the first one."""
+        """Call this when the market is subscribed to again: its next frame may be the first one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +207,7 @@ class BookUpdate:
     whether it is a whole book, ``cross`` a number that grows over restarts (Bybit's seq). ``timestamp`` in Unix ms.
     """
 
-    coin: str  # empty: the market id identifies it
+    coin: str  # empty if only the market id is known
     market_id: str
     bids: list[Level]
     asks: list[Level]

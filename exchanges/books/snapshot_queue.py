@@ -28,7 +28,7 @@ class WeightLimit:
         return self.seconds_for([weight], now, share)
 
     def spend(self, weight: int, now: float) -> None:
-        """Note that a request is sent."""
+        """Call this when a request is sent."""
         self._spent.append((now, weight))
         self._sum += weight
 

@@ -258,7 +258,7 @@ class BusConnection:
             if len(trades) > HISTORY:
                 self._recall(trade.coin)
             return
-        if past or trade.backfilled:  # the trade is delivered in order, but not as the present price
+        if past or trade.backfilled:  # the trade is delivered in order, but not as the current price
             known = self._trades.get(trade.coin)
             self._trades[trade.coin] = trade
             self._listener.on_history([trade] if known is None else [replace(known), trade])
@@ -303,7 +303,7 @@ class BusConnection:
     # Who publishes
 
     def _on_source(self, source: str, reason: str, missed: Collection[str]) -> None:
-        """Note that another collector publishes, or that trades are missing: the bus may not have all trades of these
+        """Called when another collector publishes, or trades are missing: the bus may not have all trades of these
         coins.
         """
         self._venue.breaks.update(dict.fromkeys(missed, self._sequence))
@@ -313,7 +313,7 @@ class BusConnection:
         return self._venue.coins_of(shard) & self._markets.keys()
 
     def _on_publisher(self, subject: str, data: bytes, past: bool) -> None:
-        """Note that a collector has begun to publish a shard."""
+        """Called when a collector has begun to publish a shard."""
         shard = subject.rpartition(".")[2]
         if self._venue.coins_of(shard) and not self._coins_of(shard):
             return
@@ -322,7 +322,7 @@ class BusConnection:
             self._lateness.forget()
 
     def _on_gap(self, subject: str, data: bytes, past: bool) -> None:
-        """Note that a collector could not fill a gap; consecutive ids show that without this report."""
+        """Called when a collector could not fill a gap; consecutive ids show that without this report."""
         coin = text(subject.rpartition(".")[2])
         if not self._numbers and coin in self._markets and (not past or coin in self._skipped):
             self._publishers.on_gap(coin, data)

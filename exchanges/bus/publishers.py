@@ -19,8 +19,8 @@ UNPROVEN = 1.5  # seconds without a heartbeat of its collector, after which a bo
 class Publishers:
     """The publishers of one exchange's shards; ``now`` is monotonic seconds.
 
-    ``coins_of`` returns those coins of a shard that are read; ``on_source`` is called as Listener's. ``books``: whether
-    order books are among what is read.
+    ``coins_of`` returns those coins of a shard that are read; ``on_source`` is called like that of
+    Listener. ``books``: whether order books are read too.
     """
 
     exchange: str
@@ -47,7 +47,7 @@ class Publishers:
             self._heard.setdefault(shard, now)
 
     def on_publisher(self, shard: str, data: bytes, *, news: bool) -> bool:
-        """Note that a collector has begun to publish a shard; True if another collector published it before.
+        """Called when a collector has begun to publish a shard; True if another collector published it before.
 
         ``news``: this has happened since the reader was last connected.
         """

@@ -169,7 +169,7 @@ class Quiet:
         return max(0.0, _quiet_until.get((self._key, dial), -math.inf) - time.monotonic())
 
     def note(self, wait: Wait, *, dial: bool) -> None:
-        """Note that an answer to a request, or to a ``dial``, asked to wait."""
+        """Call this when an answer to a request, or to a ``dial``, asked to wait."""
         if not wait.seconds:
             return
         now = time.monotonic()

@@ -61,7 +61,7 @@ class _Package(ModuleType):
             ):  # Python puts an imported module into its package
                 _put(self, name, value)
                 return
-            _take(self, name)  # do it now: otherwise Python would overwrite the program's own value later
+            _take(self, name)  # import the name now: otherwise Python would overwrite the program's own value later
         ModuleType.__setattr__(self, name, value)  # another thread may make it a plain module meanwhile
 
     def __delattr__(self, name: str) -> None:

@@ -170,7 +170,7 @@ def _load(module: _Module) -> None:
         elif isinstance(value, type) and value.__module__ == names["__name__"]:
             for held in vars(value).values():
                 _replace(held)
-    with contextlib.suppress(ValueError):  # another thread has done it already
+    with contextlib.suppress(ValueError):  # another thread has removed the module already
         _waiting.remove(module)
         ModuleType.__setattr__(module, "__class__", ModuleType)
 

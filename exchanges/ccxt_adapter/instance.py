@@ -120,7 +120,7 @@ class _Hooks(JoiningBooks):
         return url.startswith("ws://") and not own and url not in _texts(self.urls.get("api"))  # type: ignore[attr-defined] # ccxt's own
 
     def safe_market_structure(self, market: Any = None) -> Any:
-        """Like ccxt's, but without the venue's own row where nobody reads it."""
+        """Like ccxt's method, but without the venue's own row where nobody reads it."""
         if self.profile.lean and isinstance(market, dict) and market.get("info"):
             market = {**market, "info": {}}
         return super().safe_market_structure(market)  # type: ignore[misc] # ccxt's own
@@ -131,7 +131,7 @@ class _Hooks(JoiningBooks):
         return row
 
     def open(self, lazy: bool = False) -> None:
-        """Like ccxt's, with a session of ours; on a closed instance it raises and opens nothing."""
+        """Like ccxt's method, with a session of ours; on a closed instance it raises and opens nothing."""
         closed = lazy and self.closed_by_user
         if self.make_session is not None and self.session is None and not closed:
             if self.ssl_context is None and self.verify:
@@ -145,7 +145,7 @@ class _Hooks(JoiningBooks):
         return super().parse_trades(rows, *args)  # type: ignore[misc] # ccxt's own
 
     def parse_tickers(self, tickers: Any, *args: Any, **kwargs: Any) -> Any:
-        """Like ccxt's, for the wanted markets alone; an unreadable row does not affect the others."""
+        """Like ccxt's method, for the wanted markets alone; an unreadable row does not affect the others."""
         ids = _wanted_tickers.get()
         if ids is not None and self.profile.ticker_market and isinstance(tickers, list):
             tickers = [each for each in tickers if self._is_of(each, ids)]
@@ -159,7 +159,7 @@ class _Hooks(JoiningBooks):
             return super().parse_tickers(good, *args, **kwargs)  # type: ignore[misc] # ccxt's own
 
     def on_json_response(self, text: str) -> Any:
-        """Like ccxt's; the rows of a list of markets, or of tickers of which few are wanted, are parsed when read."""
+        """Like ccxt's method, but rows of markets, and of tickers if few are wanted, are parsed when they are read."""
         if self.parses_in_turns or (self.profile.lean and _wanted_tickers.get() is not None):
             with contextlib.suppress(msgspec.MsgspecError, UnicodeError, RecursionError):
                 return parse_in_turns(text, rows_when_read=self.profile.lean)
@@ -177,7 +177,7 @@ class _Hooks(JoiningBooks):
         return not isinstance(market_id, str) or market_id in ids  # ccxt decides about rows that are no tickers
 
     def sort_by_2(self, array: Any, key1: Any, key2: Any, descending: bool = False) -> Any:
-        """Like ccxt's, which sorts the trades of one millisecond by their ids as text; here 9 comes before 10."""
+        """Like ccxt's method, but the ids of trades of one millisecond are sorted as numbers: 9 comes before 10."""
         if key2 != "id":
             return super().sort_by_2(array, key1, key2, descending)  # type: ignore[misc] # ccxt's own
         return sorted(
@@ -185,7 +185,7 @@ class _Hooks(JoiningBooks):
         )
 
     def safe_ticker(self, ticker: Any, *args: Any) -> Any:
-        """Like ccxt's, but without a last price computed from the day's change or average if the venue sends none."""
+        """Like ccxt's method, but a last price that the venue does not send is not computed from other values."""
         self.profile.correct_ticker_row(ticker)
         named = self.omit_zero(self.safe_string_2(ticker, "close", "last"))  # type: ignore[attr-defined] # ccxt's own
         completed = super().safe_ticker(ticker, *args)  # type: ignore[misc] # ccxt's own
@@ -202,7 +202,7 @@ class _Hooks(JoiningBooks):
     def sign(self, path: str, *args: Any, **kwargs: Any) -> Any:
         if path not in self.profile.keyless:
             return super().sign(path, *args, **kwargs)  # type: ignore[misc] # ccxt's own
-        self.apiKey = "none"  # ccxt sends no request without one
+        self.apiKey = "none"  # ccxt sends no signed request without a key
         try:
             signed = super().sign(path, *args, **kwargs)  # type: ignore[misc] # ccxt's own
         finally:
@@ -318,7 +318,7 @@ def _installed(module: str) -> bool:
 
 
 def _only(exchange: Any, market_type: str) -> None:
-    """Have ccxt load one market type: its modules take the types as a list or as a dict of switches."""
+    """Make ccxt load only one market type: its modules take the types as a list or as a dict of switches."""
     fetch = exchange.options.get("fetchMarkets")
     types = fetch.get("types") if isinstance(fetch, dict) else None
     wanted = {"spot": ("spot",), "swap": ("swap", "linear")}[market_type]

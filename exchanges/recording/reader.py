@@ -17,7 +17,7 @@ from exchanges.recording.files import RecordedFile, checked_files, manifest, ope
 from exchanges.recording.rows import MARKET_DATA, REPEATED, STAMPS, BookRow, events, schema
 
 WINDOW = 4096  # rows of a file that are held at a time
-MARGIN = 90 * 10**9  # ns before the start from which rows are read, because books need their last snapshot
+MARGIN = 90 * 10**9  # ns: rows are read from this long before the start, because books need their last snapshot
 PLAYED = (*MARKET_DATA, "history", "prices", "status")
 _received = attrgetter("received_at")
 _FIELDS = Candle.__slots__

@@ -2,7 +2,7 @@
 
 ``GET /simulator`` gives the state as JSON; ``POST /simulator/faults`` with ``{"fault": "stall+5"}`` starts a fault;
 ``GET /simulator/books/binance/BTC?sequence=123&depth=20`` gives the true order book at a number that a client received
-(404 if that is not known any more), or without ``sequence`` the present book.
+(404 if that is not known any more), or without ``sequence`` the current book.
 
 The interface is for programs on this machine. A browser is such a program: a page of any site may send requests to a
 loopback address, and can read the answers if the site's name points to that address. So a request from another origin

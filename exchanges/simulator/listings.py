@@ -21,7 +21,7 @@ class Listings:
     def __init__(self, name: str, seed: int, listings: Sequence[Listing], now: int) -> None:
         self._names = f"{seed} {name}"
         self._first = [self._market(one, one.id, i, now) for i, one in enumerate(listings)]
-        self._made: dict[tuple[int, str], Market] = {}  # made by faults; listed again, they continue
+        self._made: dict[tuple[int, str], Market] = {}  # made by faults; such markets continue when listed again
         self._kinds: dict[Market, frozenset[str]] = {}  # the faults that have made each market
         self.places: list[Market | None] = list(self._first)
         self.current: dict[str, Market] = {market.id: market for market in self._first}

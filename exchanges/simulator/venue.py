@@ -67,7 +67,7 @@ class SimulatedVenue(BookStreams):
         self._ticker_due = self._candle_due = 0.0
         self._ticker_news: set[Market] = set()
         self._candle_news: set[Market] = set()
-        self._shown_time: int | None = None  # Unix ms of the state that the present REST request gets; None: now
+        self._shown_time: int | None = None  # Unix ms of the state that REST answers with now; None: the newest
 
     def _trades_by_coin(self) -> dict[str, Sequence[Trade]]:
         by_coin: dict[str, Sequence[Trade]] = {}
@@ -273,7 +273,7 @@ class SimulatedVenue(BookStreams):
         self._candle_news.add(market)
 
     def note(self, market: Market) -> None:
-        """Note that a replay has added a trade to this market."""
+        """Call this when a replay has added a trade to this market."""
         self._news(market)
 
     def roll(self, now: int, only: Market | None = None) -> None:
@@ -334,7 +334,7 @@ class SimulatedVenue(BookStreams):
     # -- what REST shows ----------------------------------------------------------------------------------------
 
     def shown(self, market: Market) -> Market:
-        """A market as REST shows it to the present request."""
+        """A market as REST shows it to the current request."""
         return market if self._shown_time is None else market.as_of(self._shown_time)
 
     def shown_now(self) -> int:

@@ -53,7 +53,7 @@ _SPOT = _Binance(
     options=_OPTIONS,
     chunk=100,
     recent_trades={"fetchTradesMethod": "publicGetTrades"},  # aggTrades, ccxt's default, have ids of their own
-    older_trades={"fetchTradesMethod": "publicGetHistoricalTrades"},  # ccxt counts it 40 times as much
+    older_trades={"fetchTradesMethod": "publicGetHistoricalTrades"},  # ccxt counts 40 times as much weight
     keyless=frozenset({"historicalTrades"}),  # since 2023-08: binance-connector-python 3.2.0, changelog
     swap={
         "recent_trades": {"fetchTradesMethod": "fapiPublicGetTrades"},  # spot's methods would return spot trades

@@ -30,7 +30,7 @@ class _Bitstamp(Profile):
         return "trades" if kind == "live_trades" else "quotes", market_id
 
     def correct_ticker_row(self, row: dict[str, Any]) -> None:
-        """Remove "open", which is the calendar day's: ccxt would compute the change from it."""
+        """Remove "open", which is the price at the start of the calendar day: ccxt would compute the change from it."""
         if isinstance(info := row.get("info"), dict):
             row["open"], row["percentage"] = None, info.get("percent_change_24")
 

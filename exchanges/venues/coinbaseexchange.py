@@ -38,7 +38,7 @@ PROFILES = (
     Profile(
         "coinbaseexchange",
         trade_market="product_id",
-        trade_texts=("maker_order_id", "taker_order_id"),  # if they are missing, ccxt takes the side as the taker's
+        trade_texts=("maker_order_id", "taker_order_id"),  # without them, ccxt takes the side as that of the taker
         keyless_streams=True,
         books=BookRules(
             ProofKind.PLAUSIBILITY,

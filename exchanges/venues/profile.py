@@ -55,7 +55,7 @@ class Profile:
     older_trades: Mapping[str, Any] = field(default_factory=dict)  # params for trades from an id on, sent as "fromId"
     keyless: frozenset[str] = frozenset()  # REST paths for which ccxt wants an API key and the venue does not
     markets_named: Named | None = None  # finds the markets that a frame names in its topic and in its rows
-    trade_market: str = ""  # the raw trade's field with its market's id, if ccxt uses the frame's
+    trade_market: str = ""  # the raw trade's field with its market's id, if ccxt uses the id of the frame
     trade_texts: tuple[str, ...] = ()  # fields that a raw trade must have: ccxt would guess them
     order: Literal["oldest first", "newest first", "ties newest first"] = "oldest first"
     """The order of a frame's trades; "ties": only of those of one millisecond, because ccxt sorts by time."""

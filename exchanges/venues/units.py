@@ -21,7 +21,7 @@ _UNITS: Mapping[str, int] = {
 }
 _AFTER = ("1000", "10000", "100000", "1000000")  # Bybit uses both forms: SHIB1000 and 1000BONK
 
-# The prices of an event, which are a unit's, and its quantities, which are numbers of units.
+# The fields of an event with prices of one unit, and the fields with numbers of units.
 _FIELDS: Mapping[type, tuple[Sequence[str], Sequence[str]]] = {
     TradeEvent: (("price",), ("quantity",)),
     Ticker: (("last", "bid", "ask"), ("bid_size", "ask_size")),
@@ -49,8 +49,8 @@ def units_of(coin: str, symbol: str) -> int:
 
 
 def of_coin(event: _Event, units: int) -> _Event:
-    """Convert ``event`` in place: its prices and quantities, from a market with this many coins per unit, to the
-    coin's.
+    """Convert ``event`` in place, from a market with this many coins per unit: its prices and quantities become those
+    of one coin.
     """
     if units == 1:
         return event

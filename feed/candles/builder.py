@@ -43,7 +43,7 @@ class CandleBuilder(MissingCandles):
 
         A trade that is stamped ahead of the venue's time waits for the next trade, which shows whether the stamp was
         wrong. If it was, the trade gets the time of that next trade. ``now`` is the venue's time in Unix ms, None while
-        it is not known. ``trade`` may be kept.
+        it is not known. The builder may keep ``trade`` and change its time.
         """
         taken, refuted = self._stamps.take(trade, trade.timestamp, now, trade.received_at)
         for each, time in refuted:
@@ -105,7 +105,7 @@ class CandleBuilder(MissingCandles):
         return closed
 
     def interrupted(self) -> None:
-        """Note that missing trades will not come: their candles become holes. Not for use after a complete backfill."""
+        """Mark the candles of missing trades as holes: these trades will not come. Not after a complete backfill."""
         self._interrupted = True
 
     def go_on_after(self, opened: int) -> None:

@@ -58,14 +58,14 @@ class DeliveredCandles:
         return True
 
     def newest(self, coin: str, timeframe: str) -> Candle | None:
-        """The newest candle that was delivered, not to be changed."""
+        """The newest candle that was delivered; callers must not change it."""
         candles = self._candles.get((coin, timeframe))
         if candles is None or candles.current is not None:
             return None if candles is None else candles.current
         return candles.closed[max(candles.closed)] if candles.closed else None
 
     def newest_of(self, coin: str) -> list[Candle]:
-        """The newest delivered candle of each timeframe, not to be changed."""
+        """The newest delivered candle of each timeframe; callers must not change the candles."""
         found = (self.newest(*key) for key in self._candles if key[0] == coin)
         return [candle for candle in found if candle is not None]
 

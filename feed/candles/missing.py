@@ -30,12 +30,12 @@ class CandleRecord:
         self._behind_at = -inf
 
     def answered(self, candles: Iterable[Candle], now: float) -> None:
-        """Note that the record answered with these candles at the venue's time ``now`` (Unix ms)."""
+        """Call this when the record answered with these candles at the venue's time ``now`` (Unix ms)."""
         if any(candle.timestamp <= now < next_open(candle.timestamp, candle.timeframe) for candle in candles):
             self.lists_running = True
 
     def was_behind(self, received_at: int) -> None:
-        """Note that an answer that arrived at this time (Unix ns) lacks something that the stream had shown."""
+        """Call this when an answer that arrived at this time (Unix ns) lacks something that the stream had shown."""
         self._behind_at = received_at / 1e9
 
     def is_doubtful(self, received_at: int) -> bool:

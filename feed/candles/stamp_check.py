@@ -80,5 +80,5 @@ class StampCheck(Generic[_Item]):
         return [(each.item, int(each.came)) for each in came]
 
     def distrust(self) -> None:
-        """Note that the stamps which confirmed each other were wrong: no stamp may be ahead any more."""
+        """Call this when the stamps which confirmed each other were wrong: no stamp may be ahead any more."""
         self._confirmed = {True: 0.0, False: 0.0}

@@ -192,20 +192,21 @@ class CandleTracker(MissingCandles):
         return self._contradicted < BELIEVED
 
     def interrupted(self) -> None:
-        """Note that the connection was lost: the open candle becomes a hole if the venue does not continue it, and so
-        do the candles that are skipped.
+        """Call this when the connection was lost.
+
+        The open candle becomes a hole if the venue does not continue it, and so do the candles that are skipped.
 
         Candles that a venue skips while connected are no holes: the venue has no candle where nothing was traded.
         """
         self._interrupted = True
 
     def go_on_after(self, opened: int) -> None:
-        """Note that another venue has closed the candles up to this one: later ones are holes until they arrive."""
+        """Take all candles after this one as holes until they arrive: another venue has closed those up to this one."""
         if self._newest is None or self._newest < opened:
             self._newest, self._open, self._interrupted = opened, None, True
 
     def note_unclosed(self, unclosed: Collection[int]) -> None:
-        """Note that these candles (open times) were delivered and never closed: they are holes unless they continue."""
+        """Take these candles (open times) as holes unless they continue: they were delivered and never closed."""
         first, newest = min(unclosed), self._newest
         if newest is None:
             self.go_on_after(first - timeframe_ms(self.timeframe))

@@ -70,7 +70,7 @@ class VenueCandles:
         native: bool,
         connection: int | None = None,
     ) -> int:
-        """Note that a connection begins: updates of open candles may have been missed. Returns its number.
+        """Call this when a connection begins: updates of open candles may have been missed. Returns its number.
 
         ``connection``: the number of a connection that is open already, and to which ``coins`` are added.
         ``coins``: market symbol -> coin. ``closed``: the newest candle (its open time, Unix ms) of a (coin, timeframe)
@@ -135,19 +135,19 @@ class VenueCandles:
         return candles
 
     def missed_trades(self, coin: str) -> None:
-        """Note that trades of the coin are missing before its next one: candles built from trades are not complete."""
+        """Mark candles built from trades as incomplete: trades of the coin are missing before its next one."""
         for kept in self._kept.values():
             if kept.coin == coin and isinstance(kept, CandleBuilder):
                 kept.interrupted()
 
     def known(self, symbol: str, timeframe: str, opened: int) -> None:
-        """Note that past candles up to this one (open time, Unix ms) were fetched; no later one may be missing."""
+        """Call this when past candles up to this one (open time, Unix ms) were fetched; no later one may be missing."""
         kept = self._kept.get((symbol, timeframe))
         if kept is not None and not kept.begun:
             kept.go_on_after(opened)
 
     def answered(self, candles: Iterable[Candle]) -> None:
-        """Note that the venue's record has answered with these candles."""
+        """Call this when the venue's record has answered with these candles."""
         if (now := self.timing.venue_time()) is not None:
             self.record.answered(candles, now)
 
@@ -156,7 +156,7 @@ class VenueCandles:
         return {(kept.coin, timeframe): holes for (_, timeframe), kept in self._kept.items() if (holes := kept.holes())}
 
     def note_unclosed(self, unclosed: Mapping[tuple[str, str], Collection[int]]) -> None:
-        """Note that these candles must be closed too: another venue has begun or missed them."""
+        """Call this when these candles must be closed too: another venue has begun or missed them."""
         for (_, timeframe), kept in self._kept.items():
             if candles := unclosed.get((kept.coin, timeframe)):
                 kept.note_unclosed(candles)
@@ -179,7 +179,7 @@ class VenueCandles:
         self._builds_from = dict.fromkeys(symbols, self._connections + 1)  # a connection that ended builds none
 
     async def end(self) -> None:
-        """Note that the connection has ended; what is not repaired yet is repaired over the next connection."""
+        """Call this when the connection has ended; what is not repaired yet is repaired over the next connection."""
         repairs = [*self._repairs.values(), *([] if self._looking is None else [self._looking])]
         for task in repairs:
             task.cancel()
@@ -231,7 +231,7 @@ class VenueCandles:
             async with self._requests:
                 holes = sorted(set(due).intersection(kept.holes()))
                 if not holes:
-                    return  # the venue itself has filled them
+                    return  # the stream has filled the holes
                 candles = await self._fetch(kept, holes[0])
         except VenueError as error:
             text = "{}: {} candles of {} are not repaired yet: {}"

@@ -23,7 +23,7 @@ class AdmittedConnection(Protocol):
         """Whether it was admitted to deliver the coin."""
 
     def revoke(self, coin: str) -> None:
-        """Note that the coin comes from another market now: call ``admit`` again before delivering more of it."""
+        """Called when the coin comes from another market now: more of it needs another call of ``admit``."""
 
     def tell(self, event: str, **details: Any) -> None: ...
 
@@ -67,13 +67,13 @@ class CoinMarkets:
         self._turns = 0
 
     def begin(self, connection: AdmittedConnection) -> None:
-        """Note that the connection delivers from now on."""
+        """Call this when the connection delivers from now on."""
         self._turns += 1
         connection.turn = self._turns
         self._connections.add(connection)
 
     def end(self, connection: AdmittedConnection) -> None:
-        """Note that the connection has stopped delivering."""
+        """Call this when the connection has stopped delivering."""
         self._connections.discard(connection)
         for coin, taken in self._taken.items():
             if taken.holder is connection:  # another connection of the same venue may deliver the coin too

@@ -321,7 +321,7 @@ class ConnectionListener(ListenerBase):
         return True
 
     def _heard(self, coin: str, now: float) -> None:
-        """Note that data of ``coin`` came at ``now``, monotonic seconds."""
+        """Take the news that data of ``coin`` came at ``now``, monotonic seconds."""
         if not self._open:
             return
         if not self.delivering and (self.last_data is None or now - self.last_data > self._silence):

@@ -159,7 +159,7 @@ class ListenerBase:
         return False
 
     def _heard(self, coin: str, now: float) -> None:
-        """Note that data of ``coin`` came at ``now``, monotonic seconds."""
+        """Take the news that data of ``coin`` came at ``now``, monotonic seconds."""
         if self.last_data is None:
             self.first_data = now
             self.flowing.set()

@@ -65,7 +65,7 @@ class OrderBooks:
         self._watched: tuple[Subscriber, ...] = ()  # subscribers to the trades and quotes with which books are compared
 
     def expect(self, coins: Iterable[str], now: float) -> None:
-        """Note that the books of these coins are subscribed to from ``now`` (monotonic seconds) on."""
+        """Call this when the books of these coins are subscribed to from ``now`` (monotonic seconds) on."""
         for coin in coins:
             self._coins.setdefault(coin, _Coin(now))
         if not self._watched:
@@ -112,7 +112,7 @@ class OrderBooks:
             known.sides.on_trade(trade.price, trade.is_buyer_maker, self._clock.monotonic(), stamped=stamped)
 
     def faults(self, source: BookConnection, now: float) -> list[tuple[str, str]]:
-        """The coins whose book from ``source`` does not follow the trades, and why not. To be called twice a second."""
+        """The coins whose book from ``source`` does not follow the trades, and why not. Call this twice a second."""
         held = ((coin, known) for coin, known in self._coins.items() if known.proven is not None)
         ours = [(coin, known) for coin, known in held if known.proven is not None and known.proven.source is source]
         return [(coin, fault) for coin, known in ours if (fault := known.sides.fault(now))]
@@ -127,7 +127,7 @@ class OrderBooks:
                 now = self._dispatcher.route(BOOKS.key(each), book.coin).publish(_book(book, bids, asks), now)
 
     def lose(self, source: BookConnection, coin: str, reason: str) -> None:
-        """Note that the book from ``source`` is not proven any more; ``reason`` is "" if that is not to be reported."""
+        """Mark the book from ``source`` as not proven; ``reason`` is "" if this must not be reported."""
         known = self._coins.get(coin)
         if known is None:
             return
@@ -150,7 +150,7 @@ class OrderBooks:
             known.sides.on_quote(quote.bid, quote.ask, self._clock.monotonic())
 
     def overdue(self, coins: Iterable[str], now: float) -> list[tuple[str, str]]:
-        """Those of ``coins`` without a book for TOLD_AFTER seconds, and the reasons; each is to be reported once."""
+        """Those of ``coins`` without a book for TOLD_AFTER seconds, and the reasons; report each of them once."""
         found = []
         for coin in coins:
             known = self._coins.get(coin)
@@ -161,18 +161,18 @@ class OrderBooks:
         return found
 
     def has_none(self, coins: Iterable[str], reason: str, now: float) -> None:
-        """Note that the active exchange has no books of these coins, and why."""
+        """Call this when the active exchange has no books of these coins; ``reason`` says why."""
         for coin in coins:
             known = self._coins.setdefault(coin, _Coin(now))
             known.reason = reason
 
     def lose_all(self, source: BookConnection, reason: str) -> None:
-        """Note that the connection has stopped delivering; ``reason`` as in ``lose``."""
+        """Call this when the connection has stopped delivering; ``reason`` as in ``lose``."""
         for coin in list(self._coins):
             self.lose(source, coin, reason)
 
     def fall_silent(self, source: BookConnection, seconds: float) -> None:
-        """Note that the connection has delivered nothing for this many seconds: its books may be old."""
+        """Call this when the connection has delivered nothing for this many seconds: its books may be old."""
         for coin, known in list(self._coins.items()):
             held = known.proven
             if held is not None and held.source is source:
@@ -180,7 +180,7 @@ class OrderBooks:
                 known.silent = held
 
     def end_silence(self, source: BookConnection, now: float) -> None:
-        """Note that the connection delivers data again: those of its books that did not change meanwhile are right."""
+        """Call this when the connection delivers data again: its books that did not change meanwhile are right."""
         for coin, known in list(self._coins.items()):
             if known.silent is not None and known.silent.source is source:
                 known.proven, known.silent, known.told = known.silent, None, False

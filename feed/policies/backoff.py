@@ -36,7 +36,7 @@ class GrowingWait:
         return self._length
 
     def spend(self, now: float) -> None:
-        """Note that an attempt is made at ``now``."""
+        """Call this when an attempt is made at ``now``."""
         self._tried_at = now
         self.attempts += 1
 
@@ -89,14 +89,14 @@ class Backoff:
         return max(self.next_delay(), retry_after or 0.0)
 
     def note_data(self, now: float) -> None:
-        """Note that a piece of data came at ``now`` (monotonic seconds)."""
+        """Call this when a piece of data came at ``now`` (monotonic seconds)."""
         if self._first_data is None:
             self._first_data = now
         if self.attempt and now - self._first_data >= self.stable_after:
             self.attempt = 0
 
     def note_disconnect(self, now: float) -> None:
-        """Note that the connection is lost: on the next one, the time of flow is counted from zero."""
+        """Call this when the connection is lost: on the next one, the time of flow is counted from zero."""
         self._first_data = None
 
 

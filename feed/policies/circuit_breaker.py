@@ -93,7 +93,7 @@ class CircuitBreakerPolicy:
         return told
 
     def data(self, now: float) -> list[Transition]:
-        """Note that data flows; cheap while the breaker is closed."""
+        """Call this when data flows; cheap while the breaker is closed."""
         if self.state is BreakerState.CLOSED:
             return []
         told = self.tick(now)
@@ -105,7 +105,7 @@ class CircuitBreakerPolicy:
         return told
 
     def tick(self, now: float) -> list[Transition]:
-        """Note that time has passed; call it at ``next_tick``."""
+        """Do what is due at ``now``; call this at ``next_tick``."""
         if self.state is BreakerState.OPEN and now >= self._until:
             return [self._move(BreakerSignal.COOLED)]
         return []

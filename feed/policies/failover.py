@@ -61,7 +61,7 @@ class _Turn:
     since: float  # the turn's begin
     proving: bool = False  # on trial as the preferred venue, to which the feed may return
     first: float | None = None  # when this connection had its first data
-    last: float = -inf  # when it had its last data
+    last: float = -inf  # when this connection had its last data
     failed: int = 0
     fallen: bool = False  # a connection has ended, and no later one was stable
     returned: bool = False  # the feed returned to it as the preferred one: if it is left soon, it flaps
@@ -72,7 +72,7 @@ class _Turn:
         self.last = max(self.last, now)
 
     def fall(self, stable_after: float) -> bool:
-        """Note that the venue's connection ended; True if that was a failed redial."""
+        """Call this when the venue's connection ended; True if that was a failed redial."""
         brought = self.first is not None
         stable = brought and self.flowed >= stable_after
         redialled = not brought or (self.fallen and not stable)
@@ -196,19 +196,19 @@ class Failover:
         return []
 
     def lagging(self, venue: str, seconds: float, now: float) -> list[Decision]:
-        """Note that the active venue's data is too far behind to count."""
+        """Call this when the active venue's data is too far behind to count."""
         if venue != self.active:
             return []
         self._lagging = True
         return self._need(now, f"lags {seconds:.1f} s")
 
     def caught_up(self, venue: str) -> None:
-        """Note that the active venue's data counts again, from the next piece on."""
+        """Call this when the active venue's data counts again, from the next piece on."""
         if venue == self.active:
             self._lagging = False
 
     def disconnected(self, venue: str, now: float, reason: str = "") -> list[Decision]:
-        """Note that this venue's connection ended, or could not be made."""
+        """Call this when this venue's connection ended, or could not be made."""
         if venue in self._trials:
             return [self._fail_trial(venue, now)]
         if venue != self.active:
@@ -223,7 +223,7 @@ class Failover:
         return [self._retry(), *(self._need(now, why) if redialled else [])]
 
     def blocked(self, venue: str, status: int, now: float) -> list[Decision]:
-        """Note that this venue blocks us (HTTP ``status``)."""
+        """Call this when this venue blocks us (HTTP ``status``)."""
         return self._said_no(venue, now, f"blocked (HTTP {status})", self.blocked_cooldown)
 
     def refused(self, venue: str, reason: str, now: float, longest: float = inf) -> list[Decision]:
@@ -237,18 +237,18 @@ class Failover:
         return self._said_no(venue, now, reason, cooldown)
 
     def asked_anew(self, now: float) -> list[Decision]:
-        """Note that other coins or channels are wanted now: earlier refusals do not count any more."""
+        """Call this when other coins or channels are wanted now: earlier refusals do not count any more."""
         for record in self._records.values():
             if record.shut_until <= record.refused_until:
                 record.shut_until = min(record.shut_until, now)
         return self.tick(now)
 
     def put_off(self, venue: str, seconds: float, reason: str, now: float) -> list[Decision]:
-        """Note that this venue asks not to be dialled for longer than the feed may be silent."""
+        """Call this when this venue asks not to be dialled for longer than the feed may be silent."""
         return self._said_no(venue, now, f"wants to be left alone for {seconds:g} s: {reason}", seconds)
 
     def tick(self, now: float) -> list[Decision]:
-        """Note that time has passed; call it at next_tick() at the latest."""
+        """Do what is due at ``now``; call this at next_tick() at the latest."""
         if now < self.next_tick(now):
             return []
         if self.state is FailoverState.EXHAUSTED:
@@ -300,7 +300,7 @@ class Failover:
         return []
 
     def _need(self, now: float, reason: str) -> list[Decision]:
-        """Note that the active venue has no data that counts: the first other venue with data becomes active."""
+        """Make the first other venue with data active, because the active venue has no data that counts."""
         if len(self.venues) == 1:
             return []
         if self.state is not FailoverState.RELIEF:

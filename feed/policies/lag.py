@@ -204,7 +204,7 @@ class LagWatch:
         self._told_since: float | None = None  # when the reported lag began; a replaced connection does not change it
 
     def restart(self) -> None:
-        """Note that the connection was replaced, or is silent: a lag will be reported again."""
+        """Call this when the connection was replaced, or is silent: a lag will be reported again."""
         self.since = None
 
     def check(self, lag: float | None, now: float, venue: str = "") -> LagFinding | None:

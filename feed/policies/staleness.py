@@ -56,8 +56,8 @@ class SilenceWatch:
     def __init__(self, limits: Staleness) -> None:
         self._limits = limits
         self.heard: dict[str, float] = {}  # coin -> its last data
-        self._since: dict[str, float] = {}  # coin -> when it was first watched: its silence before any data
-        self._began = 0.0  # when the first coin was watched: the feed's silence before any data
+        self._since: dict[str, float] = {}  # coin -> when it was first watched; without data, its silence began then
+        self._began = 0.0  # when the first coin was watched; without data, the feed's silence began then
         self._connected_at: float | None = None  # None: there is no connection, or it has been found dead
         self._feed_silent_since: float | None = None  # set while the feed is stale
         self._coins_silent_since: dict[str, float] = {}  # the coins that are stale
@@ -70,12 +70,12 @@ class SilenceWatch:
         return self._feed_silent_since is not None
 
     def start(self, coins: Iterable[str], now: float) -> None:
-        """Note that a connection for ``coins`` is open. What is stale stays stale until data comes."""
+        """Call this when a connection for ``coins`` is open. What is stale stays stale until data comes."""
         self.watch(coins, now)
         self._connected_at = now
 
     def lost(self) -> None:
-        """Note that the connection is lost: none can be found dead until the next start."""
+        """Call this when the connection is lost: none can be found dead until the next start."""
         self._connected_at = None
 
     def watch(self, coins: Iterable[str], now: float) -> None:

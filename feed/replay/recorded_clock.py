@@ -82,7 +82,7 @@ class RecordedClock(Clock):
         self._limit = self.at
 
     def set_back(self, seconds: float) -> None:
-        """Note that the recording machine's clock was set back here."""
+        """Call this where the clock of the recording machine was set back."""
         self._behind += seconds
 
     def until(self, at: int) -> float:

@@ -121,7 +121,7 @@ class RecordedEvents:
             self._hub.books.lose(source, coin, reason)
 
     def _heard(self, coin: str) -> float:
-        """Note that data of the coin comes; returns the time, monotonic seconds."""
+        """Take the news that data of the coin comes; returns the time, monotonic seconds."""
         now = self._clock.monotonic()
         self.heard.add(coin)
         self._hub.other_messages += 1

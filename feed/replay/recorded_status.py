@@ -61,12 +61,12 @@ class RecordedStatus:
         reporter.repeat(row.event, details)
 
     def begin(self, exchange: str) -> None:
-        """Note that data begins without a recorded ``connected``."""
+        """Call this when data begins without a recorded ``connected``."""
         if self._reporter.state in (FeedState.IDLE, FeedState.CLOSED, FeedState.RECONNECTING):
             self._reporter.note("connecting", exchange)
             self._reporter.note("connected", exchange)
 
     def hole(self, exchange: str, reason: str) -> None:
-        """Note that the recording has a hole here: nothing was recorded for a while."""
+        """Call this where the recording has a hole: nothing was recorded for a while."""
         if self._reporter.state not in (FeedState.IDLE, FeedState.CLOSED):
             self._reporter.note("disconnected", exchange, reason=f"the recording has a hole: {reason}")

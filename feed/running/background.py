@@ -60,7 +60,7 @@ class Background:
         self._thread.start()
         try:
             self._started.result()
-        except BaseException:  # Ctrl-C while it connects is caught too
+        except BaseException:  # Ctrl-C while the feed connects is caught too
             self.stop()
             raise
 

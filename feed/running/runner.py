@@ -123,7 +123,7 @@ class FeedRunner:
 
     async def _added(self, coins: str | Iterable[str]) -> None:
         waiting = set(self._enlist(coins))
-        refusals: dict[str, set[str]] = {coin: set() for coin in waiting}  # coin -> the venues that have refused it
+        refusals: dict[str, set[str]] = {coin: set() for coin in waiting}  # coin -> venues that have refused the coin
         driver = self._driver
         if not waiting or driver is None:
             return
@@ -298,7 +298,7 @@ class FeedRunner:
         await asyncio.wait({running})
         if self._running is running:
             self._running = self._driver = self.routing = None
-        await self._dispatcher.close(CLOSE_TIMEOUT)  # not in the feed's task: a coroutine callback may call this
+        await self._dispatcher.close(CLOSE_TIMEOUT)  # after the feed's task: a coroutine callback may call this
 
     def _elsewhere(self) -> bool:
         """Whether the feed runs in an event loop other than the running one."""

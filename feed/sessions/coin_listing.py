@@ -53,7 +53,7 @@ class CoinListing:
         return changed
 
     def confirm(self, coins: Iterable[CoinConfig]) -> None:
-        """Note that the list was requested while these coins were wanted."""
+        """Call this when the list was requested while these coins were wanted."""
         self._confirmed.update(coin.symbol for coin in coins)
 
     def markets(self, coins: Iterable[CoinConfig], flowing: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -96,7 +96,7 @@ class CoinListing:
             self.due, self._looks = now + wait, self._looks + (wait < longest)
 
     def doubt(self, now: float) -> None:
-        """Note that a listed coin is silent: it may have been halted."""
+        """Call this when a listed coin is silent: it may have been halted."""
         self.due = min(self.due, now)
 
     def forget(self, coins: Collection[str]) -> None:

@@ -111,7 +111,7 @@ class CoinRouting:
             venue.share(parts)
 
     def renew(self) -> None:
-        """Have the connections carry what is wanted now, after a change. Safe from any thread."""
+        """Make the connections carry what is wanted now, after a change. Safe from any thread."""
         self._loop.call_soon_threadsafe(self._renew)
 
     def forget(self, coins: Collection[str]) -> None:
@@ -151,7 +151,7 @@ class CoinRouting:
         self._something_new.clear()
 
     def _look(self, now: float) -> None:
-        """Have the supervisors decide, and give each of them the coins that the one before it does not carry."""
+        """Let each supervisor decide, and then pass the coins that its venue does not list to the next supervisor."""
         self.main.look(now)
         if not self.ready.done():
             if self.main.has_connected:

@@ -12,7 +12,7 @@ from exchanges.errors import VenueError
 from feed.sessions.session import Session
 
 AFTER = 1.0  # seconds of data after which the next venue's markets are loaded in advance
-AGAIN = 60.0  # seconds until it is tried again, if it failed
+AGAIN = 60.0  # seconds until a failed prefetch is tried again
 ANSWER_WITHIN = 5.0  # seconds that a venue has for its markets before the next venue is asked too
 
 
@@ -41,7 +41,7 @@ class Prefetch:
                 self._asked_at[session.name] = last = now
                 self._dismiss(_loaded(session))
             if session is not active and (venue.loaded or now < last + ANSWER_WITHIN):
-                return  # the later ones are asked if this one does not answer
+                return  # the later venues are asked if this venue does not answer
 
 
 async def _loaded(session: Session) -> None:

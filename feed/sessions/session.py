@@ -52,7 +52,7 @@ class Session:
         self.connected = False  # a connection has delivered; only ``_carry`` sets it
         self.broke = False  # the last failure ended a connection that had delivered
         self.delivering = False  # False while on trial
-        self.lag: float | None = None  # lag of its most up-to-date connection, seconds; None: not known
+        self.lag: float | None = None  # lag of the session's most up-to-date connection, seconds; None: not known
         self.listing = CoinListing(venue, self.note)
         self.asked_for: Sequence[CoinConfig] = ()  # the coins that were wanted when the venue was last asked
         self._feed = feed
@@ -61,7 +61,7 @@ class Session:
         self._dropped: asyncio.Future[NoReturn] | None = None
         self._since: Mapping[str, int] = {}  # see ``start``
         self._refused = False  # the venue lists none of the wanted coins
-        self._list_due = asyncio.Event()  # set when its list of markets must be requested now
+        self._list_due = asyncio.Event()  # set when the venue's list of markets must be requested now
         self._changed = asyncio.Event()  # set when the wanted coins, channels or timeframes have changed
         self._day_stats = DayStats(venue, lambda: feed.wanted.symbols)
         self.pool = ConnectionPool(self, shared, feed, self.backfiller, self.candles, self._day_stats)
@@ -167,7 +167,7 @@ class Session:
         ]
 
     def renew(self) -> None:
-        """Have the connections carry exactly what is wanted now."""
+        """Make the connections carry exactly what is wanted now."""
         self._changed.set()
 
     def forget(self, coins: Iterable[str]) -> None:
@@ -193,7 +193,7 @@ class Session:
             self.renew()
 
     def doubt(self, coin: str) -> None:
-        """Note that a coin is silent: trades of it may be missing, or it may have been halted."""
+        """Call this when a coin is silent: trades of it may be missing, or it may have been halted."""
         self.backfiller.doubt(coin)
         if coin:
             self.listing.doubt(self._feed.hub.clock.monotonic())

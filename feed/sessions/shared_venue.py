@@ -36,7 +36,7 @@ class SharedVenue:
         fetches = venue.limits.requests
         self.venue = venue
         self.backoff = backoff_of(connection)
-        self.dial_due = -inf  # when it may be dialled again after a failure, monotonic seconds
+        self.dial_due = -inf  # when the venue may be dialled again after a failure, monotonic seconds
         self.dials = RateLimit(venue.limits.dials)
         self.requests = RateLimit(fetches, 60.0)
         self.sequences = KnownSequences()
@@ -47,7 +47,7 @@ class SharedVenue:
         )  # the part of the requests for candles
 
     def put_off(self, now: float, retry_after: float | None) -> None:
-        """Note that a session has failed. ``retry_after``: the seconds that the venue asks to wait, or None.
+        """Call this when a session has failed. ``retry_after``: the seconds that the venue asks to wait, or None.
 
         A failure during the wait belongs to the same round of dials, and does not double the wait.
         """

@@ -109,7 +109,7 @@ class Supervisor:
         return coin in self._feed.silence_watch.heard
 
     def renew(self) -> None:
-        """Have the connections carry what is wanted now, after it has changed."""
+        """Make the connections carry what is wanted now, after a change."""
         for session in self.sessions.values():
             session.renew()
         now = self._feed.hub.clock.monotonic()
@@ -168,7 +168,7 @@ class Supervisor:
             session.pool.expect_data(self._policy.awaits(session.name, now))
 
     def _note_suspend(self, now: float) -> None:
-        """Have the silence watch count a suspend, one check later, because newer data may have come since."""
+        """Count a suspend as silence, but only one check later, because newer data may have come since."""
         if self._woken is not None:
             self._feed.silence_watch.backdate(*self._woken)
             self._woken = None

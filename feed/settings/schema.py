@@ -182,7 +182,7 @@ class ExchangeConfig:
     options: dict[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        """Like a dataclass's, without a login and without the values of options such as apiKey."""
+        """Like the repr of a dataclass, without a login and without the values of options such as apiKey."""
         shown = {each.name: getattr(self, each.name) for each in fields(self)}
         shown["proxy"] = address_shown(self.proxy) if isinstance(self.proxy, str) else self.proxy
         return f"ExchangeConfig({', '.join(f'{name}={value!r}' for name, value in values_shown(shown).items())})"
@@ -206,7 +206,7 @@ class Bus:
     ca: File | None = None
 
     def __repr__(self) -> str:
-        """Like a dataclass's, without secrets."""
+        """Like the repr of a dataclass, without secrets."""
         return f"Bus({_bus_shown(self.url)!r})"
 
     @property
@@ -294,7 +294,7 @@ def packaged_settings() -> Path | Traversable:
     for file in (here, here.parent.parent / here.name):
         if file.is_file():
             return file
-    from importlib.resources import files  # inside a zip file it has no path
+    from importlib.resources import files  # inside a zip file the package's settings have no path
 
     found = files("feed") / here.name
     if not found.is_file():

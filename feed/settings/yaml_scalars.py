@@ -47,7 +47,7 @@ Loader.add_constructor(_PLAIN, lambda _, node: Plain(node.value))
 
 
 def is_nothing(value: object) -> bool:
-    """Return whether ``value`` is YAML's null, as a word or empty."""
+    """Return whether ``value`` means null: it is None, or empty, ``~`` or ``null`` in the file without quotes."""
     return value is None or (isinstance(value, Plain) and value in _NOTHING)
 
 

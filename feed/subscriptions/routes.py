@@ -92,7 +92,7 @@ def _handing(dispatcher: EventPublisher, subscription: Subscriber, call: Callabl
     clock, slow_after = dispatcher.clock, dispatcher.slow_after
 
     def publish(event: Any, before: float) -> float:
-        if not subscription.active:  # an earlier callback has cancelled it
+        if not subscription.active:  # an earlier callback has cancelled this subscription
             return before
         try:
             result = call(event)

@@ -32,7 +32,7 @@ class EventPublisher(Protocol):
     version: object  # replaced at each change of the subscriptions
 
     def failed(self, subscription: Subscriber, error: BaseException, reported: bool = False) -> None:
-        """Note that a callback has raised an error; ``reported``: its event was itself a report."""
+        """Call this when a callback has raised an error; ``reported``: its event was itself a report."""
 
     def slow(self, subscription: Subscriber, seconds: float, dropped: int | None = None) -> None:
         """Note a call that took ``seconds``, or a queue that overflowed ``seconds`` after its consumer last took an

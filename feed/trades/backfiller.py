@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 MARGIN = 0.01  # a gap is given up this many seconds after its deadline, so never too early
 ASK_AGAIN = 0.3  # seconds between two fetches of a coin: the second one is for all gaps that began in between
-SPACING = 1.0  # seconds between them when half of the venue's limit of requests is used
+SPACING = 1.0  # seconds between fetches when half of the venue's limit of requests is used
 RETRY_AFTER = 0.4  # seconds until a fetch that failed is tried again, as long as the gap may wait
 AROUND = 100  # trades requested in addition to the missing ones: more may come while the answer is on its way
 
@@ -130,7 +130,7 @@ class TradeBackfiller:
         self.catch_up(missed, now)
 
     def resumed(self, symbols: Mapping[str, str], since: Mapping[str, int]) -> None:
-        """Note that a connection delivers, now or again; ``symbols`` maps each of its coins to its market.
+        """Call this when a connection delivers, now or again; ``symbols`` maps each of its coins to its market.
 
         ``since``: the time (Unix ms) of each coin's last trade on the venue that the feed has left. This venue's trades
         are fetched from there on.
@@ -165,7 +165,7 @@ class TradeBackfiller:
         sequences.left.difference_update(symbols)
 
     def lost(self, coins: Iterable[str] | None = None) -> None:
-        """Note that the connection of these coins, or of all coins if None, is lost."""
+        """Call this when the connection of these coins, or of all coins if None, is lost."""
         now = self.clock.monotonic()
         for coin in list(self._coins) if coins is None else coins:
             if self._holds(coin):
@@ -191,7 +191,7 @@ class TradeBackfiller:
                 self._timers.pop(coin).cancel()
 
     def doubt(self, coin: str) -> None:
-        """Note that the connection was silent on this coin ("": on all) for long: it may have missed trades."""
+        """Call this when this coin ("": all coins) was silent for long: the connection may have missed trades."""
         for sequence in (self._coins[coin],) if coin in self._coins else () if coin else self._coins.values():
             sequence.doubt()
 
@@ -244,7 +244,7 @@ class TradeBackfiller:
             self.report("gap_filled", name, coin=coin, trades=filled.trades, complete=filled.complete)
 
     def _fetched_all(self, coin: str, task: asyncio.Task[None]) -> None:
-        """Note that the fetch of this coin has ended."""
+        """Remove the fetch of this coin, which has ended."""
         if self._fetches.get(coin) is task:
             del self._fetches[coin]
 

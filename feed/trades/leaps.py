@@ -60,7 +60,7 @@ class Leap:
         """
         stamp = self.content[0]
         if number == self.number:
-            return content(trade) != self.content  # with equal content it is the same trade again
+            return content(trade) != self.content  # with equal content, this is the same trade again
         if self.before is not None and stamp < self.before:
             return False  # the time of the trade is wrong, or both times are
         if number > self.number or (self.expected is not None and number < self.expected):

@@ -61,7 +61,7 @@ class LostSubscriptions:
     def missing(self, longest_silence: Callable[[str], float], now: float) -> dict[str, float]:
         """The coins whose trades have not come for longer than ``longest_silence``, with the time of the first sign.
 
-        Call it regularly: it compares the present state with that of the last call.
+        Call it regularly: it compares the current state with that of the last call.
         """
         found = {}
         for coin, signs in self._signs.items():

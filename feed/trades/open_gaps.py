@@ -23,18 +23,18 @@ class Outage:
     _began: float | None = None
 
     def begin(self, now: float, *, goes_on: bool) -> None:
-        """Note that the connection is lost. ``goes_on``: no trade has come since the last outage."""
+        """Call this when the connection is lost. ``goes_on``: no trade has come since the last outage."""
         if self._began is None or not goes_on:
             self._began = now
         self.lasts = True
 
     def end(self, now: float) -> None:
-        """Note that a connection delivers again."""
+        """Call this when a connection delivers again."""
         self.seconds = now - self._began if self.lasts and self._began is not None else None
         self.lasts = False
 
     def doubt(self, *, goes_on: bool) -> None:
-        """Note that the connection was silent: its next trade may show a gap; ``goes_on`` as in begin()."""
+        """Call this when the connection was silent: its next trade may show a gap; ``goes_on`` as in begin()."""
         if not goes_on:
             self._began = None
         self.seconds = 0.0

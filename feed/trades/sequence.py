@@ -99,7 +99,7 @@ class TradeSequence:
         self._outage.begin(now, goes_on=self._untouched)
 
     def resumed(self, now: float) -> None:
-        """Note that a connection delivers again: its first trade shows what is missing."""
+        """Call this when a connection delivers again: its first trade shows what is missing."""
         self._outage.end(now)
         self._resumed_at_id = self.next_id
         self._resumed = self.stamp is not None
@@ -154,7 +154,7 @@ class TradeSequence:
         return fresh
 
     def unbroken(self) -> None:
-        """Note that nothing is missing: the connection is older than the last trade of the venue that the feed left."""
+        """Call this when nothing is missing: the connection began before the last trade of the venue that was left."""
         self._resumed = False
         if self.numbered and self.next_id is None:
             self.stamp = None

@@ -43,11 +43,11 @@ class DoubtfulIds:
         return next((place for place, leap in enumerate(leaps) if leap.is_contradicted_by(trade, number)), -1)
 
     def standing(self, next_id: int | None) -> list[Leap]:
-        """The leaps from which no trade has continued."""
+        """All leaps while the newest leap is the last trade of the sequence; none if a trade has come after it."""
         return self.leaps if self.leaps and self.leaps[-1].number + 1 == next_id else []
 
     def ended(self, gap: Gap, found: Iterable[int]) -> None:
-        """Note that the gap before a leap has ended; trades with the ids ``found`` were delivered for it."""
+        """Call this when the gap before a leap has ended; trades with the ids ``found`` were delivered for it."""
         place = next((place for place, leap in enumerate(self.leaps) if leap.gap is gap), -1)
         if place >= 0 and (expected := max(found, default=-1) + 1):
             self.leaps[place] = replace(self.leaps[place], expected=max(expected, self.leaps[place].expected or 0))

@@ -281,7 +281,7 @@ def settled(keeper: Any) -> bool:
 
 
 class Diffs:
-    """Frames that continue the present books; each changes 9 levels a side, among them the best one."""
+    """Frames that continue the current books; each changes 9 levels a side, among them the best one."""
 
     def __init__(self, books: Mapping[str, Any], draw: random.Random) -> None:
         self._draw = draw

@@ -155,7 +155,7 @@ async def rest(sim: Simulator, name: str, paths: dict[str, str], **more: Any) ->
 
 
 async def shown(sim: Simulator, name: str) -> tuple[list[int], float, float]:
-    """BTC in REST answers: the ids of its trades, its last price, and the close of the present minute."""
+    """BTC in REST answers: the ids of its trades, its last price, and the close of the current minute."""
     trades, ticker = await rest(sim, name, TRADES), await rest(sim, name, TICKERS)
     candles = await rest(sim, name, CANDLES, interval="1m" if name == "binance" else "1", limit=1)
     ids = sorted(int(row.get("id", row.get("execId"))) for row in trades)

@@ -65,7 +65,7 @@ class Prices:
         return at - withheld < WITHHELD or self._truths[active].lacked(coin, at)
 
     def mismatch(self, at: float, details: Mapping[str, Any]) -> None:
-        """Note that prices of two markets were reported as too far apart for one coin."""
+        """Call this when prices of two markets were reported as too far apart for one coin."""
         coin, there, here = details["coin"], details["from"], details["to"]
         self._withheld[here["exchange"], coin] = at
         if not any(self._truths[each["exchange"]].has_another(coin) for each in (there, here)):

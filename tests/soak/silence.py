@@ -49,7 +49,7 @@ class Silences:
         self._heard = False
 
     def connecting(self, at: float) -> None:
-        """Note that the feed dials; time before the first dial does not count as silence."""
+        """Call this when the feed dials; time before the first dial does not count as silence."""
         if not self._heard:
             self._heard, self.begun = True, at
 
@@ -78,14 +78,14 @@ class Silences:
         return min(since, default=None)
 
     def data(self, at: float) -> None:
-        """Note that up-to-date data came."""
+        """Call this when up-to-date data came."""
         back = self._failback is not None and all(map(self._well, self._failback))
         self._failback = None
         self._note(at, back)
         self.begun = at
 
     def before_strike(self, now: float) -> None:
-        """Note that a fault begins: venues that worked until now may stop working."""
+        """Call this when a fault begins: venues that worked until now may stop working."""
         self._note(now, False)
 
     def _note(self, until: float, failback: bool) -> None:

@@ -52,7 +52,7 @@ class Truth:
         self._withheld_at: dict[str, float] = {}  # coin -> the last time at which this venue did not trade it
 
     def look(self, now: float) -> None:
-        """Note the present faults."""
+        """Note the current faults."""
         kinds = [fault for fault in self.venue.faults if fault.startswith(HARMFUL)]
         if any(fault.startswith("blocked") for fault in kinds):
             self._blocked_at = now
@@ -109,7 +109,7 @@ class Truth:
         return found
 
     def _not_of(self, coin: str) -> list[tuple[Market, str]]:
-        """The markets that may be mistaken for the coin's, and a description of each."""
+        """The markets that may be mistaken for the market of the coin, and a description of each."""
         right = {market for market, _ in self._of(coin)}
         found = []
         for market in self.venue.listings:
@@ -132,7 +132,7 @@ class Truth:
         return None
 
     def mistaken(self, coin: str, number: int) -> str | None:
-        """A description of the trade with this id, if it is not the coin's."""
+        """A description of the trade with this id, if it is not a trade of the coin."""
         return next((what for market, what in self._not_of(coin) if _at(market, number) is not None), None)
 
     def sent_as(self, coin: str, number: int) -> Trade | None:

@@ -14,7 +14,7 @@ from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 OPTIONS = {"ws": {"cost": 0.1}}  # ccxt spaces its messages by 100 ms
 LAWS = VenueLaws(paths={"trades": "/v1/multimarketdata", "candles": "/v2/marketdata"})
 LACKS = frozenset({"ticker", "turnover"})
-SENDS_OLD_TRADES = False  # only v2 does, which is not used for trades
+SENDS_OLD_TRADES = False  # only the API v2 sends old trades, and it is not used for trades
 SENDS_OLD_CANDLES = True
 REFUSES_WHOLE = False
 GREETING: Sequence[Frame] = ()

@@ -62,7 +62,7 @@ class ConnectionBooks:
             self._take_from(self.exchange, self._own)
 
     def add(self, coins: Mapping[str, str], scales: Mapping[str, float]) -> None:
-        """Carry these (symbol -> coin) too; ``scales``: one unit of a market's sizes in its base currency."""
+        """Carry these markets (symbol -> coin) too; ``scales``: one unit of a market's sizes in its base currency."""
         for symbol, coin in coins.items():
             self._symbols[coin] = symbol
             inverse = self.exchange.markets[symbol].get("inverse") is True
@@ -137,7 +137,7 @@ class ConnectionBooks:
             return None
 
     def _take_from(self, exchange: Any, own: OwnBookKeeper) -> None:
-        """Have ccxt neither build these books nor fetch snapshots for them."""
+        """Stop ccxt from building these books and from fetching snapshots for them."""
         handle = exchange.handle_order_book
 
         def handle_order_book(client: Any, message: Any) -> None:

@@ -10,7 +10,7 @@ from exchanges.books.proof import place_of_join
 from exchanges.venues.profile import Profile
 
 GATHERED = 5  # updates that a book waits for before its snapshot is fetched, because REST may be behind the stream
-GATHERED_FOR = 1.0  # seconds after which it is fetched in any case: quiet coins have few updates
+GATHERED_FOR = 1.0  # seconds after which the snapshot is fetched in any case: quiet coins have few updates
 LOOK_EVERY = 0.05  # seconds
 PAUSES = (0.5, 1.0, 2.0)  # seconds after a snapshot that is older than the first update
 
@@ -23,14 +23,14 @@ class JoiningBooks:
     on_snapshot: Callable[[Any, Any], None] | None = None
 
     async def fetch_rest_order_book_safe(self, symbol: Any, *args: Any, **kwargs: Any) -> Any:
-        """Like ccxt's: fetches the snapshot to which updates are joined."""
+        """Like ccxt's method: fetches the snapshot to which updates are joined."""
         book = await super().fetch_rest_order_book_safe(symbol, *args, **kwargs)  # type: ignore[misc] # ccxt's own
         if self.on_snapshot is not None and book is not None:
             self.on_snapshot(symbol, book)
         return book
 
     async def load_order_book(self, client: Any, message_hash: Any, symbol: Any, limit: Any, params: Any) -> None:
-        """Like ccxt's: fetches a snapshot and joins the waiting updates to it.
+        """Like ccxt's method: fetches a snapshot and joins the waiting updates to it.
 
         ccxt closes the connection after three snapshots in a row that are too old. So ccxt's method is called only
         after this method has fetched some more, with pauses.
@@ -59,7 +59,7 @@ class JoiningBooks:
         await super().load_order_book(client, message_hash, symbol, limit, params)  # type: ignore[misc] # ccxt's own
 
     def get_cache_index(self, orderbook: Any, cache: Any) -> Any:
-        """Like ccxt's: finds the first of the waiting updates that follows a snapshot; -1 if none does."""
+        """Like ccxt's method: finds the first of the waiting updates that follows a snapshot; -1 if none does."""
         span, number = self.profile.books.span, orderbook["nonce"]
         if span is None or number is None:
             return super().get_cache_index(orderbook, cache)  # type: ignore[misc] # ccxt's own
@@ -75,7 +75,7 @@ class JoiningBooks:
             orderbook["nonce"] = last
 
     def handle_order_book_snapshot(self, client: Any, message: Any, *args: Any) -> None:
-        """Like ccxt's: takes a snapshot that comes as an answer over the socket.
+        """Like ccxt's method: takes a snapshot that comes as an answer over the socket.
 
         ccxt joins it only to an update that came before. If the profile makes an update without changes, none is
         awaited.
@@ -88,14 +88,14 @@ class JoiningBooks:
         super().handle_order_book_snapshot(client, message, *args)  # type: ignore[misc] # ccxt's own
 
     def handle_bids_asks_for_multidata(self, client: Any, changes: Any, *args: Any) -> None:
-        """Like ccxt's: takes best bids and asks; Gemini's module also takes a new book of two levels for these."""
+        """Like ccxt's method: takes best bids and asks; Gemini's module takes a new book of two levels too."""
         if "top_of_book" in client.url:
             super().handle_bids_asks_for_multidata(client, changes, *args)  # type: ignore[misc] # ccxt's own
         else:
             self.handle_order_book_for_multidata(client, changes, *args)  # type: ignore[attr-defined] # ccxt's own
 
     def delay(self, timeout: Any, method: Callable[..., Awaitable[Any]], *args: Any) -> Any:
-        """Like ccxt's: calls ``method`` later, unless the instance is closed by then."""
+        """Like ccxt's method: calls ``method`` later, unless the instance is closed by then."""
         return super().delay(timeout, self._unless_closed, method, *args)  # type: ignore[misc] # ccxt's own
 
     async def _unless_closed(self, method: Callable[..., Awaitable[Any]], *args: Any) -> None:

@@ -56,7 +56,7 @@ class OwnBookKeeper:
         self.delivery.on_lost = self._on_lost
 
     def add(self, ids: Mapping[str, str]) -> None:
-        """Carry these (market id -> symbol) too."""
+        """Carry these markets (market id -> symbol) too."""
         for market_id, symbol in ids.items():
             self._symbols[market_id] = symbol
             self._books[market_id] = self.own.make(self._asked_depth)

@@ -28,12 +28,12 @@ AGREED_WITHIN = 2.0  # seconds in which ccxt's book must reach the number of the
 class _Judged:
     """What is known of one market's book at ccxt."""
 
-    joined: bool  # True after a frame that joins it, or if no proof is needed
+    joined: bool  # True after a frame that joins the book to its snapshot, or if no proof is needed
     verdict: Verdict | None = None  # the last good verdict
     lost: bool = False  # True until the book is subscribed to again
     low: float = 0.0  # the proven range's worst bid, set with the first state after a join
-    high: float = inf  # its worst ask
-    enough: int = 0  # levels of each side that must be left in it
+    high: float = inf  # the proven range's worst ask
+    enough: int = 0  # levels of each side that must be left in the proven range
     fetched: tuple[float, float] | None = None  # the worst bid and ask of a snapshot from REST
     ready: bool = False
     apart: float | None = None  # when ccxt's book and the frames began to have different numbers, loop's time
@@ -60,7 +60,7 @@ class VerifiedBookKeeper:
         delivery.on_lost = self._on_lost
 
     def add(self, ids: Mapping[str, str]) -> None:
-        """Carry these (market id or other name -> symbol) too."""
+        """Carry these markets (market id or other name -> symbol) too."""
         self._ids |= ids
         for symbol in ids.values():
             self._books[symbol] = self._new()
@@ -140,7 +140,7 @@ class VerifiedBookKeeper:
         )  # fmt: skip
 
     def restarted(self, symbol: str) -> None:
-        """Note that the symbol is subscribed to again: the next frames may begin a new book."""
+        """Call this when the symbol is subscribed to again: the next frames may begin a new book."""
         self._books[symbol] = self._new()
         for market_id in [each for each, known in self._ids.items() if known == symbol]:
             for proof in self._proofs:
@@ -153,7 +153,7 @@ class VerifiedBookKeeper:
             self._delivery.doubt(symbol, reason)
 
     def dropped(self, symbol: str, reason: str) -> None:
-        """Note that ccxt has dropped the book and subscribes to it again by itself."""
+        """Call this when ccxt has dropped the book and subscribes to it again by itself."""
         if symbol in self._books:
             self._delivery.lose(symbol, reason)
             self.restarted(symbol)

@@ -44,7 +44,7 @@ async def load_in_parts(exchange: Any, taken: Callable[[], MarketTable]) -> Mark
             exchange.set_markets(await exchange.fetch_markets())
             tables.append(taken())
             exchange.enableRateLimit = False  # nothing is requested from here on
-            await asyncio.sleep(0)  # here this can be cancelled
+            await asyncio.sleep(0)  # at this point the load can be cancelled
         return joined(tables, operator.lt if exchange.precisionMode == TICK_SIZE else operator.gt)
     except Exception:  # ccxt's parsers may raise anything on an unexpected answer
         if answers.failed:

@@ -1,4 +1,4 @@
-"""The markets of one venue: loaded once, from disk if possible; decides which of a venue's markets is a coin's."""
+"""The markets of one venue: loaded once, from disk if possible; decides which market is used for a coin."""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ class _Repair:
         return True
 
     async def _answer(self, url: str, method: str = "GET", headers: Any = None, body: Any = None) -> Any:
-        await asyncio.sleep(0)  # here parsing can be cancelled
+        await asyncio.sleep(0)  # at this point parsing can be cancelled
         return await self._asked.get(url, method, headers, body)  # a request may not have ended when parsing failed
 
 

@@ -42,7 +42,7 @@ async def run_aside(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
             try:
                 return runner.run(running)
             finally:
-                running.close()  # this has an effect only if the loop could not be made
+                running.close()  # closes the coroutine if the loop could not be made; else it has ended
 
     running = asyncio.get_running_loop().run_in_executor(None, run)
     try:

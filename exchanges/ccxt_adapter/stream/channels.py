@@ -32,7 +32,7 @@ STAND_INS: Mapping[tuple[str, str], StandIn] = {
     ("upbit", "candles"): StandIn.TRADES,  # one-second candles only, which ccxt does not keep
     ("whitebit", "candles"): StandIn.TRADES,  # the module mixes all timeframes
     ("onetrading", "ticker"): StandIn.UNSTAMPED,  # the time is added after the row is kept
-    ("nado", "ticker"): StandIn.NOTHING,  # its rows have only bid and ask
+    ("nado", "ticker"): StandIn.NOTHING,  # the rows of this channel have only bid and ask
     ("kraken", "quotes"): StandIn.TICKERS,
     ("modetrade", "quotes"): StandIn.TICKERS,
     ("woofipro", "quotes"): StandIn.TICKERS,

@@ -48,7 +48,7 @@ class CcxtConnection:
 
     A fresh instance carries no dial backoff, subscription or future of an earlier connection, and an old one can be
     closed while the new one runs. ``translate`` turns any error of ccxt into a VenueError, ``clean`` makes a venue's
-    text fit to be shown, ``release`` closes the instance within a bound, ``renew`` gives it the venue's present
+    text fit to be shown, ``release`` closes the instance within a bound, ``renew`` gives it the venue's current
     markets. ``snapshots`` are the venue's, for books.
     """
 
@@ -132,7 +132,7 @@ class CcxtConnection:
         self._keepers.clear()
 
     def add(self, markets: Mapping[str, str]) -> None:
-        """Carry these (coin -> market symbol) too, on the same connection."""
+        """Carry these coins (coin -> market symbol) too, on the same connection."""
         coins = {symbol: coin for coin, symbol in markets.items()}
         if not coins.keys() <= self.exchange.markets.keys():  # the coins were listed after this connection was made
             self.renew()
@@ -144,7 +144,7 @@ class CcxtConnection:
             self._subscribe(coins)
 
     def distrust_book(self, coin: str, reason: str) -> None:
-        """Have a coin's book synchronized again, which its receiver has found to be wrong.
+        """Synchronize a coin's book again: its receiver has found that it is wrong.
 
         The listener is called at once.
         """
@@ -152,7 +152,7 @@ class CcxtConnection:
             self._books.distrust(coin, reason)
 
     def _carry_books(self, coins: Mapping[str, str]) -> None:
-        """Have the books of these (symbol -> coin) proven and delivered."""
+        """Prove and deliver the books of these markets (symbol -> coin)."""
         if self._books is None:
             delivery, channels = self._delivery, self.wanted.channels
             listener = self.listener if "books" in channels else None

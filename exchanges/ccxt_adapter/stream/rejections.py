@@ -83,7 +83,7 @@ class RejectionTracker:
         return blamed
 
     def forget(self, call: Hashable) -> None:
-        """Note that the venue has refused a call's request: its markets may be requested again."""
+        """Call this when the venue has refused a call's request: its markets may be requested again."""
         self._open.pop(call, None)
         for subscriptions, key, owner in self._noted:
             if owner == call:

@@ -1,4 +1,7 @@
-"""Sends a client's subscriptions as one request, if each request replaces the last one; decides how long to wait."""
+"""Sends all subscriptions of a client as one request, for venues where each request replaces the previous one.
+
+Decides how long a request waits for further subscriptions.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,9 @@ SPAN = 0.25  # seconds; four requests within a second at most
 
 
 def gather(client: Any, joined: Callable[[Sequence[Any]], Any]) -> None:
-    """Have a new ``client`` send all requests of a SPAN as one, together with all earlier ones. ``joined`` makes one
-    request of several. A message that is not a list is sent at once as it is.
+    """Change a new ``client``: it sends the requests of one SPAN as one request, which repeats all earlier requests.
+
+    ``joined`` makes one request of several. A message that is not a list is sent at once and unchanged.
     """
     send, given, due = client.send, [], False
 

@@ -92,7 +92,7 @@ class Latest(dict[str, Any]):
         self._wanted.add(symbol)
 
     def stand(self, symbol: str, make: Callable[[], Row]) -> None:
-        """Note that the newest row of ``symbol`` was delivered without this store.
+        """Call this when the newest row of ``symbol`` was delivered without this store.
 
         ``make`` makes it if a handler reads it.
         """

@@ -42,7 +42,7 @@ class RowHandler:
         self._begun_candles: set[tuple[str, str]] = set()  # the coins and timeframes with a candle so far
         self._untraded: set[str] = set()  # symbols without a trade so far, whose first trade may be a past one
         self._first_read: dict[str, int] = {}  # when the first frame with trades of each such symbol was read
-        self._unheard: dict[type, set[str]] = {kind: set() for kind in _EVENTS.values()}  # symbols without one so far
+        self._unheard: dict[type, set[str]] = {kind: set() for kind in _EVENTS.values()}  # symbols without an event yet
         self._deliver_trade = listener.on_trade
         self.clean = Cleaner()  # cleans texts of the venue
         self.tickers_wanted = True  # whether tickers are wanted, for prices and day stats
@@ -56,7 +56,7 @@ class RowHandler:
         exchange.ohlcvs = RowCaches((), self._on_candle, lambda of_symbol: RowCaches(self._timeframes, of_symbol))
 
     def add(self, coins: Mapping[str, str]) -> None:
-        """Deliver these (market symbol -> coin) too from now on."""
+        """Deliver these markets (market symbol -> coin) too from now on."""
         exchange, profile = self._exchange, self._profile
         for unheard in self._unheard.values():
             unheard.update(coins.values() - self._symbols.keys())

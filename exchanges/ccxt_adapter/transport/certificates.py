@@ -43,7 +43,7 @@ def tls_context(cafile: str, system: bool = False) -> ssl.SSLContext:
 
 
 def trust_the_systems(context: ssl.SSLContext) -> None:
-    """Have ``context`` trust what OpenSSL trusts by itself: the authorities of the two variables, else the system's."""
+    """Make ``context`` trust what OpenSSL trusts by default: those of the two variables, else the system's."""
     if not is_endless(os.environ.get(FILE, "")):
         context.load_default_certs()
         return
@@ -67,7 +67,7 @@ def problems() -> list[str]:
 
 def advice(error: ssl.SSLCertVerificationError) -> str:
     """What can be done about a certificate that was not accepted."""
-    code = getattr(error, "verify_code", None)  # aiohttp's error has no code, although it is such an error
+    code = getattr(error, "verify_code", None)  # aiohttp's error has no code, although it is an error of a certificate
     if code in (_EXPIRED, _NOT_YET):
         return "is this machine's clock right?"
     if code in _OTHER_HOST:
@@ -87,7 +87,7 @@ def _context(cafile: str, system: bool, file: str, folders: str) -> ssl.SSLConte
 
 
 def _trust(context: ssl.SSLContext, file: str, folders: str) -> Iterator[str]:
-    """Have ``context`` trust what the variables name; yields what is wrong with it."""
+    """Make ``context`` trust the files that the variables name; yields what is wrong with them."""
     if file and (fault := _fault_of_file(context, file)):
         yield f"{FILE} names {file!r}, which {fault}: allowed is a file of certificates in PEM form"
     for folder in filter(None, folders.split(os.pathsep)):
@@ -112,7 +112,7 @@ def _trust(context: ssl.SSLContext, file: str, folders: str) -> Iterator[str]:
 
 
 def _fault_of_file(context: ssl.SSLContext, path: str | Path) -> str:
-    """Have ``context`` trust a file's certificates; returns what is wrong with it, "" if nothing is."""
+    """Make ``context`` trust a file's certificates; returns what is wrong with the file, or ""."""
     try:
         if (kind := _kind(path)) != "a file":
             return f"is {kind}"

@@ -179,7 +179,7 @@ class HttpClient:
             return
         raise failed
 
-    get = partialmethod(_request, "GET")  # like aiohttp's; public data needs only these two methods
+    get = partialmethod(_request, "GET")  # as in aiohttp; public data needs only these two methods
     post = partialmethod(_request, "POST")
 
     def _over(self, through: TCPConnector) -> ClientSession:
@@ -217,7 +217,7 @@ class HttpClient:
             remote = True if scheme in ("socks5h", "socks4a") else None  # whether the proxy looks up the names
             kind = {"socks5h": "socks5", "socks4a": "socks4"}.get(scheme, scheme)
             address = URL(f"{kind}://{rest}")
-            found = await look_up(address.host or "", address.port or SOCKS_PORT)  # not in a thread of asyncio
+            found = await look_up(address.host or "", address.port or SOCKS_PORT)  # in a thread of its own
             there = address.with_port(address.port or SOCKS_PORT).with_host(str(found[0][4][0]))
             if proxy.url not in self._socks:  # another request may have made the session meanwhile
                 through = ProxyConnector.from_url(str(there), ssl=self._tls, rdns=remote)

@@ -1,4 +1,4 @@
-"""Finds the proxy for an address: the settings' one, else the environment's, as curl does. http_client.py uses it.
+"""Finds the proxy for an address: the one of the settings, else that of the environment, as curl does.
 
 The environment's variables are ``http_proxy`` (for http and ws), ``https_proxy`` (for https and wss), ``all_proxy``
 (for what has none) and ``no_proxy``, each in lower or upper case; lower case takes precedence, and an empty value means

@@ -91,7 +91,7 @@ class ClientConnection:
         self._deadline = asyncio.get_running_loop().call_later(CLOSE_WITHIN, self._transport.abort)
 
     def finish(self) -> None:
-        """Note that the connection's handler has ended."""
+        """Call this when the connection's handler has ended."""
         self.closing = True
         if self._deadline is not None:
             self._deadline.cancel()

@@ -140,7 +140,7 @@ class Sessions(ActiveFaults):
         self.queue(connection, [text_frame(text)])
 
     def flush(self, patient: bool = False) -> None:
-        """Write pending frames. Readers slower than the venue's patience are dropped, unless ``patient``."""
+        """Write pending frames. Drop clients for which more bytes wait than the venue allows, unless ``patient``."""
         for connection in self._waiting:
             connection.flush()
             if not patient and connection.waiting > self.laws.patience:
@@ -192,7 +192,7 @@ class Sessions(ActiveFaults):
         return response
 
     def subscribed(self) -> None:
-        """Note that somebody has subscribed."""
+        """Call this when somebody has subscribed."""
         if self.on_subscription is not None:
             self.on_subscription()
 

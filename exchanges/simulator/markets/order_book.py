@@ -30,7 +30,7 @@ class Top(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What a change replaced: the top, or the lots at ``tick`` (None: the seed's)."""
+    """What a change replaced: the top, or the lots at ``tick`` (None: the lots of the seed)."""
 
     number: int
     ms: int
@@ -120,7 +120,7 @@ class SimulatedBook:
         self._began = self._oldest_ms = ms
         self._random = Random(f"{seed} orders")
         self._holes = Random(f"{seed} holes") if holes else None
-        self._lots: dict[int, int | None] = {}  # lots that differ from the seed's
+        self._lots: dict[int, int | None] = {}  # lots that differ from the lots of the seed
         self._past: deque[Change] = deque()
 
     # -- what changes it ----------------------------------------------------------------------------------------

@@ -98,7 +98,7 @@ class LiveState:
     _trades: Counter[str] = field(default_factory=Counter)
     _moves: dict[str, _Move] = field(default_factory=dict)
     _samples: deque[_PriceSample] = field(default_factory=deque)
-    _since: float | None = None  # monotonic: when the present connection came up
+    _since: float | None = None  # monotonic: when the current connection was made
 
     def on_trade(self, trade: TradeEvent) -> None:
         self._trades[trade.coin] += 1
@@ -142,7 +142,7 @@ class LiveState:
         return taken
 
     def sample(self, status: FeedStatus) -> None:
-        """Remember the present counters, to compute rates from them; call it at every refresh."""
+        """Remember the current counters, to compute rates from them; call it at every refresh."""
         now = self.clock()
         self._samples.append(_PriceSample(now, self._trades.copy(), status.messages_received))
         while now - self._samples[0].at > RATE_WINDOW:
@@ -150,7 +150,7 @@ class LiveState:
 
     @property
     def connected_for(self) -> float | None:
-        """Seconds since the present connection came up."""
+        """Seconds since the current connection was made."""
         return None if self._since is None else self.clock() - self._since
 
     @property

@@ -149,7 +149,7 @@ class TableView(_BoardView):
                 await asyncio.sleep(REFRESH)
 
     def draw(self, height: int | None = None) -> RenderableType:
-        """Return the present state as drawn for a window of ``height`` lines."""
+        """Return the current state as drawn for a window of ``height`` lines."""
         rows, feed = self.rows(), self._feed
         head = ""
         if feed is not None:

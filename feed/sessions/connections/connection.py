@@ -118,24 +118,24 @@ class Host(Protocol):
         """Whether another connection of the venue has data that is up to date."""
 
     def on_lag(self, connection: CoinConnection, finding: LagFinding) -> None:
-        """Note that the connection began to lag while others are up to date, or has stopped lagging."""
+        """Called when the connection began to lag while others are up to date, or has stopped lagging."""
 
     def on_flow(self, connection: CoinConnection) -> None:
-        """Note that the connection delivers data, or that all of its coins may be quiet."""
+        """Called when the connection delivers data, or when all of its coins may be quiet."""
 
     def on_break(self, connection: CoinConnection, reason: str) -> None:
-        """Note that the connection has ended and is dialled again, while the others stay open."""
+        """Called when the connection has ended and is dialled again, while the others stay open."""
 
     def on_retry(self, connection: CoinConnection, attempt: int, delay: float) -> None: ...
 
     def on_silence(self, connection: CoinConnection) -> None:
-        """Note that the connection may have missed trades."""
+        """Called when the connection may have missed trades."""
 
     def on_missing(self, coins: Sequence[str], seconds: float, doubted: Sequence[str]) -> None:
-        """Note that trades of ``coins`` do not come although tickers show them; ``doubted`` coins may lack trades."""
+        """Called when trades of ``coins`` do not come although tickers show them; ``doubted`` coins may lack trades."""
 
     def on_replaced(self, connection: CoinConnection, reason: str) -> None:
-        """Note that the connection was silent, and that another one with data has replaced it."""
+        """Called when the connection was silent and another one with data has replaced it."""
 
 
 @dataclass(eq=False, repr=False)

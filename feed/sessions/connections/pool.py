@@ -33,7 +33,7 @@ class PoolOwner(Protocol):
     def note(self, event: str, exchange: str, **details: Any) -> None: ...
 
     def on_first_data(self) -> None:
-        """Note that a connection delivers for the first time."""
+        """Called when a connection delivers for the first time."""
 
 
 @dataclass(eq=False, repr=False)
@@ -72,7 +72,7 @@ class ConnectionPool:
         return bool(self._connections)
 
     def clear(self) -> None:
-        """Note that all connections have ended."""
+        """Call this when all connections have ended."""
         self._connections.clear()
         self.markets = {}
 
@@ -91,7 +91,7 @@ class ConnectionPool:
             opened.left.update(coins)
 
     def readmit(self, coins: Mapping[str, str]) -> None:
-        """Note that these coins are listed again."""
+        """Call this when these coins are listed again."""
         for opened in self.opened:
             if not opened.left.isdisjoint(coins):  # the venue may have ended the subscriptions to these coins
                 opened.outdated.set()

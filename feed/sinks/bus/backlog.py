@@ -48,7 +48,7 @@ class Backlog:
             trades.popleft()
 
     def add_gap(self, coin: str) -> None:
-        """Note that trades are missing after the coin's newest one and will not come."""
+        """Call this when trades are missing after the coin's newest one and will not come."""
         self._gaps.append((coin, self._newest.get(coin)))
 
     def add_candle(self, candle: Candle) -> None:

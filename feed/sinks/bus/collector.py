@@ -115,12 +115,12 @@ class Collector:
     async def _carry(self) -> None:
         """Keep the feed connected; only wrong settings end it."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(2 * INTRODUCTION):  # if the bus cannot be reached, it starts anyway
+            async with asyncio.timeout(2 * INTRODUCTION):  # if the bus cannot be reached, the collector starts anyway
                 await self._connected.wait()
                 await asyncio.sleep(INTRODUCTION)
         self._share_limits()
         client = self._client
-        if client is not None and self._publisher.is_vacant:  # if it is not vacant, another collector publishes
+        if client is not None and self._publisher.is_vacant:  # if the shard is not vacant, another collector publishes
             with contextlib.suppress(BusError):  # the bus keeps what other programs need to know
                 self.feed.resume_after(await self._publication.resume(client))
         try:

@@ -33,7 +33,7 @@ class OwnData:
         self._ticks: deque[float] = deque(maxlen=int(REMEMBERED / TICK))
 
     def note(self, now: float) -> None:
-        """Note that data came."""
+        """Call this when data came."""
         if now - self.last > HAS_DATA:
             self.first = now
         if not self._ticks or now - self._ticks[-1] >= TICK:
@@ -65,14 +65,14 @@ class LeaseState:
         return self.holder == self.own
 
     def note(self, says: Mapping[str, Any], revision: int, now: float) -> None:
-        """Note that the key has changed, or is seen for the first time."""
+        """Call this when the key has changed, or is seen for the first time."""
         if revision < self.revision:
             return
         self.says, self.revision, self.seen_at = says, revision, now
         self.holder = "" if says.get("released") else str(says.get("collector", ""))
 
     def begin(self, now: float) -> None:
-        """Note that the bus can be reached again: until now, renewals could not be seen.
+        """Call this when the bus can be reached again: until now, renewals could not be seen.
 
         The revisions may have begun at 1 again, if the bus has lost its stream.
         """
@@ -80,7 +80,7 @@ class LeaseState:
         self.revision = 0
 
     def read(self) -> None:
-        """Note that all messages about the lease that the bus has were read since ``begin``."""
+        """Call this when all messages on the bus about the lease have been read since ``begin``."""
         if not self.revision:
             self.holder, self.says = "", {}
 

@@ -49,7 +49,7 @@ class Publisher:
         self._lease_subject = subjects.lease(shard.name)
         self._term_subject = subjects.publisher(shard.name)
         self._term = 0  # the number of the message with which this collector began to publish
-        self._others: dict[str, tuple[float, Mapping[str, Any]]] = {}  # other shards -> when it was seen, content
+        self._others: dict[str, tuple[float, Mapping[str, Any]]] = {}  # other shard -> when its lease came, content
         self._told_markets: dict[str, Any] | None = None  # the markets in the register
         self._handing_over = False
         self._waits_for = ""  # the shard of another layout that was reported
@@ -71,7 +71,7 @@ class Publisher:
             self._stand_by(f"{self._lease.holder or 'nobody'} has the lease")
 
     def leases_read(self) -> None:
-        """Note that all leases that the bus has were read since ``begin``."""
+        """Call this when all leases on the bus have been read since ``begin``."""
         self._lease.read()
 
     @property
@@ -80,7 +80,7 @@ class Publisher:
         return self._lease.is_vacant(self._now())
 
     def begin(self) -> None:
-        """Note that the bus can be reached, for the first time or again."""
+        """Call this when the bus can be reached, for the first time or again."""
         self._lease.begin(self._now())
         self._told_markets = None
 

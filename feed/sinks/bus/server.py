@@ -24,7 +24,7 @@ from feed.sinks.folder_lock import FolderLock
 
 PORT = 4222  # NATS's default port
 START = 10.0  # seconds that the server has to answer
-STOP = 5.0  # seconds that it has to end
+STOP = 5.0  # seconds that the server has to end
 PROGRAM = "nats-server"
 GIGABYTES = 20.0
 WARN_AGAIN = 60.0  # seconds until the same error of the server is reported again

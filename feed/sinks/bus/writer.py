@@ -75,7 +75,7 @@ class BusWriter:
         return {message.id for message in self._queue}
 
     def put_first(self, messages: Sequence[tuple[str, bytes, str]]) -> None:
-        """Publish these (subject, payload, id) before all waiting messages."""
+        """Publish these messages (subject, payload, id) before all waiting messages."""
         self._queue.extendleft(_Message(*message) for message in reversed(messages))
         self._wake.set()
 

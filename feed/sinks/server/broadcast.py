@@ -163,7 +163,7 @@ class Broadcast:
             self._looking.cancel()
 
     def tend(self) -> None:
-        """Drop logs that had no client for IDLE seconds. To be called about once a second."""
+        """Drop logs that had no client for IDLE seconds. Call this about once a second."""
         self._forget_idle(IDLE)
 
     def _forget_idle(self, seconds: float) -> None:

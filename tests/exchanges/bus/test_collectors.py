@@ -40,7 +40,7 @@ def test_invalid_json_is_ignored() -> None:
     assert not shards_of([Stored(NAMES.lease("1-1"), b"", 1, 1)])["1-1"].heard
 
 
-def test_an_event_that_came_to_the_bus_later_than_others_is_late() -> None:
+def test_an_event_whose_way_to_the_bus_took_longer_than_normal_is_late() -> None:
     lateness = Lateness()
     assert not lateness.is_late(5 * SECOND, 0.0)  # the least delay so far: only the clocks differ
     assert not lateness.is_late(4 * SECOND, 0.1)

@@ -79,7 +79,7 @@ async def test_a_market_that_is_not_traded_is_not_used(venue: CcxtVenue) -> None
 
 
 async def test_a_renamed_coin_is_found_under_its_older_code() -> None:
-    """A market under the present code is preferred, even if it has a later quote currency."""
+    """A market under the current code is preferred, even if it has a later quote currency."""
     async with (
         Simulator(venues=("bybit",), rate=0, coins=["MATIC", "FTM", "S/USDC"]) as simulator,
         opened("bybit", simulator) as venue,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
-NOW = 1_760_000_000_123  # Unix ms, the present time of all frames
+NOW = 1_760_000_000_123  # Unix ms, the current time of all frames
 
 
 # --- frames -----------------------------------------------------------------------------------------------------------

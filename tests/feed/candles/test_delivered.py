@@ -77,7 +77,7 @@ def test_history_has_the_candles_as_they_were_delivered() -> None:
     joined = delivered_candles.joined("BTC", "1m", [minute_candle(1), minute_candle(2), minute_candle(3, closed=False)])
     assert minutes(joined) == [1, 2, 3]
     assert joined[1] == mine
-    joined[1].close = 0.0  # the receiver may change it
+    joined[1].close = 0.0  # the receiver may change its candle
     assert delivered_candles.joined("BTC", "1m", [minute_candle(2)])[0] == mine
 
 

@@ -54,7 +54,7 @@ async def test_stalled_consumers_delay_nobody_and_follow_their_policies(
 
 
 async def test_a_callback_that_changes_its_trade_changes_no_price(feed: MarketFeed, venue: SimulatedVenue) -> None:
-    """A receiver may change its event; the feed's price stays the venue's."""
+    """A receiver may change its event; the feed keeps the price of the venue."""
     ticks: list[tuple[str, float, int]] = []
 
     def spoil(trade: TradeEvent) -> None:

@@ -104,7 +104,7 @@ class Judge:
             self.breaches.append(f"{kind}: {self._venue.name} {text}")
 
     def _resumed(self, now: float) -> None:
-        """Note that a process did not run for a while, so that nothing was sent or read."""
+        """Call this after a process did not run for a while, so that nothing was sent or read."""
         self.held_up += 1
         self.strike(now)
         for coin in self._coins.values():
@@ -120,7 +120,7 @@ class Judge:
         self._late = now
 
     def look(self, now: float) -> None:
-        """Note the present faults, and report books that are missing at the feed."""
+        """Note the current faults, and report books that are missing at the feed."""
         if now - self._looked > HELD_UP:
             self._resumed(now)
         self._looked = now

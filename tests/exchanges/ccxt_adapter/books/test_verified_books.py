@@ -22,7 +22,7 @@ COINS = ("BTC", "ETH")
 
 
 class Okx:
-    """A server that answers subscriptions with the present book, and sends changes on request."""
+    """A server that answers subscriptions with the current book, and sends changes on request."""
 
     def __init__(self) -> None:
         self.script = depth.script("okx")

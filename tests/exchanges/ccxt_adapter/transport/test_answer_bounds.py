@@ -98,7 +98,7 @@ async def test_an_answer_that_comes_too_slowly_is_given_up_in_time() -> None:
         assert error.reason == "no answer in time"
 
 
-async def test_an_endless_refusal_of_a_dial_is_not_read(options: dict[str, Any]) -> None:
+async def test_an_endless_answer_to_a_refused_dial_is_not_read_to_its_end(options: dict[str, Any]) -> None:
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n")

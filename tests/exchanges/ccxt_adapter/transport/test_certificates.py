@@ -34,7 +34,7 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "link to itself": (lambda path: path.symlink_to(path), "cannot be read (Too many levels of symbolic links)"),
     "failing disk": (lambda path: path.symlink_to("/proc/self/mem"), "cannot be read (Input/output error)"),
 }
-FILES = [kind for kind in WRONG if kind not in ("missing", "link to itself")]  # the other two are no files in a folder
+FILES = [kind for kind in WRONG if kind not in ("missing", "link to itself")]  # these two create no file
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="some of these files are Linux's")

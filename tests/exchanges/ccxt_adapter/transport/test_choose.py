@@ -138,7 +138,7 @@ async def test_a_proxy_is_dialled_over_aiohttp(over_picows: bool) -> None:
 
 
 async def test_a_socks_proxy_is_dialled_over_aiohttp(over_picows: bool) -> None:
-    """The handshake is RFC 1928's."""
+    """The proxy of this test follows RFC 1928 in its handshake."""
     pytest.importorskip("aiohttp_socks", reason="the extra [socks] is not installed")
     asked = []
 

@@ -140,7 +140,7 @@ async def test_a_redirect_from_tls_to_plain_text_is_not_followed(
 
 @pytest.mark.parametrize("scheme", ["ws", "wss", "ftp"])
 async def test_a_redirect_to_another_scheme_than_http_is_not_followed(options: dict[str, Any], scheme: str) -> None:
-    """aiohttp does not follow it from an upgrade either, but its error would show only the address."""
+    """aiohttp follows no such redirect of a WebSocket handshake either, but its error would show only the address."""
     to = ""
     async with (
         Simulator(venues=("binance",), rate=0) as simulator,

@@ -222,7 +222,7 @@ async def test_a_removed_folder_is_made_again_and_listed_as_a_hole(tmp_path: Pat
     async with Recorder(feed, folder, flush_seconds=0.1) as recorder:
         await connected(feed, venue)
         await recorder.flush()
-        folder.rename(tmp_path / "elsewhere")  # not deleted, because the recorder would write meanwhile
+        folder.rename(tmp_path / "elsewhere")  # not deleted: the recorder could write meanwhile
         venue.trade("BTC", 5.0)
         await recorder.flush()
         assert [row["price"] for row in rows(folder, "trades")] == [5.0]
