@@ -1,4 +1,4 @@
-"""Makes text from venues and proxies fit to be shown: printable, bounded, and without secrets of the settings.
+"""Makes text from venues and proxies safe to show: printable, bounded, and without secrets of the settings.
 
 A venue's answer, a proxy's refusal or a frame that cannot be read may contain anything: escape sequences that move a
 terminal's cursor, marks that turn the direction of writing, or the password that was sent. It is cleaned once, when it

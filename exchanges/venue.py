@@ -135,7 +135,7 @@ class Connection(Protocol):
     """One connection to a venue, from the dial to the error that ends it."""
 
     async def run(self) -> None:
-        """Dial, subscribe and deliver until it ends; raises VenueError."""
+        """Dial, subscribe and deliver until the connection ends; raises VenueError."""
 
     def add(self, markets: Mapping[str, str]) -> None:
         """Carry these coins (coin -> market symbol) too."""

@@ -46,5 +46,5 @@ class CrossedBooks:
         return False, f"it is crossed: bid {bid:g}, ask {ask:g}"
 
     def overdue(self, now: float) -> bool:
-        """Whether it has been crossed for too long without an update."""
+        """Whether the book has been crossed for too long without an update."""
         return self.since is not None and now - self.since >= CROSSED_FOR

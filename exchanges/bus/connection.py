@@ -101,7 +101,7 @@ class BusConnection:
         self._lateness = Lateness()
 
     async def run(self) -> None:
-        """Dial, read and deliver until it ends. Raises Disconnected."""
+        """Dial, read and deliver until the connection ends. Raises Disconnected."""
         venue, loop = self._venue, asyncio.get_running_loop()
         try:
             client = self._client = await venue.dial()

@@ -1,4 +1,4 @@
-"""Turns each of ccxt's errors into Disconnected, Rejected or Blocked, with a reason that is fit to be shown."""
+"""Turns each of ccxt's errors into Disconnected, Rejected or Blocked, with a reason that can be shown."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def translated(
     """Turn ccxt's ``error`` into one of our errors, whose type says what the caller can do.
 
     ``final`` are ccxt's errors for which another attempt does not help; by default all refusals by the venue.
-    ``clean`` makes the venue's words fit to be shown.
+    ``clean`` makes the venue's words printable and safe.
     """
     known = next((each for each in _behind(error) if isinstance(each, VenueError)), None)
     if known is not None:  # an error of ours, which ccxt may have wrapped

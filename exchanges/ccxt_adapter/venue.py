@@ -218,7 +218,7 @@ class CcxtVenue:
 
     @property
     def timeframes(self) -> tuple[str, ...]:
-        """The timeframes of its candles over REST; empty if it has none there."""
+        """The timeframes of the venue's candles over REST; empty if it has no candles there."""
         return tuple(self._api.timeframes or ()) if self._api.has.get("fetchOHLCV") is True else ()
 
     async def fetch_history(self, coin: str, symbol: str, timeframe: str, limit: int) -> list[Candle]:

@@ -139,7 +139,7 @@ class SimulatedVenue(BookStreams):
         """Make trades on ``coin`` now, one for each of ``ids`` or ``count``; the model supplies missing arguments.
 
         When this returns, they are in ``trades`` and in REST, and sent to the subscribers. Ids must increase. For
-        more than some thousands use ``burst``: readers too slow for the venue's patience are dropped here.
+        more than some thousands use ``burst``: a reader with more unread bytes than the venue allows is dropped.
         """
         market = self.market(coin)
         if self.listings.is_halted(market):

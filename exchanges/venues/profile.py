@@ -74,7 +74,7 @@ class Profile:
 
     @property
     def ccxt_id(self) -> str:
-        """The name of its class in ccxt."""
+        """The name of the venue's class in ccxt."""
         return ALIASES.get(self.name, self.name)
 
     def for_market_type(self, market_type: str) -> Self:

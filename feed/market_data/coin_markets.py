@@ -1,4 +1,4 @@
-"""Decides from which market each coin's events are delivered: from one at a time, and only if its price fits."""
+"""Decides which market delivers a coin's events: one at a time, and only a market with a plausible price."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class AdmittedConnection(Protocol):
     turn: int  # a connection with a higher number began to deliver later
 
     def delivers(self, coin: str) -> bool:
-        """Whether it was admitted to deliver the coin."""
+        """Whether the connection was admitted to deliver the coin."""
 
     def revoke(self, coin: str) -> None:
         """Called when the coin comes from another market now: more of it needs another call of ``admit``."""
@@ -124,7 +124,7 @@ class CoinMarkets:
         return taken is None or taken.market == VenueMarket(event.exchange, event.market)
 
     def withholds(self, exchange: str, coin: str, symbol: str) -> bool:
-        """Whether this market is withheld for the coin because its price does not fit."""
+        """Whether this market is withheld for the coin because its price is not plausible."""
         return VenueMarket(exchange, symbol) in self._plausibility.withheld(coin)
 
     def doubt(self, coin: str) -> str:

@@ -240,7 +240,7 @@ class ConnectionListener(ListenerBase):
             self._hub.off_book_trades += self.delivering
 
     def on_source(self, source: str, reason: str, missed: Collection[str]) -> None:
-        """See Listener; it does not end a silence."""
+        """See Listener; a new source does not end a silence."""
         if not self._open:
             return
         coins = [coin for coin in missed if coin not in self.gone]

@@ -70,8 +70,9 @@ class MarketDataHub:
         self.dispatcher.publish(TRADES.name, trade.coin, trade)
 
     def on_ticker(self, ticker: Ticker, *, over_rest: bool = False) -> None:
-        """Publish a ticker, and the price tick if it makes one. ``over_rest``: its answer may have waited for the dial,
-        and its price is as old as the answer.
+        """Publish a ticker, and a price tick if the ticker's price is new.
+
+        ``over_rest``: the answer may have waited for the dial, and the price is as old as the answer.
         """
         now = self.clock.monotonic()
         if over_rest:

@@ -108,12 +108,12 @@ class _Record:
     relapses: int = 0  # failed returns to the venue since then
 
     def trial_wait(self) -> float:
-        """The wait until its next trial, in multiples of failback_after."""
+        """The wait until the venue's next trial, in multiples of failback_after."""
         return doubled(FIRST_WAIT, self.failures, LAST_WAIT)
 
     @property
     def trial_needed(self) -> float:
-        """How long it must carry data on trial, in multiples of failback_after."""
+        """How long the venue must carry data on trial, in multiples of failback_after."""
         return float(min(2**self.relapses, LONGEST_TRIAL))
 
 

@@ -212,7 +212,7 @@ class Player:
             await self._settle(TURNS - 1)
 
     def _look(self, at: int) -> None:
-        """Make the feed check its consumers, as it does twice a second while it is live."""
+        """Make the feed check its consumers, as a live feed does twice a second."""
         self._look_due = at + LOOK
         self._hub.dispatcher.look(self._clock.since)
 

@@ -55,7 +55,7 @@ class FeedRunner:
         self._running: asyncio.Task[FeedError | None] | None = None  # the feed's task
         self._driver: CoinRouting | Player | None = None  # delivers the events
         self._waiting = 0  # connect() calls under way
-        self._limit_parts = 1  # parts of the venues' limits, one of which the feed uses
+        self._limit_parts = 1  # into how many parts the venues' limits are divided; the feed uses one
         self._before: list[TradeEvent] = []  # the last trades that an earlier program received
         self._left: list[object] = []  # tasks of closed loops: deleting them would cause warnings
         self._background: Background | None = None

@@ -116,7 +116,7 @@ class Supervisor:
         self._carry_out(self._policy.asked_anew(now), now)
 
     def missing(self) -> list[CoinConfig] | None:
-        """The wanted coins that its venue does not deliver; None while that is not known."""
+        """The wanted coins that the supervisor's venue does not deliver; None while that is not known."""
         session = self.session
         return [*session.listing.missing, *session.withheld] if session is not None and session.connected else None
 

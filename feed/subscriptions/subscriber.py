@@ -87,17 +87,17 @@ class Subscriber:
 
     @property
     def queued(self) -> bool:
-        """Whether it has a queue; otherwise it is a plain callback."""
+        """Whether the subscription has a queue; otherwise its callback is a plain one."""
         return self.sink is not None
 
     def is_busy(self, sleeping: Container[asyncio.Task[Any] | None]) -> bool:
-        """Whether it has a queue and something to do, and is not among the ``sleeping``."""
+        """Whether the consumer has a queue and something to do, and is not among the ``sleeping``."""
         if self.worker is not None:
             return self.worker.is_busy(sleeping)
         return self.sink is not None and self.buffer.keeps(sleeping)
 
     def behind(self, age: Callable[[float], float]) -> float | None:
-        """Seconds that its oldest event has waited, if they must be reported: at BEHIND, and each time they double."""
+        """Seconds that the oldest event has waited, if they must be reported: at BEHIND, and at each doubling."""
         since = self.buffer.waiting_since()
         seconds = 0.0 if since is None else age(since)
         if seconds < BEHIND:
@@ -160,7 +160,7 @@ class Worker:
         return True
 
     def is_busy(self, sleeping: Container[asyncio.Task[Any] | None]) -> bool:
-        """Whether its callback has something to do; False while its task is one of the ``sleeping`` tasks."""
+        """Whether the callback has something to do; False while its task is one of the ``sleeping`` tasks."""
         task = self.task
         if task is None or task.done() or task in sleeping:
             return False

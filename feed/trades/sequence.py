@@ -27,7 +27,7 @@ HOLD_FOR = 2.0  # seconds for which trades wait for a fetch at most
 HOLD_LIMIT = 10_000  # trades that wait at most, per coin
 REORDER_FOR = 0.25  # seconds that they wait if nothing is fetched: trades may only be out of order
 LEAP = 1_000_000  # an id this far ahead of the others is only believed if the next trade continues from it
-MAX_MISSING = 50_000  # missing trades to wait for, per coin: more would neither come in time nor fit in memory
+MAX_MISSING = 50_000  # missing trades to wait for, per coin: more would come too late and need too much memory
 RESTART_MS = 1000  # a lower id near the newest one is a duplicate unless its stamp is this much later
 PROOFS = 3  # after this many gaps that were shown to be no gaps, the coin's ids don't count as consecutive
 PROOFS_WITHIN = 3600.0  # seconds within which such gaps are counted: a venue may skip some ids during maintenance
@@ -244,7 +244,7 @@ class TradeSequence:
         return LATE if self._given_up.has_id(number) else DUPLICATE
 
     def _accept_outlier(self, trade: TradeEvent, number: int, now: float | None) -> Outcome:
-        """Deliver a trade whose id fits nowhere, unchanged, and continue the sequence as if the trade had not come.
+        """Deliver a trade whose id continues no other id, and continue the sequence as if the trade had not come.
 
         If the next trade continues from this id, the venue has restarted its ids; otherwise the id was wrong.
         """

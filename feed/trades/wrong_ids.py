@@ -1,6 +1,6 @@
 """Remembers which of a coin's trade ids may be wrong, and corrects the sequence when they are.
 
-One wrong id must not keep out the good trades that come next.
+One wrong id must not cause the loss of the good trades that come next.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class DoubtfulIds:
     """A coin's trades whose ids may be wrong. It exists only for coins with such trades."""
 
     leaps: list[Leap] = field(default_factory=list)  # the newest leaps; no trade has continued from any of them
-    after_outlier: int | None = None  # the id that would follow the last id that fitted nowhere
+    after_outlier: int | None = None  # the id after the last id that continued no other id
     misnumbered: list[Content] = field(default_factory=list)  # trades that were delivered with a wrong id
     proofs: list[float] = field(default_factory=list)  # when gaps were shown to be none, monotonic seconds
 

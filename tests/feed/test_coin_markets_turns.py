@@ -157,7 +157,7 @@ def test_two_connections_of_one_market_may_both_deliver(world: World) -> None:
 
 
 def test_a_withheld_market_delivers_only_after_its_replacement_has_ended(world: World) -> None:
-    """When the market's price fits again, the replacement on another venue is ended first."""
+    """When the market's price is plausible again, the replacement on another venue is ended first."""
     first, active = world.stand("a"), world.stand("b")
     assert world.price(first, 100.0)
     world.markets.end(first)

@@ -27,7 +27,7 @@ def venue_name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session", autouse=True)
 def ccxt_is_no_garbage() -> Iterator[None]:
-    """Keep ccxt's own objects out of the garbage collections that look for leaks, each of which took 0.3 s."""
+    """Keep ccxt's own objects out of the garbage collections that look for leaks: each collection took 0.3 s."""
     import_module("exchanges.ccxt_adapter.venue")
     gc.collect()
     gc.freeze()

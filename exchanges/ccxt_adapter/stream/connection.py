@@ -48,7 +48,7 @@ class CcxtConnection:
 
     A fresh instance carries no dial backoff, subscription or future of an earlier connection, and an old one can be
     closed while the new one runs. ``translate`` turns any error of ccxt into a VenueError, ``clean`` makes a venue's
-    text fit to be shown, ``release`` closes the instance within a bound, ``renew`` gives it the venue's current
+    text printable and safe, ``release`` closes the instance within a bound, ``renew`` gives it the venue's current
     markets. ``snapshots`` are the venue's, for books.
     """
 

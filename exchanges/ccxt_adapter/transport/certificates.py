@@ -52,7 +52,7 @@ def trust_the_systems(context: ssl.SSLContext) -> None:
 
 
 def is_endless(path: str) -> bool:
-    """Whether reading what the path names might never end: it is there, and is neither a file nor a folder."""
+    """Whether reading the path might never end: something is there that is neither a file nor a folder."""
     try:
         return bool(path) and _kind(path) not in ("a file", "a folder")
     except (OSError, ValueError):

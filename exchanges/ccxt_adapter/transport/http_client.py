@@ -124,7 +124,7 @@ class HttpClient:
         return self._session.closed
 
     def ws_connect(self, url: str, **options: Any) -> _PendingSocket:
-        """Return what ccxt enters and never leaves, as it does with the context manager of aiohttp's session."""
+        """Return a context manager that ccxt enters and never leaves, as it does with that of aiohttp's session."""
         return _PendingSocket(self, redirect(url, self._ws_url), {**options, "max_msg_size": MOST_MESSAGE_BYTES})
 
     async def dial(self, url: str, options: Mapping[str, Any]) -> Any:

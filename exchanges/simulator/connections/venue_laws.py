@@ -92,7 +92,7 @@ class Window:
 
 
 class Pace:
-    """Judges how often a client sends messages, of which only an interval is known in which each one came.
+    """Judges how often a client sends messages. The exact time of a message is not known, only an interval.
 
     A message is read when the loop runs. If the loop was blocked, the messages that are read together afterwards may
     have come at any time meanwhile. The client counts as within the limit if that is possible.

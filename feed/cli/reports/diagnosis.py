@@ -17,7 +17,7 @@ IN_ITS_PLACE = (
 )
 SILENT_SERVER = "the name server does not answer for"
 
-# Words in a venue's reason -> what can be done about it. The first entry that fits is the advice.
+# Words in a venue's reason -> what can be done about it. The first entry that matches is the advice.
 ADVICE: tuple[tuple[str, str], ...] = (
     (
         r"the environment's \w+ is",

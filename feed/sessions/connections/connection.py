@@ -45,12 +45,12 @@ class Carries(NamedTuple):
 
     @property
     def is_for_books(self) -> bool:
-        """Whether it subscribes to order books, which have connections of their own."""
+        """Whether the connection subscribes to order books, which have connections of their own."""
         return self.channels == (BOOKS.name,)
 
     @property
     def subscriptions(self) -> int:
-        """How many subscriptions it makes per market."""
+        """How many subscriptions the connection makes per market."""
         return len(set(self.channels) - {CANDLES.name}) + (len(self.timeframes) if CANDLES.name in self.channels else 0)
 
 
@@ -79,7 +79,7 @@ class OpenConnection:
         return len(self.markets) * self.carries.subscriptions
 
     def has_data(self, within: float, now: float) -> bool:
-        """Whether it is open and had data in the last ``within`` seconds."""
+        """Whether the connection is open and had data in the last ``within`` seconds."""
         last = self.listener.last_data
         return not self.running.done() and last is not None and now - last < within
 
@@ -180,7 +180,7 @@ class CoinConnection:
         return [opened for opened in (self.opened, self.successor) if opened is not None]
 
     def has_data(self, within: float, now: float) -> bool:
-        """Whether its connection is open and had data in the last ``within`` seconds."""
+        """Whether the connection is open and had data in the last ``within`` seconds."""
         return self.opened is not None and self.opened.has_data(within, now)
 
     @property
@@ -264,8 +264,9 @@ class CoinConnection:
         return opened.silent_for(now) >= silence and self.host.has_company(self, self._silence / 2)
 
     def _lags_too_long(self, opened: OpenConnection, now: float) -> bool:
-        """Whether its data has been late for long while other connections' data is not; reports when that begins and
-        ends.
+        """Whether the connection's data has been late for long while that of other connections is not.
+
+        Reports the beginning and the end of such a lag.
         """
         lag = opened.listener.lag.seconds
         if lag is not None and (self.host.is_outpaced(self) or self.is_lagging):

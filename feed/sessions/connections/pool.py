@@ -119,7 +119,7 @@ class ConnectionPool:
             opened.listener.is_awaited = is_awaited
 
     def flowing_for(self, now: float) -> float:
-        """Seconds since the first data of its connections; 0.0 before."""
+        """Seconds since the first data of the pool's connections; 0.0 before."""
         firsts = [at for opened in self.essential if (at := opened.listener.first_data) is not None]
         return now - min(firsts) if firsts else 0.0
 

@@ -76,7 +76,7 @@ class BusServer:
         await self.stop()
 
     async def start(self) -> None:
-        """Start it, and return when it answers."""
+        """Start the server, and return when it answers."""
         binary = program()
         if binary is None:
             raise FeedError("the bus needs nats-server: pip install 'market-feed[bus]'")

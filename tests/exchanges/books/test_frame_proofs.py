@@ -57,7 +57,7 @@ def test_rising_numbers_join_at_the_first_update_if_the_snapshot_comes_over_rest
     assert steps(RisingNumbers(rising), {"last": 5}) == [Step.EARLY]
 
 
-def test_an_update_of_a_counted_connection_is_early_until_the_whole_book_has_come() -> None:
+def test_updates_of_a_numbered_connection_prove_nothing_until_the_whole_book_has_come() -> None:
     proof = CountedFrames(lambda frame: CountedFrame(frame["number"], ((frame["market"], frame.get("whole", False)),)))
     frames = {"number": 0, "market": "A"}, {"number": 1, "market": "A", "whole": True}, {"number": 2, "market": "A"}
     assert steps(proof, *frames, {"number": 3, "market": "B"}) == [Step.EARLY, Step.JOINED, Step.FOLLOWS, Step.EARLY]

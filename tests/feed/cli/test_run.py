@@ -29,7 +29,7 @@ async def test_without_any_venue_the_exit_code_is_3_with_a_line_per_venue(venue:
     assert "binance: " in err.splitlines()[1]
 
 
-async def test_for_a_coin_that_no_venue_lists_the_exit_code_is_3_with_a_line(settings: str) -> None:
+async def test_the_exit_code_is_3_and_a_line_says_why_if_no_venue_lists_a_coin(settings: str) -> None:
     code, _, err = await ran("watch", "NOSUCH", "--settings", settings, "--log-level", "critical")
     assert code == 3
     assert "NOSUCH" in err.splitlines()[1]

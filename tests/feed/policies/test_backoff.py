@@ -112,7 +112,7 @@ def test_the_wait_is_at_least_retry_after_which_counts_as_an_attempt(retry_after
     assert policy.attempt == earlier + 1
 
 
-def test_a_growing_wait_doubles_up_to_its_limit_and_becomes_short_again_after_a_while() -> None:
+def test_a_wait_doubles_up_to_its_limit_and_is_short_again_after_a_while() -> None:
     wait, now = GrowingWait(10.0), 0.0
     lengths = []
     for _ in range(8):

@@ -170,7 +170,7 @@ def test_when_the_active_venue_fails_a_trial_that_carries_data_takes_over_at_onc
 
 
 @pytest.mark.parametrize("told", ["silent", "disconnected", "lagging"])
-def test_when_the_active_venue_is_silent_lags_or_is_cut_a_trial_with_data_takes_over_at_once(told: str) -> None:
+def test_a_trial_with_data_takes_over_at_once_when_the_active_venue_is_silent_or_late_or_cut(told: str) -> None:
     """One piece of data on trial is enough, long before the trial would have passed."""
     it = on_binance(relief_after=SILENCE)
     it.data("binance", 31.0)
@@ -225,7 +225,7 @@ def test_both_venues_may_fail_at_once_and_both_failures_count() -> None:
     assert it.next_tick(61.0) == 660.2
 
 
-def test_a_failback_that_fails_soon_doubles_the_next_trial_and_a_long_one_resets_it() -> None:
+def test_the_next_trial_is_twice_as_long_after_a_short_failback_and_normal_after_a_long_one() -> None:
     def needed(it: Failover, now: float) -> tuple[float, float]:
         now = it.next_tick(now)
         assert it.tick(now) == [TryFailback("bybit")]

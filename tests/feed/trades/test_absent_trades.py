@@ -165,9 +165,7 @@ def run_until_lost(feed: Feed, wire: list[TradeEvent], *, back_at: float, silent
     feed.policy.resumed(feed.now)
 
 
-def test_repeated_trades_are_recognized_after_ids_stopped_being_consecutive_and_new_consecutive_ids_are_followed() -> (
-    None
-):
+def test_after_ids_stop_being_consecutive_repeated_trades_are_dropped_and_new_ones_delivered() -> None:
     truth = skipping(100, 2)
     feed = Feed(TradeSequence(True, 300), 0.0, [(item.timestamp / 1000, item) for item in truth])
     run(feed, truth, [item.timestamp for item in truth])

@@ -106,7 +106,7 @@ def test_restarted_ids_cause_no_lost_trade_even_after_a_wrong_stamp(
 
 
 @pytest.mark.parametrize("ahead", [3, 40_000, 999_000, 1_500_000])
-def test_a_wrong_jump_of_ids_is_found_even_after_its_gap_was_given_up_or_a_reconnect(ahead: int) -> None:
+def test_a_wrong_jump_of_ids_is_found_even_after_the_end_of_its_gap_and_a_reconnect(ahead: int) -> None:
     truth = good_trades([0, 10, 10, 10])
     feed = Feed(TradeSequence(True, 300))
     for item in truth[:2]:

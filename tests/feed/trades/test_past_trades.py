@@ -155,7 +155,7 @@ def test_trades_listed_before_the_first_one_in_its_millisecond_count_as_delivere
     assert it.ids == ["b", "c", "d", "e"]
 
 
-def test_the_first_trade_on_a_venue_does_not_hide_trades_since_the_previous_venues_last_one() -> None:
+def test_trades_between_the_previous_venues_last_one_and_this_venues_first_one_are_delivered() -> None:
     it = Owner(TradeSequence(consecutive_ids=False, max_gap=300, since_ts=10))
     it.stream(trade("c", 20))
     it.ended([trade("a", 15), trade("b", 20), trade("c", 20)], 0.1)

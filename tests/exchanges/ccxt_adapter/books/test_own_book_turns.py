@@ -65,7 +65,7 @@ class Heard:
 async def nothing(request: Mapping[str, Any]) -> None: ...
 
 
-async def test_a_book_that_is_lost_while_its_renewal_waits_is_requested_as_a_lost_one() -> None:
+async def test_a_book_that_is_lost_while_its_renewal_waits_is_requested_before_other_renewals() -> None:
     """The price left the range and returned before the snapshot's turn. Then an update was missing."""
     book, turns, tasks = Scripted(), Turns(), list[asyncio.Task[Any]]()
 

@@ -143,7 +143,7 @@ async def test_a_socks_proxy_carries_rest_and_the_stream(
         assert logins == [("me", SECRET)] * 2
 
 
-async def test_a_refusal_by_a_socks_proxy_is_reported_as_the_proxys(options: dict[str, Any]) -> None:
+async def test_the_error_says_that_the_socks_proxy_has_refused_and_not_the_venue(options: dict[str, Any]) -> None:
     pytest.importorskip("aiohttp_socks", reason="the extra [socks] is not installed")
 
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
