@@ -38,7 +38,7 @@ class Clock:
     def __init__(self) -> None:
         self._start = self._gap()
         self._noted = 0.0  # seconds of all suspends that look() has found
-        self._suspends: list[tuple[float, float]] = []  # when each was found (monotonic), and its seconds
+        self._suspends: list[tuple[float, float]] = []  # when each suspend was found (monotonic), and its seconds
 
     def now(self) -> float:
         return time.time()

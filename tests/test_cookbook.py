@@ -65,7 +65,7 @@ def ended(process: subprocess.Popen[str]) -> Ended:
         err += "did not end by itself"
     complaints = [
         line for line in err.splitlines() if not line.startswith("Executing ")
-    ]  # such lines only tell of a busy machine
+    ]  # such lines only show that the machine is busy
     return process.returncode, out, "\n".join(complaints)
 
 
@@ -111,7 +111,7 @@ def over_a_bus(script: Path, settings: str, at: Path) -> Ended:
                 subprocess.Popen([*command, "collect", *more], cwd=ROOT, stderr=subprocess.PIPE, text=True)
             )
             threading.Thread(target=note_publishing, args=(collectors[-1], publishing)).start()
-        assert publishing.wait(PATIENCE)  # a busy machine takes its time to start them
+        assert publishing.wait(PATIENCE)  # a busy machine needs long to start them
         return ended(started(script, settings, at / "bots", MARKET_FEED_BUS=url))
     finally:
         for process in (*collectors, bus):

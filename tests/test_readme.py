@@ -54,7 +54,7 @@ async def test_every_program_of_the_readme_runs(block: str, tmp_path: Path) -> N
             out, err = await process.communicate()
     complaints = [
         line for line in err.decode().splitlines() if not line.startswith("Executing ")
-    ]  # such lines only tell of a busy machine
+    ]  # such lines only show that the machine is busy
     assert (process.returncode, complaints) == (0, []), "\n".join(complaints)
     assert out.strip()
 

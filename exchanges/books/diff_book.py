@@ -24,7 +24,7 @@ from exchanges.books.order_book import LocalBook
 from exchanges.books.proof import FOLLOWS, JOINED, REPEATED, WAITING, BookSnapshot, BookUpdate, Verdict, lost
 
 AWAITING = 15_000_000_000  # ns for which diffs are kept while a snapshot is awaited
-MOST_AWAITING = 20_000  # the most diffs that are kept then: the local clock may be wrong
+MOST_AWAITING = 20_000  # diffs that are kept at most while a snapshot is awaited: the local clock may be wrong
 KEPT = 32  # diffs that are kept of a proven book, because a snapshot may be some seconds old
 BACKWARDS = 1_000  # ms: if a diff with an old number is this much newer by its time, the numbers have restarted
 FIRST = 4.0  # a first snapshot has this many times the wanted depth

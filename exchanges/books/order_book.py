@@ -12,7 +12,7 @@ Level = tuple[float, float]
 """Price in quote currency, size in base currency; a size of 0 removes the price."""
 
 MOST_LEVELS = 6_000  # levels of a side; with more, the worst are dropped and the proven range ends there
-KEPT_LEVELS = 5_000  # levels that are left after that
+KEPT_LEVELS = 5_000  # levels of a side that are left when the worst are dropped
 
 
 class Side(SortedLevels[Level]):
@@ -22,7 +22,7 @@ class Side(SortedLevels[Level]):
 
     def __init__(self, sign: int) -> None:
         super().__init__(sign)
-        self._bound = -inf  # keys below are not proven
+        self._bound = -inf  # levels with lower keys are not proven
 
     @property
     def bounded(self) -> bool:

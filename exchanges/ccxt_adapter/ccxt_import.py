@@ -218,7 +218,7 @@ def _import_pro() -> ModuleType:
         try:
             return import_module("ccxt.pro")
         except RuntimeError as error:
-            if "deadlock" not in str(error):  # Python's own error for it has no public name
+            if "deadlock" not in str(error):  # Python's class of a deadlock error has no public name
                 raise
             time.sleep(PAUSE)
     return import_module("ccxt.pro")

@@ -59,7 +59,7 @@ class StatusRow:
 class GapRow:
     """A hole of a recording: what a channel lacks; times in Unix ms.
 
-    ``exchange`` and ``coin`` are "" for all of them, ids and ``missing`` are None where that is not known.
+    ``exchange`` "" means all exchanges, ``coin`` "" all coins. Unknown ids and an unknown ``missing`` are None.
     """
 
     channel: str

@@ -205,7 +205,7 @@ class SimulatedVenue(BookStreams):
         return trades
 
     async def burst(self, count: int, *, coins: Iterable[str] | None = None, malformed: float = 0.0) -> None:
-        """Make ``count`` trades as fast as the sockets take them, in turn on each of ``coins`` (default: the twenty).
+        """Make ``count`` trades as fast as the sockets take them, on ``coins`` in turn (default: the first twenty).
 
         Waits for slow readers, so that memory stays bounded; returns when all is written. ``malformed`` is the
         share of bad frames sent in addition.

@@ -63,7 +63,7 @@ class FrameContext:
 class FrameClock(Protocol):
     """The frame that a connection is reading."""
 
-    received_at: int  # local Unix ns at which it was read
+    received_at: int  # local Unix ns at which the frame was read
 
 
 class Frame(Protocol):

@@ -16,7 +16,7 @@ PROFILES = (
             dials=150,  # 30 per minute and IP
             requests=60,  # of weight 20, out of 1200 per minute and IP
         ),
-        rows_by_place=True,  # an asset is identified by its place in the universe, a token by that among the tokens
+        rows_by_place=True,  # assets and tokens are identified by their places in two lists
         singly=frozenset({"ticker"}),  # allMids, the one request for all coins, has only middle prices
         # public trades; ccxt's own request is for a user's fills and needs an address
         recent_trades={"type": "recentTrades", "coin": MARKET_ID, "user": f"0x{0:040x}"},

@@ -63,9 +63,9 @@ class Profile:
     replays_last: bool = False  # the first trade of each market after a subscription may be a past one
     swap: Mapping[str, Any] = field(default_factory=dict)  # the fields that differ on perpetual swaps
     fast_frames: FrameTable | None = None  # the frames that are read without ccxt
-    joined: Callable[[Sequence[Any]], Any] | None = None  # several requests as one: each replaces the one before
+    joined: Callable[[Sequence[Any]], Any] | None = None  # joins requests, where each replaces the last one
     ticker_market: str = ""  # the raw REST ticker's field with its market's id, to skip other markets
-    all_tickers: bool = False  # REST tickers of several markets must be requested for all markets
+    all_tickers: bool = False  # REST gives the tickers of one market or of all, not of some
     rows_by_place: bool = False  # the meaning of a row in its list of markets depends on its place
     lean: bool = False  # no ccxt method used here reads a market's "info"
     books: BookRules = field(default_factory=BookRules)  # how its order books are proven, see books/proof.py

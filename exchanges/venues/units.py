@@ -21,7 +21,7 @@ _UNITS: Mapping[str, int] = {
 }
 _AFTER = ("1000", "10000", "100000", "1000000")  # Bybit uses both forms: SHIB1000 and 1000BONK
 
-# The fields of an event with prices of one unit, and the fields with numbers of units.
+# For each type of event: its fields with the price of one unit, then its fields with a number of units.
 _FIELDS: Mapping[type, tuple[Sequence[str], Sequence[str]]] = {
     TradeEvent: (("price",), ("quantity",)),
     Ticker: (("last", "bid", "ask"), ("bid_size", "ask_size")),

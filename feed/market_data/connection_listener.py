@@ -58,8 +58,8 @@ class ConnectionListener(ListenerBase):
         ] = {}  # (coin, timeframe) -> the candles that were closed last
         self._past: dict[str, deque[TradeEvent]] = {}  # coin -> the last trades of a trial
         self._dropped: dict[str, int] = {}  # coin -> the stamp of the newest trade that was dropped from ``_past``
-        self._watched_at = inf  # monotonic seconds of a trial's first data, or its first after a silence
-        self._watched_from = 0.0  # the newest stamp within WATCHED seconds after that, Unix ms
+        self._watched_at = inf  # monotonic seconds of a trial's first data, or of the first data after a silence
+        self._watched_from = 0.0  # the newest stamp within WATCHED seconds after that first data, Unix ms
 
     def deliver(self) -> None:
         """End the trial: deliver now. Only the 24 h statistics of its tickers are used: their prices may be old."""

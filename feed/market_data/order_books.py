@@ -35,9 +35,9 @@ class ProvenBook(NamedTuple):
 class _Coin:
     """What is known of one coin's book; ``proven`` is replaced as a whole, so that any thread may read it."""
 
-    since: float  # monotonic seconds: when it became unproven, or was subscribed to
+    since: float  # monotonic seconds: when the book became unproven, or was subscribed to
     reason: str = "no book has come yet"
-    told: bool = False  # whether it was reported as not proven
+    told: bool = False  # whether the book was reported as not proven
     sides: StandingSides = field(default_factory=StandingSides)
     routes: list[tuple[int, Route]] = field(default_factory=list)  # depth, and the route to its subscribers
     proven: ProvenBook | None = None

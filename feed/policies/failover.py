@@ -41,9 +41,9 @@ from feed.policies.failover_decisions import (
     TryRelief,
 )
 
-LONGEST_TRIAL = 12  # times failback_after: the longest trial, and the active time that clears a venue's record
-FIRST_WAIT = 0.1  # times failback_after: from leaving a venue to its first trial
-LAST_WAIT = 2.0  # times failback_after: the longest wait between trials
+LONGEST_TRIAL = 12  # in multiples of failback_after: the longest trial; the active time that clears a venue's record
+FIRST_WAIT = 0.1  # in multiples of failback_after: from leaving a venue to its first trial
+LAST_WAIT = 2.0  # in multiples of failback_after: the longest wait between trials
 REFUSED_FIRST = 5.0  # seconds without an attempt after the first refusal of a venue
 CARRYING = 1.5  # a connection carries data right now if its last data is at most this many seconds old
 JUST = 0.25  # the same limit when a preferred venue takes over from a working one
@@ -64,7 +64,7 @@ class _Turn:
     last: float = -inf  # when this connection had its last data
     failed: int = 0
     fallen: bool = False  # a connection has ended, and no later one was stable
-    returned: bool = False  # the feed returned to it as the preferred one: if it is left soon, it flaps
+    returned: bool = False  # the feed returned to this preferred venue: leaving it soon counts as flapping
 
     def note(self, now: float) -> None:
         if self.first is None:
@@ -101,11 +101,11 @@ class _Record:
 
     shut_until: float = -inf  # the venue blocked or refused the feed
     refused_until: float = -inf  # the venue refused what was requested
-    refusals: int = 0  # number of refusals since it last carried data
+    refusals: int = 0  # number of refusals since the venue last carried data
     trial_at: float = -inf  # no trial before this time
     relief_at: float = -inf  # no trial before this time even if data is needed
-    failures: int = 0  # failed trials, and failed returns to the venue, since it last worked well
-    relapses: int = 0  # failed returns to the venue since then
+    failures: int = 0  # failed trials and failed returns, since the venue last worked well
+    relapses: int = 0  # failed returns to the venue, since it last worked well
 
     def trial_wait(self) -> float:
         """The wait until the venue's next trial, in multiples of failback_after."""

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from exchanges.venue import Venue
 
 FIRST = 5.0  # seconds from finding that a coin is missing until the venue's list is requested again
-HALT = 60.0  # seconds: the longest such wait for a halted coin; each wait is twice the one before
-UNLISTED = 600.0  # seconds: the longest such wait for a coin that is not listed at all
+HALT = 60.0  # seconds: the longest wait for a halted coin; each wait is twice the previous one
+UNLISTED = 600.0  # seconds: the longest wait for a coin that is not listed at all
 
 
 class CoinListing:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 EVERY = 60.0  # seconds between two fetches where the venue streams no tickers
 TIMEOUT = 3.0  # seconds that the day stats may delay the first stream
-HASTE = 0.75  # seconds that they may delay a later stream: a whole failover should take less than two seconds
+HASTE = 0.75  # seconds that the day stats may delay a later stream: a whole failover should take less than two seconds
 
 
 class DayStats:

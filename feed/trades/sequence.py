@@ -25,12 +25,12 @@ from feed.trades.wrong_stamps import StampDoubt, is_disproved
 
 HOLD_FOR = 2.0  # seconds for which trades wait for a fetch at most
 HOLD_LIMIT = 10_000  # trades that wait at most, per coin
-REORDER_FOR = 0.25  # seconds that they wait if nothing is fetched: trades may only be out of order
+REORDER_FOR = 0.25  # seconds that trades wait if nothing is fetched: trades may only be out of order
 LEAP = 1_000_000  # an id this far ahead of the others is only believed if the next trade continues from it
 MAX_MISSING = 50_000  # missing trades to wait for, per coin: more would come too late and need too much memory
 RESTART_MS = 1000  # a lower id near the newest one is a duplicate unless its stamp is this much later
 PROOFS = 3  # after this many gaps that were shown to be no gaps, the coin's ids don't count as consecutive
-PROOFS_WITHIN = 3600.0  # seconds within which such gaps are counted: a venue may skip some ids during maintenance
+PROOFS_WITHIN = 3600.0  # seconds within which these gaps are counted: a venue may skip some ids during maintenance
 
 
 class TradeSequence:
@@ -53,7 +53,7 @@ class TradeSequence:
         self.open_gaps = OpenGaps()
         self.stamp = since_ts  # time of the newest trade, Unix ms: ``since_ts`` for the next venue
         self.next_id: int | None = None  # the id after the highest one seen
-        self._floor = 0  # next_id when the feed left the venue: lower ids were delivered then
+        self._floor = 0  # next_id when the feed left the venue: lower ids had been delivered
         self._doubtful_ids: DoubtfulIds | None = None  # None while all ids were right
         self._given_up = GivenUpGaps()
         # made when ids must be remembered

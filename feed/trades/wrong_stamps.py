@@ -15,7 +15,7 @@ class StampDoubt:
     __slots__ = ("_began",)
 
     def __init__(self) -> None:
-        self._began: tuple[float, int] | None = None  # arrival (monotonic seconds) and stamp of the first such trade
+        self._began: tuple[float, int] | None = None  # the first older trade: its arrival (monotonic seconds) and stamp
 
     def clear(self) -> None:
         """Begin again: the newest trade has a new stamp."""

@@ -264,5 +264,5 @@ def test_a_program_that_forgets_to_stop_the_feed_ends_anyway(simulator: Threaded
     )
     complaints = [
         line for line in ended.stderr.splitlines() if not line.startswith("Executing ")
-    ]  # such lines only tell of a busy machine
+    ]  # such lines only show that the machine is busy
     assert (ended.returncode, ended.stdout.strip(), complaints) == (0, "live", [])

@@ -255,7 +255,7 @@ async def test_trades_stamped_an_hour_ahead_close_no_candle_and_cause_no_lag(tra
                 await until(partial(_is_after, looked))
             for coin in coins:
                 await trade(coin)
-            looked = time.monotonic() + 2.5  # and its candles once a second
+            looked = time.monotonic() + 2.5  # the feed checks its candles once a second
             await until(partial(_is_after, looked))
             assert len(venue.altered) == len(coins)
             assert early == []

@@ -272,7 +272,7 @@ async def test_after_a_cut_connection_all_books_are_proven_again() -> None:
 
 
 @pytest.mark.parametrize("name", ["bitstamp", "mexc"])
-async def test_without_a_channel_of_quotes_they_come_from_proven_books(name: str) -> None:
+async def test_quotes_come_from_proven_books_if_the_venue_has_no_channel_of_quotes(name: str) -> None:
     async with venue(name) as wire:
         books = Books(name, wire)
         async with opened(name, wire.address, quote=scripts.quotes(name), options=scripts.options(name)) as session:

@@ -41,7 +41,7 @@ REDIRECTS = (301, 302, 303, 307, 308)
 SOCKS_PORT = 1080  # the port if the address names none
 SOCKS_EXTRA = 'needs aiohttp_socks, which is not installed: pip install "market-feed[socks]"'
 
-_CLEANUP_CLOSED: bool = getattr(connector, "NEEDS_CLEANUP_CLOSED", False)  # if not needed, aiohttp warns
+_CLEANUP_CLOSED: bool = getattr(connector, "NEEDS_CLEANUP_CLOSED", False)  # aiohttp warns if this is set without need
 _CUT = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, aiohttp.ClientConnectionResetError)
 _REWORDED = (aiohttp.ClientHttpProxyError, aiohttp.TooManyRedirects, *_CUT)  # with their subclasses, see _failed
 # options of a dial that ccxt passes and picows can handle; ccxt pings and closes itself

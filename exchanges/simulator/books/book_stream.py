@@ -55,7 +55,7 @@ class BookStream:
         return all(self.told[side] == book.number for side in SIDES)
 
     def changes(self, book: SimulatedBook, frozen: str | None, crossed: bool) -> Told:
-        """Every price that changed since the last message, with its lots now; 0 if none are left."""
+        """The prices that changed since the last message, each with its number of lots now, which may be 0."""
         number = book.number
         self._note_ask(book, frozen)
         changed = {side: book.since(self.told[side]) for side in SIDES if side != frozen}

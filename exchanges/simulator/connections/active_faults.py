@@ -16,7 +16,7 @@ from exchanges.simulator.faults import ALL, KINDS, LISTING, Fault
 from exchanges.simulator.markets.market import Market
 
 REPEATED_AFTER = 1100  # a repeated trade comes again after this many trades of the coin
-GROWTH = 0.5  # a stream that falls behind gets this many seconds later each second
+GROWTH = 0.5  # each second, a stream that falls behind is late by this many seconds more
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -141,7 +141,7 @@ class ActiveFaults(ABC):
         """Whether the venue can have this fault."""
         return KINDS[fault.kind].only in ("", self.FAMILY)
 
-    # -- while they last ----------------------------------------------------------------------------------------
+    # -- while faults last --------------------------------------------------------------------------------------
 
     def stalled(self) -> AbstractContextManager[None]:
         """The connection stays open, pings and requests are answered, but no data comes."""
@@ -272,7 +272,7 @@ class ActiveFaults(ABC):
         """The final state of a candle does not come on the stream; REST has it."""
         return self.inject(Fault("lost-close"))
 
-    # -- what they do -------------------------------------------------------------------------------------------
+    # -- what faults do -----------------------------------------------------------------------------------------
 
     @property
     def dumb(self) -> bool:

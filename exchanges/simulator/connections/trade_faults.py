@@ -52,7 +52,7 @@ class TradeFaults(Sessions):
     @abstractmethod
     def listed_markets(self) -> list[Market]: ...
 
-    # -- one trade altered ---------------------------------------------------------------------------------------
+    # -- changes of one trade ------------------------------------------------------------------------------------
 
     def leap(self, ahead: int, coin: str = ALL) -> None:
         self._leaps |= dict.fromkeys(self._named(coin), ahead)
@@ -72,7 +72,7 @@ class TradeFaults(Sessions):
         remember(self.altered, Altered(market.id, true, sent))
         return [sent, *trades[1:]]
 
-    # -- all of them -----------------------------------------------------------------------------------------------
+    # -- changes of all trades -----------------------------------------------------------------------------------
 
     def publish(self, market: Market, trades: list[Trade]) -> None:
         """Send trades to their subscribers, with the active faults applied."""

@@ -123,7 +123,7 @@ class SimulatedBook:
         self._lots: dict[int, int | None] = {}  # lots that differ from the lots of the seed
         self._past: deque[Change] = deque()
 
-    # -- what changes it ----------------------------------------------------------------------------------------
+    # -- what changes the book ----------------------------------------------------------------------------------
 
     def trade(self, top: Top, lots: int, sold: bool, ms: int) -> None:
         """Take a trade of ``lots`` at the best bid (``sold``) or ask, after which the top of the book is ``top``.
@@ -174,7 +174,7 @@ class SimulatedBook:
         while past[0].ms < ms - KEPT:
             self._oldest_ms = past.popleft().ms
 
-    # -- the present and the earlier states
+    # -- the current and the earlier states
     # -------------------------------------------------------------------------------------
 
     @property

@@ -23,7 +23,7 @@ class PriceModel:
         self._draw = self._random.random
         self._home = self._price = float(ticks)
         self._lots = lots
-        self._left = 0  # steps until the next such change
+        self._left = 0  # steps until volatility and direction change next
         self._heat = self._drift = self._width = 0.0
 
     def step(self) -> tuple[int, int, bool]:

@@ -31,7 +31,7 @@ ANEW = 10.0  # seconds until another successor is tried while the connection is 
 EARLY = 600.0  # seconds before the venue's cut at which a connection is replaced
 GRACE = 0.1  # seconds; connections that end within this time were cut at the same time
 FEW = 20  # coins: if fewer are silent, they may all be quiet and the connection may work
-UNHEARD = 3  # times the allowed silence for coins without a trade yet, which may not be subscribed to yet
+UNHEARD = 3  # factor of the allowed silence for coins without a trade yet: they may not be subscribed to yet
 REPLACED, ENDED = "its connection is replaced", "its connection is closed"
 UNHEARD_EACH = 0.1  # seconds more for each subscription of the connection
 

@@ -46,7 +46,7 @@ class Client:
         self.position = 0  # the number of the last event that was written
         self.on_full = messages.POLICIES[0]
         self.dropped = 0
-        self.full_since: float | None = None  # monotonic seconds, while its socket takes nothing
+        self.full_since: float | None = None  # since when the client's socket takes nothing, monotonic seconds
 
 
 class Broadcast:

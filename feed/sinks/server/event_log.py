@@ -25,7 +25,7 @@ class EventLog:
         self.selection = selection
         self.start = self.last = random.randrange(1 << 40, 1 << 52) if start is None else start
         self.users = 0  # clients that receive its events, or soon will
-        self.idle_since = time.monotonic()  # when its last client left
+        self.idle_since = time.monotonic()  # when the log's last client left
         self._kept: list[tuple[int, bytes]] = []
         self._newest: dict[Key, tuple[int, bytes]] = {}
 

@@ -192,7 +192,7 @@ async def test_a_gap_that_is_seen_while_the_feed_ends_is_not_fetched(binance: Si
 
 
 async def test_a_gap_by_time_is_fetched_from_its_beginning(binance: Simulator, bybit: Simulator) -> None:
-    """All venues were down for long. The trades of the next venue since then take several pages, requested by id."""
+    """No venue could be reached for long. The next venue's trades of that time take several pages, requested by id."""
     feed = MarketFeed(["BTC"], settings=settings_for(bybit, binance, connection=QUICK))
     got = Recorder(feed)
     venue = binance["binance"]

@@ -171,7 +171,7 @@ def test_a_past_state_of_a_market_has_the_book_of_that_time() -> None:
     assert then.sizes() == (state.top.bid_lots, state.top.ask_lots)
 
 
-def test_the_numbers_count_up_even_without_a_reader() -> None:
+def test_the_numbers_of_a_books_states_increase_even_without_a_reader() -> None:
     made = market()
     book = live(made)
     book.stir(40, NOW)

@@ -68,7 +68,7 @@ class Figures:
     refused: int = 0
     # lengths of unproven periods in seconds, including times with faults
     periods: list[float] = field(default_factory=list)
-    hindered: list[float] = field(default_factory=list)  # seconds of each such period after the last fault's end
+    hindered: list[float] = field(default_factory=list)  # the seconds of each period since the end of the last fault
     frozen_seen_after: list[float] = field(default_factory=list)
 
 

@@ -264,7 +264,7 @@ writer.close()
 """
 
 
-def test_a_full_disk_costs_only_what_the_queue_cannot_hold(tmp_path: Path) -> None:
+def test_only_events_that_exceed_the_queue_are_lost_while_the_disk_is_full(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-W", "error", "-c", LIMITED, str(tmp_path)], check=True, timeout=60)
     ids = [int(row["trade_id"]) for row in rows(tmp_path, "trades")]
     assert ids == [*range(1, 401), 551]
