@@ -267,7 +267,7 @@ class BusVenue:
             candle.exchange = self.name
         return [by_time[at] for at in sorted(by_time)]
 
-    # The connection of these requests
+    # The connection for requests
 
     @asynccontextmanager
     async def _asking(self) -> AsyncIterator[BusClient]:

@@ -84,7 +84,7 @@ def _take(package: _Package, name: str) -> None:
     """Carry out the line of ``__init__`` that imports ``name``."""
     if package.__name__ == "ccxt":  # the synchronous exchanges
         deferred_names.load()
-    if place := type(package).deferred.get(name):  # otherwise another thread has imported it already
+    if place := type(package).deferred.get(name):  # no place: another thread has imported the name already
         _put(package, name, import_module(place[0]))
 
 
@@ -155,7 +155,7 @@ class _Loader(Loader):
         spec = module.__spec__
         assert spec is not None
         spec.loader = module.__loader__ = self._loader
-        if module.__name__ == "ccxt.pro":  # otherwise its first line takes import locks in another order
+        if module.__name__ == "ccxt.pro":  # its first line alone would take import locks in another order
             import_module("ccxt.async_support")
         try:
             if module.__name__ not in PACKAGES:

@@ -28,7 +28,7 @@ PROFILES = (
         Limits(recent_trades=500, requests=300),  # 10 per second, of trades
         history=("stream_type", "SNAPSHOT"),
         chunk=500,  # one request has all subscriptions
-        joined=joined_by_type,  # 5 requests per second and 100 per minute, and each replaces the one before
+        joined=joined_by_type,  # 5 requests per second and 100 per minute, and each replaces the previous one
         books=BookRules(ProofKind.SNAPSHOTS),
     ),
 )

@@ -28,7 +28,7 @@ class CoinListing:
     def __init__(self, venue: Venue, report: Report) -> None:
         self.missing: list[CoinConfig] = []
         self.due = inf
-        self._looks = 0  # requests for the list because of missing coins; each waits longer than the one before
+        self._looks = 0  # requests for the list because of missing coins; each waits longer than the previous one
         self._venue = venue
         self._report = report
         self._told: dict[str, str] = {}  # coin -> why it is missing, as reported

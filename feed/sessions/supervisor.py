@@ -215,7 +215,7 @@ class Supervisor:
             if session.broke:
                 self._feed.report("disconnected", name, reason=failure.reason)
             elif isinstance(failure, Disconnected) or (isinstance(failure, Rejected) and self._feed.main):
-                self._feed.report("error", name, error=failure.reason)  # if not, the coins were reported already
+                self._feed.report("error", name, error=failure.reason)  # otherwise the coins were reported already
         match failure:
             case Blocked():
                 decisions = self._policy.blocked(name, failure.status, now)

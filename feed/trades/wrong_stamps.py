@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from exchanges.events import TradeEvent
 
-IMPLAUSIBLE = 60_000  # ms; if a trade is older than the one before it by this much, the earlier stamp was in the future
+IMPLAUSIBLE = 60_000  # ms; if a trade is older than the previous one by this much, the earlier stamp was in the future
 PROVEN_AFTER = 2.0  # seconds; after this time, the earlier stamps of later trades show that the newest stamp is wrong
 SLACK = 1000  # the later trades' stamps may advance this many ms less than the clock
 

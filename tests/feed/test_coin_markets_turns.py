@@ -203,7 +203,7 @@ def test_another_currency_at_the_same_price_is_reported_as_another_market(world:
     assert second.told == [("market_changed", {"coin": "ETH", **between})]
 
 
-def test_a_coin_that_is_removed_and_added_has_no_past(world: World) -> None:
+def test_the_price_of_a_coin_is_forgotten_when_the_coin_is_removed(world: World) -> None:
     first, second = world.stand("a"), world.stand("b")
     world.price(first, 100.0)
     world.markets.forget(["ETH"])

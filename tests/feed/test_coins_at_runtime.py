@@ -95,7 +95,9 @@ async def test_an_open_gap_ends_when_its_coin_is_removed(
         assert [(each["coin"], each["trades"], each["complete"]) for each in told] == [("ETH", 0, False)]
 
 
-async def test_a_coin_that_is_added_again_has_no_past(feed: MarketFeed, venue: SimulatedVenue, got: Recorder) -> None:
+async def test_a_coin_that_is_added_again_is_delivered_like_a_new_coin(
+    feed: MarketFeed, venue: SimulatedVenue, got: Recorder
+) -> None:
     """No stale price is shown, no gap is reported for the time without a subscription, and no trade comes twice."""
     venue.paused = True
     connecting = asyncio.create_task(feed.connect())

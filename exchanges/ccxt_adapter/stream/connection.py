@@ -324,7 +324,7 @@ class CcxtConnection:
             self._begin(replace(call, symbols=(symbol,)))
 
     def _minds(self, call: _Call, frame: Any) -> bool:
-        """Whether a refusal may be about this call, by its text and because no data has come for the call."""
+        """Whether a refusal may be about this call: its text allows that, and no data has come for the call."""
         if (asker := self._ledger.asker(frame)) is not None:
             return call == asker
         if not call.symbols:

@@ -162,7 +162,7 @@ def test_coins_may_be_added_and_removed_without_effect_on_others() -> None:
     ]
 
 
-def test_a_coin_that_is_removed_and_added_again_has_no_past() -> None:
+def test_the_silence_of_a_coin_that_is_added_again_begins_when_it_is_added() -> None:
     silence_watch = SilenceWatch(LIMITS)
     silence_watch.start(["BTC", "ETH"], 0.0)
     assert kinds(watch(silence_watch, 0.0, [(float(n), "BTC") for n in range(1, 70)], 70.0)) == ["coin_stale ETH"]

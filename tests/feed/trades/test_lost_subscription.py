@@ -136,7 +136,7 @@ def test_trades_that_the_venue_has_refused_do_not_count_as_missing() -> None:
     assert it.missing() == {}
 
 
-def test_a_removed_coin_has_no_past_when_it_is_added_again() -> None:
+def test_the_signs_of_a_coin_are_forgotten_when_the_coin_is_removed() -> None:
     it = Connection()
     it.tickers(0, 60)
     it.lost_subscriptions.forget(["BTC"])
