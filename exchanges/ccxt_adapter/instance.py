@@ -177,7 +177,7 @@ class _Hooks(JoiningBooks):
         return not isinstance(market_id, str) or market_id in ids  # ccxt decides about rows that are no tickers
 
     def sort_by_2(self, array: Any, key1: Any, key2: Any, descending: bool = False) -> Any:
-        """Like ccxt's method, but the ids of trades of one millisecond are sorted as numbers: 9 comes before 10."""
+        """Like ccxt's method, but trades of one millisecond are sorted with shorter ids first: 9 comes before 10."""
         if key2 != "id":
             return super().sort_by_2(array, key1, key2, descending)  # type: ignore[misc] # ccxt's own
         return sorted(

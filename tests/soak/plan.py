@@ -39,7 +39,7 @@ COINS = ("BTC", "ETH", "DOGE", "INJ", "LTC")
 
 KINDS: tuple[Kind, ...] = (
     Kind(7, ("cut",)),
-    Kind(5, ("cut",), repeat=8),  # the later cuts come while the feed connects, subscribes, waits or fails over
+    Kind(5, ("cut",), repeat=8),  # later cuts may come while the feed connects, subscribes, waits or fails over
     Kind(8, ("close-{}",), choices=(1000, 1001, 1006, 1008, 1011, 1012)),
     Kind(4, ("shutdown-notice",), only="binance"),
     Kind(3, ("shutdown-notice", "cut@{}"), only="binance", choices=(0.05, 0.3, 1.0, 2.5)),

@@ -72,7 +72,7 @@ class Writer:
         self._rows = PendingRows()
         self._began = int(now() * 1000)
         self._taken = 0
-        self._counting = threading.Lock()  # held while events move from the queue to ``_taken``
+        self._counting = threading.Lock()  # held while events leave the queue and are counted in ``_taken``
         self.written = 0
         self.failure: str | None = None
         self._acks: deque[tuple[int, Future[None]]] = deque()
