@@ -16,6 +16,7 @@ from exchanges.simulator.connections.trade_faults import Altered
 from tests.soak.plan import begin, draw
 from tests.soak.referee import Referee
 from tests.soak.silence import Silences
+from tests.soak.tally import Tally
 from tests.soak.truth import Truth
 
 VENUES = {"bybit": False, "binance": True, "binance_us": True}
@@ -177,6 +178,23 @@ async def test_a_price_of_another_venue_is_a_breach_unless_the_active_one_lacks_
     with bench.sims["bybit"]["bybit"].unlisted("ETH"):
         bench.price(await bench.trade("binance", "ETH"), "binance", "ETH")
     assert bench.found == {"mixed price": 1}
+
+
+async def test_a_fallback_coin_may_come_from_its_exchange_until_the_new_active_one_delivers(bench: Bench) -> None:
+    bench.truths["okx"], bench.referee.tallies["okx"] = bench.truths["bybit"], Tally()  # the same market, as a third
+    bench.price(await bench.trade("bybit"))
+    with bench.sims["bybit"]["bybit"].unlisted("ETH"):
+        bench.price(await bench.trade("binance", "ETH"), "binance", "ETH")
+    bench.now += 60
+    bench.status("failover", "okx", **{"from": "bybit", "to": "okx"})
+    bench.price(await bench.trade("binance", "ETH"), "binance", "ETH")
+    assert bench.found == {}
+    bench.price(await bench.trade("bybit"))
+    assert bench.found == {"mixed price": 1}
+    bench.price(await bench.trade("bybit"), "okx")
+    bench.now += 2
+    bench.price(await bench.trade("binance", "ETH"), "binance", "ETH")
+    assert bench.found == {"mixed price": 2}
 
 
 async def test_a_reported_mismatch_is_a_breach_if_both_venues_have_the_coin(bench: Bench) -> None:

@@ -207,21 +207,25 @@ class TradeBackfiller:
 
     def leave(self, coins: Iterable[str]) -> None:
         """The same as ``flush``, but only for these coins."""
-        held = [coin for coin in coins if coin in self._coins and self._holds(coin)]
-        for coin in held:
-            self._carry_out(coin, self._coins[coin].give_up())
-        self.sequences.left.update(held)
+        for coin in [coin for coin in coins if coin in self._coins]:
+            if self._holds(coin):
+                self._carry_out(coin, self._coins[coin].give_up())
+                self.sequences.left.add(coin)
+            else:
+                self._coins[coin].doubt()  # trades between this connection and the other backfiller's may be missing
 
     def close(self) -> None:
-        """Stop fetching."""
+        """Stop fetching. If a coin belongs to another backfiller now, that one fetches for the coin's open gaps."""
         for task in self._fetches.values():
             task.cancel()
-        self._fetches.clear()
-        for coin, timer in self._timers.items():
+        for timer in self._timers.values():
             timer.cancel()
-            if (holder := self.sequences.holders.get(coin, self)) is not self:
-                holder._expect(coin)
+        unfinished = self._fetches.keys() | self._timers.keys()
+        self._fetches.clear()
         self._timers.clear()
+        for coin in unfinished:
+            if (holder := self.sequences.holders.get(coin, self)) is not self:
+                holder._attend_to(coin)
 
     def _holds(self, coin: str) -> bool:
         """Whether the coin belongs to this backfiller now, not to another one of the venue."""
@@ -232,16 +236,20 @@ class TradeBackfiller:
         name = self.venue.name
         if outcome.gap is not None:
             self.report("gap", name, coin=coin, **outcome.gap.details)
-            fetching = self._fetches.get(coin)
-            if outcome.gap.fetch and (fetching is None or fetching.done()):
-                task = asyncio.create_task(self._fetch(coin), name=f"backfill {coin} on {name}")
-                self._fetches[coin] = task
-                task.add_done_callback(partial(self._fetched_all, coin))
-            self._expect(coin)
+            self._attend_to(coin)
         for trade in outcome.deliver:
             self.deliver(trade)
         for filled in outcome.filled:
             self.report("gap_filled", name, coin=coin, trades=filled.trades, complete=filled.complete)
+
+    def _attend_to(self, coin: str) -> None:
+        """Fetch for the coin's open gaps, and set the timer that gives up the oldest."""
+        fetching = self._fetches.get(coin)
+        if self._coins[coin].open_gaps.sought is not None and (fetching is None or fetching.done()):
+            task = asyncio.create_task(self._fetch(coin), name=f"backfill {coin} on {self.venue.name}")
+            self._fetches[coin] = task
+            task.add_done_callback(partial(self._fetched_all, coin))
+        self._expect(coin)
 
     def _fetched_all(self, coin: str, task: asyncio.Task[None]) -> None:
         """Remove the fetch of this coin, which has ended."""

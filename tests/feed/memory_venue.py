@@ -163,6 +163,7 @@ class MemoryConnection:
                     if book.coin not in self.venue.late:
                         self.hear_book(book)
             await self.ended.wait()
+            await self.close()
         raise self.failure or Disconnected(self.venue.name, "closed")
 
     def distrust_book(self, coin: str, reason: str) -> None:

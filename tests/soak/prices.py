@@ -10,6 +10,7 @@ from tests.soak.truth import Truth
 
 LATE_BY = 0.25  # seconds by which a fresh price may be older than its max_age: rounding, busy machines
 WITHHELD = 900.0  # seconds for which another venue may deliver a coin whose price was withheld
+HANDOVER = 1.0  # seconds in which a fallback coin must come from a venue that has begun to deliver
 NEAR = 2.0  # percentage points by which a 24 h change may differ from those of the last seconds
 
 
@@ -30,6 +31,14 @@ class Prices:
         self._newest: dict[str, tuple[tuple[str, str], int]] = {}  # coin -> venue and time of its last tick
         self._withheld: dict[tuple[str, str], float] = {}  # venue and coin -> when a price was withheld there
         self._sampled = 0
+        self._left = ""  # the venue that was active before
+        self._fallback_coins: set[str] = set()  # those that did not come from it
+        self._delivers_since: float | None = None  # the first price of the active venue since it became active
+
+    def switched(self, left: str) -> None:
+        """Call this when another venue becomes active."""
+        self._fallback_coins = {coin for coin, ((venue, _), _) in self._newest.items() if venue != left}
+        self._left, self._delivers_since = left, None
 
     def price(
         self, at: float, coin: str, venue: str, price: float, timestamp: int, volume: float | None,
@@ -37,7 +46,9 @@ class Prices:
     ) -> None:  # fmt: skip
         truth, tally = self._truths[venue], self._tallies[venue]
         tally.ticks += 1
-        if active not in (venue, "") and not self._may_come_from_elsewhere(coin, active, at):
+        if active == venue and self._delivers_since is None:
+            self._delivers_since = at
+        if active not in (venue, "") and not self._may_come_from(venue, coin, active, at):
             tally.mixed_prices += 1
             self._breach("mixed price", at, f"{coin} of {venue} while {active} was active")
         wrong = truth.judge(coin, price, timestamp)
@@ -59,8 +70,13 @@ class Prices:
                 others = {name: each.day_changes(coin, price, timestamp) for name, each in self._truths.items()}
                 self._breach("mixed statistics", at, f"{coin} of {venue}: change {change}, the venues' are {others}")
 
-    def _may_come_from_elsewhere(self, coin: str, active: str, at: float) -> bool:
-        """Whether the active venue does not have the coin, or its price there was reported as withheld."""
+    def _may_come_from(self, venue: str, coin: str, active: str, at: float) -> bool:
+        """Whether the active venue does not have the coin, its price there was reported as withheld, or the coin was a
+        fallback coin before and the active venue has not delivered anything yet.
+        """
+        begun = self._delivers_since is not None and at - self._delivers_since > HANDOVER
+        if not begun and coin in self._fallback_coins and venue != self._left:
+            return True
         withheld = self._withheld.get((active, coin), -WITHHELD)
         return at - withheld < WITHHELD or self._truths[active].lacked(coin, at)
 

@@ -339,7 +339,8 @@ class Referee:
         self.events[event] += 1
         venue = details["exchange"]
         carries = event == "connected" and "coins" not in details  # with ``coins`` the event concerns single coins
-        if event in ("failover", "failback") or carries or not self.active:
+        if (event in ("failover", "failback") or carries or not self.active) and venue != self.active:
+            self.prices.switched(self.active)
             self.active = venue
         if event == "connecting":
             self.silences.connecting(at)

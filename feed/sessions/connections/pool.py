@@ -245,7 +245,18 @@ class ConnectionPool:
             self.candles.note_unclosed(self.feed.hub.delivered_candles.unclosed())
         running = asyncio.create_task(stream.run(), name=f"stream {self.name}")
         now = self.feed.hub.clock.monotonic()
-        return OpenConnection(stream, listener, running, dict(markets), asks, now, number, outdated)
+        opened = OpenConnection(stream, listener, running, dict(markets), asks, now, number, outdated)
+        running.add_done_callback(lambda running: self._on_end(opened))
+        return opened
+
+    def _on_end(self, opened: OpenConnection) -> None:
+        """Note that a connection which delivered has ended by itself.
+
+        If another one is open for its coins, it may not have subscribed to all of them yet.
+        """
+        if opened.listener.delivering and opened.listener.last_data is not None and not opened.carries.is_for_books:
+            for coin in opened.markets:
+                self.backfiller.doubt(coin)
 
     def _begin_candles(self, markets: Mapping[str, str], asks: Carries, number: int | None) -> int:
         """Continue the candles of these markets on a connection (without ``number``: a new one); returns its number."""

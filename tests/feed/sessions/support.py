@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from exchanges import register
-from feed import MarketFeed, Settings
+from feed import MarketFeed, Settings, TradeEvent
 from feed.settings import Connection, ExchangeConfig, Staleness
 from tests.feed.memory_venue import MemoryVenue
 from tests.support import until
@@ -39,8 +39,16 @@ class World:
         self.told: list[tuple[str, dict[str, Any]]] = []
         self.feed.subscribe_status(lambda event, details: self.told.append((event, details)))
         self.trading = set(NAMES)
-        self.sold: list[tuple[str, str]] = []
-        self.feed.subscribe_trades(lambda trade: self.sold.append((trade.coin, trade.exchange)))
+        self.trades: list[TradeEvent] = []
+        self.feed.subscribe_trades(self.trades.append)
+
+    @property
+    def sold(self) -> list[tuple[str, str]]:
+        """The coin and the exchange of each trade."""
+        return [(trade.coin, trade.exchange) for trade in self.trades]
+
+    def prices(self, coin: str) -> list[float]:
+        return [trade.price for trade in self.trades if trade.coin == coin]
 
     def moves(self) -> list[tuple[str, str, str]]:
         return [

@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 
 from exchanges.errors import Disconnected
+from exchanges.venue import Limits
 from feed.sessions.supervisor import Supervisor
 from tests.feed.sessions.support import SETTINGS, World
+from tests.support import until
 
 
 async def test_a_coin_that_the_active_exchange_does_not_list_comes_from_the_next_one() -> None:
@@ -111,4 +113,27 @@ async def test_an_error_in_the_policy_of_fallback_coins_does_not_end_the_feed(mo
     await world.until(lambda: not defects)
     seen = len(world.sold)
     await world.until(lambda: {("BTC", "memory_one"), ("ETH", "memory_two")} <= set(world.sold[seen:]))
+    await world.feed.disconnect()
+
+
+async def test_trades_between_the_connections_of_a_fallback_and_of_the_feed_are_fetched() -> None:
+    world = World(["BTC", "ETH"])
+    first, second = world.venues[:2]
+    first.coins.discard("ETH")
+    second.limits = Limits(consecutive_ids=False)
+    await world.connect()
+    await world.until(lambda: ("ETH", "memory_two") in world.sold)
+    fallback = second.of("trades")[0]
+    with first.failing(Disconnected("memory_one", "gone")):
+        await until(lambda: len(second.connections) == 2)
+        connection = next(each for each in second.connections if each is not fallback)
+        late = {"ETH": connection.markets.pop("ETH")}  # the venue has not answered this subscription yet
+        second.trade("ETH", 100.0)  # over the fallback's connection
+        second.trade("BTC", 100.0)  # over the new connection, which relieves the fallback's
+        await until(lambda: fallback not in second.connections)
+        second.trade("ETH", 101.0)  # over none of them
+        connection.markets |= late
+        second.trade("ETH", 102.0)
+        await until(lambda: world.prices("ETH")[-1:] == [102.0])
+    assert world.prices("ETH")[-3:] == [100.0, 101.0, 102.0]
     await world.feed.disconnect()
