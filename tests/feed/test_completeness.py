@@ -188,9 +188,10 @@ async def test_a_candle_whose_final_state_does_not_come_is_closed_by_time(
     async with feed:
         await flowing(got)
         with venue.lost_close() if fault == "lost" else venue.late_close(100):
-            venue.skip(58 - venue.now() / 1000 % 60)
-            await got.until(lambda: any(c.closed and c.volume for c in got.candles), timeout=40)
-            closed = next(c for c in got.candles if c.closed and c.volume)
+            venue.skip((58 - venue.now() / 1000) % 60)
+            opened = venue.now() // 60_000 * 60_000
+            await got.until(lambda: any(c.closed and c.timestamp == opened for c in got.candles), timeout=40)
+            closed = next(c for c in got.candles if c.closed and c.timestamp == opened)
             late = venue.now() - closed.timestamp - 60_000
             traded = [t for t in venue.trades["BTC"] if closed.timestamp <= t.timestamp < closed.timestamp + 60_000]
             assert late < 15_000
@@ -205,7 +206,7 @@ async def test_a_candle_whose_end_was_missed_is_not_closed_by_a_record_that_stan
     got = Recorder(feed)
     async with feed:
         await flowing(got)
-        venue.skip(57 - venue.now() / 1000 % 60)
+        venue.skip((57 - venue.now() / 1000) % 60)
         opened = venue.now() // 60_000 * 60_000
         await got.until(lambda: any(c.timestamp == opened for c in got.candles))
         with venue.rest_frozen():
