@@ -1,4 +1,4 @@
-"""What proves a venue's order books: its row in the venue's profile, and the verdict on each frame.
+"""A venue's row for its order books: what proves them, which depths are requested; and the verdict on each frame.
 
 A venue's row is the profile's field ``books``, a :class:`BookRules`. It is written in three steps:
 

@@ -1,4 +1,4 @@
-"""Tracks which collector publishes each shard; decides when a reader distrusts the books of a silent collector."""
+"""Tracks which collector publishes each shard; decides when a silent collector is lost and its books are distrusted."""
 
 from __future__ import annotations
 

@@ -164,18 +164,12 @@ async def _ask(exchange: ExchangeConfig, settings: Settings, timeout: float) -> 
 
 async def _ask_rest(exchange: ExchangeConfig, settings: Settings, timeout: float, finding: _Finding) -> None:
     """Load the markets, look up the coins, and measure one small request."""
-    from exchanges import Access, open_exchange
+    from exchanges import open_exchange
     from exchanges.errors import Halted, Rejected, VenueError
+    from feed.sessions.shared_venue import access_of
 
-    access = Access(
-        exchange.market_type,
-        settings.quote,
-        exchange.rest_url,
-        exchange.ws_url,
-        exchange.proxy,
-        exchange.options,
-        min(timeout, settings.connection.connect_timeout),
-    )
+    access = access_of(exchange, settings)
+    access = replace(access, timeout=min(timeout, access.timeout), bus=None)
     missing: list[str] = []
     halted: list[str] = []
     try:

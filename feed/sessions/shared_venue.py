@@ -1,4 +1,4 @@
-"""What all sessions of one venue share: the limits of dials and REST requests, and when it may be dialled again."""
+"""What all sessions of one venue share: how it is reached, its limits, and when it may be dialled again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What settings.yaml may have, and its defaults (timeouts, waits, silence, failover, breaker, backfill, channels).
+"""What settings.yaml may have, and the defaults: coins, quotes, exchanges, waits, silence, breaker, backfill, channels.
 
 The dataclasses are the schema: each field's annotation says which values are allowed. It says so in code (msgspec
 checks type and bounds, a ``read`` function checks the rest) and in words (``description``, which ends the line about a

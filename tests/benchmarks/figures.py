@@ -1,4 +1,7 @@
-"""The results of all runs: medians over the rounds; ratios within a round, because a slow round is slow for all."""
+"""Compares the runs: medians over the rounds, ratios within a round, and the goals that these must reach.
+
+A slow round is slow for all readers: so a ratio is one of a single round.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The markets of one venue: loaded once, from disk if possible; decides which market is used for a coin."""
+"""The markets of one venue, loaded once, from disk if possible; finds a coin's market by the settings' quote order."""
 
 from __future__ import annotations
 
