@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exchanges.recording import markets as archived
 from feed.candles.builder import CandleBuilder
 from feed.candles.tracker import CandleTracker
+from feed.settings.schema import Timeframe
 from feed.settings.timeframes import TIMEFRAMES, candle_open, next_open, timeframe_ms
 from tests.feed.candles.support import MINUTE
 
@@ -25,6 +27,10 @@ def test_timeframes_have_their_length() -> None:
     assert timeframe_ms("12h") == 12 * 60 * MINUTE
     assert timeframe_ms("3d") == 3 * 24 * 60 * MINUTE
     assert timeframe_ms("1w") == 7 * 24 * 60 * MINUTE
+
+
+def test_each_timeframe_that_the_settings_or_the_archives_have_has_a_length() -> None:
+    assert set(get_args(Timeframe)) | set(archived.TIMEFRAMES) <= set(TIMEFRAMES)
 
 
 @pytest.mark.parametrize("unknown", ["", "2m", "1min", "M", None, []])
