@@ -9,7 +9,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-# No value here can be a price, a quantity, a time or an id: an event with such a value is wrong.
+# None of these values can be a price, a quantity, a time or an id: an event that contains one is wrong.
 SCALARS: Sequence[Any] = (
     None, True, False, "", " ", "NaN", "nan", "Infinity", "-1", "0", "many", "1e400", "\x00", "é" * 9, -1, 0,
     -0.0, -1e308, 10**30, -(10**30), 2**64, [], {}, [None], [[]], {"": None}, "[]", "null",
@@ -42,7 +42,8 @@ octets = st.binary(max_size=80)
 
 @st.composite
 def spoiled(draw: st.DrawFn, good: dict[str, Any], needed: Sequence[str], dropped: Sequence[str]) -> dict[str, Any]:
-    """``good`` with one of the ``needed`` keys' values replaced by nonsense, or one of the ``dropped`` keys missing."""
+    """A copy of ``good`` with one error: nonsense as the value of a ``needed`` key, or one of the ``dropped`` keys
+    missing."""
     bad = copy.deepcopy(good)
     key = draw(st.sampled_from(sorted({*needed, *dropped})))
     if key in dropped and (key not in needed or draw(st.booleans())):
@@ -54,7 +55,7 @@ def spoiled(draw: st.DrawFn, good: dict[str, Any], needed: Sequence[str], droppe
 
 @st.composite
 def spoiled_anywhere(draw: st.DrawFn, good: Any) -> Any:
-    """``good`` with one to three of its values, at any depth, dropped or replaced by nonsense."""
+    """A copy of ``good`` in which one to three values, at any depth, are missing or replaced by nonsense."""
     bad = copy.deepcopy(good)
     for _ in range(draw(st.integers(1, 3))):
         place: Any = bad
@@ -64,7 +65,7 @@ def spoiled_anywhere(draw: st.DrawFn, good: Any) -> Any:
             inner = place[key]
             if not isinstance(inner, dict | list) or not inner or draw(st.integers(0, 4)) == 0:
                 if draw(st.booleans()):
-                    # copied, because later turns may change it, and it may be drawn again
+                    # copied, because the same value may be drawn again, and later turns may change the copy
                     place[key] = copy.deepcopy(draw(values))
                 else:
                     del place[key]

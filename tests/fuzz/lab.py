@@ -17,9 +17,9 @@ from tests.fuzz.wire import candle_frame, ticker_frame, trade_message, trade_row
 from tests.support import Recorder, settings_for, until
 
 Frame = str | bytes | tuple[bytes, WSMsgType]  # text, binary, or bytes with an opcode
-GOOD_PRICES = (40_000.0, 50_000.0)  # range of the prices of good trades
+GOOD_PRICES = (40_000.0, 50_000.0)  # the lowest price of good trades; the price of good tickers and candles
 BAD_PRICE = 66_666.0
-SILENCE = frozenset({"connecting", "connected", "bad_frame"})  # events that bad frames alone may cause
+SILENCE = frozenset({"connecting", "connected", "bad_frame"})  # the only status events of a test
 
 
 class Lab(Looped):
@@ -80,7 +80,7 @@ class Lab(Looped):
         return json.dumps(trade_message(self.venue, coin, *(dict(bad) for bad in bad_rows), row))
 
     def others(self) -> list[str]:
-        """A ticker and a candle of each coin."""
+        """A frame with a ticker and a frame with a candle for each coin."""
         made = (ticker_frame, candle_frame)
         return [frame(self.venue, coin, GOOD_PRICES[1]) for coin in self._next for frame in made]
 
@@ -113,7 +113,7 @@ class Lab(Looped):
         assert self.dials == 1
 
     def true(self) -> None:
-        """Check that every event was sent."""
+        """Check that everything the feed delivered was in a good frame, and that no error occurred."""
         received = [(t.coin, t.trade_id, t.price, t.quantity, t.is_buyer_maker) for t in self.got.trades]
         for coin in self._next:
             assert _of(coin, received) == _of(coin, self._sent)

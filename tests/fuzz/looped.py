@@ -11,7 +11,7 @@ from exchanges.simulator import Simulator
 
 
 class Looped:
-    """The ``_open`` of a subclass enters everything that must be closed at the end into ``_stack``."""
+    """A subclass opens its resources in ``_open``, and enters into ``_stack`` all that must be closed at the end."""
 
     def __init__(self, venue: str) -> None:
         self.unhandled: list[Mapping[str, Any]] = []

@@ -1,4 +1,4 @@
-"""REST answers: arbitrary bytes, arbitrary JSON, and good answers with a few things wrong."""
+"""REST answers: arbitrary bytes, arbitrary JSON, and good answers with some wrong values."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MARKETS = {"BTC": "BTC/USDT", "ETH": "ETH/USDT"}
 
 
 class Rest(Looped):
-    """One venue's REST that answers with ``body``; if that is None, with the simulator's answer."""
+    """One venue's REST. It answers with ``body``, or with the simulator's answer if ``body`` is None."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -51,8 +51,9 @@ class Rest(Looped):
     def fresh(self) -> CcxtVenue:
         """A venue that has not loaded its markets yet."""
         venue = open_venue(self.name, Access(rest_url=f"http://{self._address}", timeout=5))
-        venue._api.enableRateLimit = False  # the simulator's limits are off, and
-        venue._api.timeout_on_exit = 0  # hundreds of examples must not wait
+        # hundreds of examples must not wait: neither for rate limits, which the simulator does not have, nor at the end
+        venue._api.enableRateLimit = False
+        venue._api.timeout_on_exit = 0
         return venue
 
     async def _answer(self, request: web.Request) -> web.Response:
@@ -100,7 +101,7 @@ def test_an_arbitrary_answer_gives_a_venue_error_or_an_empty_result(rest: Rest, 
 def test_an_answer_with_some_wrong_values_gives_no_event_that_is_not_in_the_good_one(
     rest: Rest, what: str, data: st.DataObject
 ) -> None:
-    """Every event was in the good answer too."""
+    """Every event of the answer with wrong values has a price that the good answer has too."""
     good = rest.run(rest.ask(None, ANSWERS[what]))
     answer = next(reversed(rest.good.values()))
     spoilt = data.draw(junk.spoiled_anywhere(answer))
@@ -138,9 +139,9 @@ def test_loading_wrong_markets_gives_a_venue_error_or_usable_markets(
 
 
 @pytest.mark.parametrize(("venue_name", "body"), [("binance", b'[{"a":[1]}]'), ("bybit", b"<html>busy</html>")])
-async def test_a_feed_streams_on_while_its_rest_answers_are_nonsense(venue_name: str, body: bytes) -> None:
-    """After the markets are known, the answers for 24 h statistics, candles and gaps are nonsense. Every trade of the
-    stream is delivered."""
+async def test_a_feed_continues_to_stream_while_its_rest_answers_are_nonsense(venue_name: str, body: bytes) -> None:
+    """When the markets are known, the answers for 24 h statistics, candles and gaps become nonsense. Trades of the
+    stream continue to arrive, in order and once each."""
     babbling = False
 
     async def babble(request: web.Request) -> web.Response | None:

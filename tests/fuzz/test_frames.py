@@ -19,8 +19,8 @@ from tests.support import until
 
 FUZZ = drawing(200, suppress_health_check=list(HealthCheck))
 
-# The keys without which a row is no trade. A row without a time counts as made now, because some venues send none; a
-# row without a market belongs to no coin.
+# Keys of a trade's row: a row with a wrong value of a NEEDED key, or without a DROPPED key, is bad. A row without a
+# time is not bad: some venues send no time, so the trade counts as made now.
 NEEDED = {"binance": ("p", "q"), "bybit": ("p", "v", "S", "s")}
 DROPPED = {"binance": ("p", "q", "m"), "bybit": ("p", "v", "S", "s", "i")}
 
@@ -35,8 +35,8 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
 @FUZZ
 @given(st.data())
 def test_a_trade_with_one_wrong_value_is_counted_as_bad_and_has_no_other_effect(lab: Lab, data: st.DataObject) -> None:
-    """The row may lack a key, or have another type, nested junk, a huge number or NaN. The trades before and after it
-    are delivered."""
+    """The row lacks a key, or one value has a wrong type or is nested junk, a huge number or NaN. The trades before and
+    after the row are delivered."""
     row = data.draw(junk.spoiled(lab.bad("BTC"), NEEDED[lab.venue], DROPPED[lab.venue]))
     lab.run(lab.probe([json.dumps(trade_message(lab.venue, "BTC", row))], least_bad=1))
 
@@ -58,9 +58,10 @@ def test_arbitrary_frames_deliver_no_events(lab: Lab, frames: list[str | bytes])
 
 @pytest.mark.parametrize("symbol", ["ETHUSDT", "NOPEUSDT", "btcusdt", ""])
 def test_a_trade_of_another_market_is_not_delivered(lab: Lab, symbol: str) -> None:
-    """Bybit's topic and row name different markets; Binance's row names a market without a subscription."""
+    """In Bybit's frame, topic and row name different markets; in Binance's frame, the row names a market that is not
+    subscribed."""
     if lab.venue == "binance" and symbol == "ETHUSDT":
-        return  # Binance only names the market in the row
+        return  # in a Binance frame only the row names the market, so this is a good trade of ETH
     row = {**lab.bad("BTC"), "s": symbol}
     lab.run(lab.probe([json.dumps(trade_message(lab.venue, "BTC", row))]))
 
@@ -86,11 +87,11 @@ BREAKING = {
 @pytest.mark.parametrize("what", BREAKING)
 @pytest.mark.parametrize("venue", ["binance", "bybit"])
 def test_a_protocol_error_ends_the_connection_and_loses_no_trade(venue: str, what: str) -> None:
-    """RFC 6455 forbids such a frame, so the connection is replaced, and the stream continues."""
+    """The frame is too large or breaks RFC 6455, so the feed replaces the connection, and the stream continues."""
 
     async def replaced(lab: Lab) -> None:
         with suppress(ConnectionError):  # the feed closes the connection while the frame is sent
-            await lab.send(BREAKING[what])  # type: ignore[arg-type] # an opcode that is none
+            await lab.send(BREAKING[what])  # type: ignore[arg-type] # an opcode that does not exist
         await lab.got.until_event("disconnected")
         await until(lambda: lab.dials == 2 and bool(lab.connections))
         await lab.send(lab.good("BTC"), lab.good("ETH"))

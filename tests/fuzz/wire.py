@@ -31,7 +31,7 @@ def trade_message(venue: str, coin: str, *rows: dict[str, Any]) -> dict[str, Any
 
 
 def ticker_frame(venue: str, coin: str, price: float) -> str:
-    """The 24 h statistics, with the fields that the feed reads."""
+    """A frame with 24 h statistics, which has the fields that the feed reads."""
     now = time_ns() // 1_000_000
     if venue == "binance":
         day: dict[str, Any] = {"e": "24hrTicker", "E": now, "s": MARKETS[coin], "c": str(price), "q": "1", "P": "1",
@@ -42,7 +42,7 @@ def ticker_frame(venue: str, coin: str, price: float) -> str:
 
 
 def candle_frame(venue: str, coin: str, price: float) -> str:
-    """The candle of the running minute."""
+    """A frame with the candle of the current minute."""
     now, text = time_ns() // 1_000_000, str(price)
     start = now - now % 60_000
     if venue == "binance":
@@ -55,5 +55,5 @@ def candle_frame(venue: str, coin: str, price: float) -> str:
 
 
 def trade_frame(venue: str, coin: str, trade_id: int, price: float, quantity: float = 0.25) -> str:
-    """A whole good trade's frame as text."""
+    """The text of a frame with one good trade."""
     return json.dumps(trade_message(venue, coin, trade_row(venue, coin, trade_id, price, quantity)))

@@ -26,7 +26,7 @@ CLOSED_WITHIN = 5.0  # seconds, the contract's bound for disconnect()
 
 
 def quick(*simulators: Simulator, coins: Iterable[str] = COINS, **changes: Any) -> Settings:
-    """Settings with which an outage takes one or two seconds; ``changes`` replace whole sections."""
+    """Settings with short timeouts, so that an outage takes one or two seconds; ``changes`` replace whole sections."""
     connection = Connection(
         connect_timeout=2, backoff_initial=0.05, backoff_max=0.4, stable_after=0.5, attempts_before_failover=2,
         failback_after=1,
@@ -49,7 +49,7 @@ def only(simulator: Simulator) -> SimulatedVenue:
 def redirected(
     settings: Settings, *, rest_url: str | None = None, ws_url: str | None = None, **changes: Any
 ) -> Settings:
-    """The settings with another address of their first venue."""
+    """Give the first venue of the settings other addresses, and set its fields that ``changes`` name."""
     first = settings.exchanges[0]
     first.rest_url = rest_url or first.rest_url
     first.ws_url = ws_url or first.ws_url
@@ -79,7 +79,7 @@ class Witness(Recorder):
 
 
 def whole(got: Recorder, venue: SimulatedVenue, coin: str) -> None:
-    """Check every trade of the coin since the first received one: none is lost, repeated or out of order."""
+    """Check that from the coin's first received trade on, no trade is lost, repeated or out of order."""
     received, made = got.ids(coin), [trade.id for trade in venue.trades[coin]]
     assert received == made[made.index(received[0]) :]
 
@@ -119,7 +119,7 @@ async def nothing_left() -> AsyncIterator[None]:
     except TimeoutError:
         left = asyncio.all_tasks() - tasks
         raise AssertionError(f"left behind: {left}, {open_sockets() - sockets} sockets") from None
-    gc.collect()  # sessions and futures warn when they are collected
+    gc.collect()  # a session left open, or an error nobody read, is reported when its object is collected
     await asyncio.sleep(0)
     loop.set_exception_handler(None)
     assert unhandled == [], unhandled
@@ -145,10 +145,11 @@ async def feeding(settings: Settings, *coins: str, timeout: float = 20.0) -> Asy
 
 
 class Gate:
-    """A TCP proxy to a server, at ``address``. ``hangs``: it accepts connections and passes nothing on.
+    """A TCP proxy to a server; clients dial the proxy's ``address``.
 
-    ``delay``: seconds by which the server's data is delayed. ``cut_after``: after this many bytes from the server the
-    connection is cut, once; later connections pass everything. ``connections`` counts all connections.
+    ``hangs``: the proxy accepts connections and passes nothing on. ``delay``: seconds by which the server's data is
+    delayed. ``cut_after``: the proxy cuts one connection after this many bytes from the server, and passes everything
+    on later connections. ``connections`` counts all connections.
     """
 
     def __init__(self, port: int) -> None:
@@ -205,7 +206,7 @@ class Gate:
     async def _down(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         due = 0.0
         while data := await reader.read(1 << 16):
-            if self.delay or due > monotonic():  # in the order of arrival, even if the delay becomes shorter
+            if self.delay or due > monotonic():  # data keeps its order, even if the delay becomes shorter
                 due = max(due, monotonic() + self.delay)
                 asyncio.get_running_loop().call_at(due, writer.write, data)
                 continue
@@ -230,7 +231,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     except ConnectionError:
         pass
     finally:
-        writer.close()  # the client has gone, so the other side is closed too
+        writer.close()  # the client has closed its connection, so the one to the server is closed too
 
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
@@ -238,9 +239,9 @@ Answer = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
 
 @asynccontextmanager
 async def fronted(simulator: Simulator, answer: Answer, **site: Any) -> AsyncIterator[str]:
-    """A server in front of a simulator's REST: if ``answer`` returns None, the request is passed on. Yields
+    """A server in front of a simulator's REST: it passes on the requests for which ``answer`` returns None. Yields
     host:port."""
-    connector = aiohttp.TCPConnector(force_close=True)  # an open connection would look like a leak
+    connector = aiohttp.TCPConnector(force_close=True)  # a connection kept open for reuse would look like a leak
     async with aiohttp.ClientSession(connector=connector) as session:
 
         async def handle(request: web.Request) -> web.StreamResponse:
@@ -262,5 +263,5 @@ async def fronted(simulator: Simulator, answer: Answer, **site: Any) -> AsyncIte
 
 
 def elsewhere(name: str, address: str, scheme: str = "") -> ExchangeConfig:
-    """Settings of a venue at ``host:port``; ``scheme``: "s" for TLS."""
+    """Settings of a venue at ``host:port``; with ``scheme`` "s" the feed reaches the venue over TLS."""
     return ExchangeConfig(name, rest_url=f"http{scheme}://{address}", ws_url=f"ws{scheme}://{address}")

@@ -30,7 +30,7 @@ def options(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 class Front:
-    """A proxy before a simulated venue that answers with ``refusal``, if set, and notes the requests."""
+    """A proxy before a simulated venue; it notes all requests, and answers them with ``refusal`` if this is set."""
 
     def __init__(self, simulator: Simulator) -> None:
         self.simulator = simulator
@@ -61,7 +61,7 @@ def until_ms(seconds: float) -> int:
 
 
 def bans() -> dict[str, tuple[str, dict[str, Any]]]:
-    """Each form of a ban: the venue that uses it, and its answer; all last about 60 s or more."""
+    """Each form of a ban: the venue that uses it, and the venue's answer. Every ban lasts about 60 s or more."""
     return {
         "418 and a time": ("binance", {"status": 418, "text": f"Way too much weight; IP banned until {until_ms(60)}."}),
         "429 and a time": ("binance", {"status": 429, "text": f'{{"code":-1003,"msg":"banned until {until_ms(60)}"}}'}),
@@ -161,7 +161,7 @@ async def test_requests_continue_after_the_end_of_a_ban(options: dict[str, Any])
             try:
                 await venue.load()
             except Disconnected as error:
-                assert error.retry_after  # noqa: PT017 - it tells how long
+                assert error.retry_after  # noqa: PT017 - the error tells how long to wait
         assert front.asked == ["/api/v3/exchangeInfo"] * 2
 
 

@@ -1,4 +1,4 @@
-"""An exchange refuses order books from the start: the program gets the reason, and an event when books come."""
+"""An exchange refuses order books from the start: the program gets the reason, and an event when the books arrive."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from feed.settings import Staleness
 from tests.scenarios.support import feeding, only, quick, simulated
 
 
-async def test_a_refused_first_snapshot_is_reported_with_the_reason_until_it_comes(
+async def test_the_reason_for_a_refused_first_snapshot_is_reported_until_the_snapshot_comes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(order_books, "TOLD_AFTER", 1.0)

@@ -1,4 +1,4 @@
-"""The wall clock steps by an hour: times of day step with it, but no duration changes."""
+"""The machine's clock jumps by hours or is wrong by days: times of day follow it, but no duration changes."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ DAY = 24 * HOUR
 
 
 class WallClock:
-    """This process's wall clock, ``time.time`` and ``time.time_ns``, for all code and ccxt, but not for the venue.
+    """The clock (``time.time`` and ``time.time_ns``) that the feed and ccxt read; the simulated venue has the true one.
 
-    ``step`` moves it by seconds.
+    ``step`` moves this clock by seconds.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,8 +56,8 @@ BREAKING = {
 
 
 async def test_a_live_feed_does_not_notice_a_step(venue_name: str, seed: str, wall: WallClock) -> None:
-    """No coin becomes stale and no connection is dialled; only the clock is reported. ``received_at`` steps with the
-    clock; ages do not."""
+    """No coin becomes stale and no connection is dialled; only the wrong clock is reported. ``received_at`` steps with
+    the clock; ages do not."""
     async with simulated(venue_name, seed) as simulator:
         settings = quick(simulator, staleness=Staleness(feed_stale_after=1.5, coin_stale_after=3, reconnect_after=3))
         settings.exchanges[0].options = {"ws": {"keepAlive": 500}}  # ccxt checks its pongs twice a second
@@ -85,7 +85,7 @@ async def test_a_live_feed_does_not_notice_a_step(venue_name: str, seed: str, wa
 async def test_a_step_of_the_clock_makes_no_outage_longer(
     venue_name: str, seed: str, wall: WallClock, hours: int
 ) -> None:
-    """Staleness, backoff and recovery take as long as in the settings, on a venue that must be dialled again."""
+    """When a venue must be dialled again, staleness, backoff and recovery take as long as the settings say."""
     async with simulated(venue_name, seed, rate=20) as simulator:
         venue = only(simulator)
         settings = quick(simulator)
@@ -141,7 +141,8 @@ async def test_a_step_of_the_clock_does_not_delay_a_failover(seed: str, wall: Wa
 async def test_a_clock_that_is_days_off_is_reported_and_loses_no_data(
     venue_name: str, days: int, transport: str, seed: str, wall: WallClock
 ) -> None:
-    """The machine may have no clock chip and not have reached a time server yet; ccxt's parsers are tested too."""
+    """A machine without a clock chip has a clock like this until it reaches a time server. In the case of ten years,
+    ccxt's own parsers read the frames."""
     wall.step(days * DAY)
     async with simulated(venue_name, seed) as simulator:
         settings = quick(simulator)

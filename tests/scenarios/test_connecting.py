@@ -36,7 +36,7 @@ from tests.support import until
 
 
 async def refused(feed: MarketFeed, timeout: float) -> Mapping[str, str]:
-    """The reasons for which the feed can't connect."""
+    """Check that the feed can't connect within ``timeout`` seconds; return the reason of each venue."""
     with pytest.raises(NoExchangeAvailable) as caught:
         await feed.connect(timeout)
     return caught.value.reasons
@@ -158,7 +158,8 @@ async def test_if_only_the_websocket_is_down_the_error_names_it(venue_name: str,
 
 @pytest.mark.parametrize("venue_name", ["binance"])
 async def test_slow_rest_delays_the_feed_but_does_not_fail(venue_name: str, seed: str) -> None:
-    """The request for 24 h statistics delays the stream for a moment; once they are known, there is no delay."""
+    """The request for 24 h statistics delays the first stream for a moment. At the reconnect the statistics are known,
+    so there is no delay."""
     async with simulated(venue_name, seed) as simulator:
         venue = only(simulator)
         with venue.slow_rest(0.3):
@@ -184,7 +185,7 @@ async def test_a_venue_whose_rest_exceeds_the_timeout_is_named_and_left(venue_na
 @pytest.mark.parametrize("status", [451, 403])
 @pytest.mark.parametrize("where", ["rest", "upgrade"])
 async def test_a_venue_that_blocks_this_location_is_left_at_once(seed: str, status: int, where: str) -> None:
-    """The venue may block REST or only the upgrade. It is reported as blocked and not tried again; the next one
+    """The venue may block REST or only the upgrade. It is reported as blocked and not tried again; the next venue
     delivers."""
     async with simulated("bybit", seed) as shut, simulated("binance", seed) as open_one:
         venue = only(shut)
@@ -223,7 +224,8 @@ async def test_the_wait_is_at_least_the_upgrades_retry_after(venue_name: str, se
     [("binance", 418, "Retry-After"), ("bybit", 429, "retry-after")],
 )
 async def test_the_wait_is_at_least_rests_retry_after(venue_name: str, seed: str, status: int, header: str) -> None:
-    """The header may be in any letter case. The venue's time may be requested at the same moment."""
+    """The header may be in any letter case. The test counts only requests for markets, because the feed may request
+    the venue's time at the same moment."""
     asked: list[float] = []
 
     async def too_many(request: web.Request) -> web.Response | None:

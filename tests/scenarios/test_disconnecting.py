@@ -153,7 +153,7 @@ STATES = (
 )  # fmt: skip
 
 
-# states alternate between the venues; two, in which the venue's protocol matters, run on both
+# states alternate between the venues; the two states in which the venue's protocol matters run on both venues
 CASES = [(state, VENUES[number % 2]) for number, state in enumerate(STATES)] + [(live, "bybit"), (half_open, "binance")]
 
 
@@ -175,6 +175,6 @@ async def test_disconnecting_leaves_nothing_behind(state: State, name: str, seed
                 await scene.feed.disconnect()
                 assert scene.got.events.count("closed") == 1
                 assert scene.connecting is not None
-                with suppress(FeedError):  # connect() raises it, because the feed was disconnected
+                with suppress(FeedError):  # connect() raises this error, because the feed was disconnected
                     async with asyncio.timeout(1):
                         await scene.connecting

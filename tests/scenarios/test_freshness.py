@@ -1,4 +1,4 @@
-"""A price counts as fresh only if it is recent at the venue, whatever has delayed it on the way or in this process."""
+"""A price is fresh only if its time at the venue is recent, whatever delayed it on the way or in this process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ from tests.scenarios.support import Gate, Witness, feeding, only, quick, redirec
 from tests.support import until
 
 MAX_LAG = 1.0
-SLACK = 0.3  # seconds by which a measured lag may be too short: even the shortest delay was measured on a busy machine
+# Seconds by which a measured lag may be too short: a lag is what exceeds the shortest delay, and on a busy machine even
+# the shortest delay is long.
+SLACK = 0.3
 
 
 @pytest.fixture(params=TRANSPORTS)
@@ -59,7 +61,7 @@ def is_fresh(feed: MarketFeed, coin: str, max_age: float) -> bool:
 
 
 class Judge:
-    """Asks for a fresh price at every tick; ``wrong`` has the ages of fresh prices that were too old."""
+    """Asks for a fresh price at every tick; ``wrong`` has the ages of prices that the feed gave although too old."""
 
     def __init__(self, feed: MarketFeed, max_age: float = 1.0) -> None:
         self.feed = feed
@@ -143,7 +145,7 @@ async def delayed(simulator: Simulator, transport: str) -> AsyncIterator[tuple[G
 async def test_a_proxy_that_delays_data_is_noticed_also_over_a_reconnect(
     venue_name: str, transport: str, seed: str
 ) -> None:
-    """The new connection is late from its first frame, which must not count as normal."""
+    """The new connection is late from its first frame on. This delay must not count as the connection's normal one."""
     async with simulated(venue_name, seed) as simulator, delayed(simulator, transport) as (gate, feed, got):
         await got.more_trades(50)
         judge = Judge(feed)
@@ -160,7 +162,7 @@ async def test_a_proxy_that_delays_data_is_noticed_also_over_a_reconnect(
 
 
 async def test_an_old_price_over_rest_is_not_fresh(seed: str) -> None:
-    """ETH trades rarely, so at the start only the venue's REST price is known, which is an hour old."""
+    """ETH has no trades on the stream, so only the price from the venue's REST is known, which is an hour old."""
     async with simulated("binance", seed) as simulator:
         venue = only(simulator)
         with venue.rest_behind(3600), venue.silent("ETH"):
@@ -237,7 +239,7 @@ venue = ExchangeConfig(sys.argv[3], rest_url=sys.argv[1], ws_url=sys.argv[2], op
 feed = MarketFeed(settings=Settings(coins=[CoinConfig("BTC")], exchanges=[venue]))
 asked, wrong, refused = 0, [], 0
 last = time.monotonic()
-stopped = None  # since when it goes on after the stop
+stopped = None  # time of the first tick after the stop
 
 def on_price(tick):
     global asked, refused, last, stopped

@@ -58,7 +58,8 @@ async def test_after_every_kind_of_close_there_is_one_reconnect_and_no_trade_is_
 
 @pytest.mark.parametrize("venue_name", ["bybit"])
 async def test_the_feed_continues_when_a_partition_ends(venue_name: str, seed: str) -> None:
-    """For a while no data gets through. That is reported; dials have growing delays; afterwards the gap is filled."""
+    """For a while no data gets through. The outage is reported, and dials have growing delays. Afterwards the gap is
+    filled."""
     async with simulated(venue_name, seed, rate=20) as simulator:
         venue = only(simulator)
         settings = quick(simulator)
@@ -81,8 +82,7 @@ async def test_the_feed_continues_when_a_partition_ends(venue_name: str, seed: s
 
 @pytest.mark.parametrize("venue_name", ["bybit"])
 async def test_a_cut_during_the_backoff_changes_nothing(venue_name: str, seed: str) -> None:
-    """The venue is cut off and comes back while nothing is connected. The next dial is made once, at its planned
-    time."""
+    """The venue is cut off and comes back while nothing is connected. The feed dials once, at the planned time."""
     async with simulated(venue_name, seed) as simulator:
         venue = only(simulator)
         settings = quick(simulator)
@@ -96,7 +96,7 @@ async def test_a_cut_during_the_backoff_changes_nothing(venue_name: str, seed: s
             await got.until_event("connected", 2)
             assert again["delay"] == 0.8
             assert len(venue.dials) == 2
-            assert got.at("connecting", 2) - got.at("reconnecting") >= 0.7  # 0.8 s, minus the time since the event
+            assert got.at("connecting", 2) - got.at("reconnecting") >= 0.7  # 0.8 s, minus the time until the event came
 
 
 @pytest.mark.parametrize(("venue_name", "live"), [("binance", False), ("bybit", True)])
@@ -165,7 +165,7 @@ async def ping_flood(connection: web.WebSocketResponse) -> None:
 async def test_a_connection_that_is_only_half_open_is_replaced(
     venue_name: str, seed: str, afterwards: Afterwards
 ) -> None:
-    """Pongs don't count as data: the feed is stale after feed_stale_after, and replaces the connection after
+    """Pings and pongs don't count as data: the feed is stale after feed_stale_after, and replaces the connection after
     reconnect_after."""
     connections = 0
 
@@ -219,7 +219,7 @@ async def test_one_stalled_coin_of_twenty_is_reported_and_the_others_continue(ve
                 await got.until(lambda: any(each["coin"] == "SOL" for each in got.details("coin_stale")))
                 seen, fresh = len(got.prices), set[str]()
 
-                # called at each coin's own tick, so that a slow machine makes no price old
+                # each coin is checked at its own tick, so that its price is new even on a slow machine
                 def note(tick: PriceTick) -> None:
                     fresh.add(feed.require_fresh(tick.coin, max_age=3).coin)
 
@@ -259,7 +259,7 @@ async def test_a_silent_feed_is_reported_after_five_seconds(seed: str) -> None:
 
 @pytest.mark.parametrize(("venue_name", "how"), [("binance", "down"), ("bybit", "slow")])
 async def test_failing_rest_requests_do_not_disturb_a_working_stream(venue_name: str, seed: str, how: str) -> None:
-    """Even a reconnect needs no REST. Gaps that can't be filled are reported; trades behind them wait at most 2 s."""
+    """Even a reconnect needs no REST. Gaps that can't be filled are reported; trades after a gap wait at most 2 s."""
     async with simulated(venue_name, seed, rate=20) as simulator:
         venue = only(simulator)
         async with feeding(quick(simulator, connection=STABLE)) as (feed, got):
@@ -286,7 +286,7 @@ async def test_failing_rest_requests_do_not_disturb_a_working_stream(venue_name:
 
 
 def _strike(venue: SimulatedVenue, number: int) -> None:
-    """Cause the outages of a bad hour, one after another."""
+    """Cause one outage; its kind depends on ``number``."""
     match number % 4:
         case 0:
             venue.cut()

@@ -1,4 +1,4 @@
-"""Failover and failback with further faults."""
+"""Failover and failback while further faults occur."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ async def test_if_the_next_venue_is_cut_during_a_failover_it_is_dialled_again(
 
 
 async def test_a_trial_that_is_cut_is_not_reported(primary: Simulator, secondary: Simulator) -> None:
-    """The preferred venue works again, is cut on trial, and works again. There is one failback, without a break, and
-    prices of the two venues are not mixed."""
+    """The preferred venue works again, is cut during its trial, and works again. There is one failback and no break,
+    and prices of the two venues are not mixed."""
     first, second = primary["bybit"], secondary["binance"]
     async with feeding(quick(primary, secondary)) as (feed, got):
         with first.partition():
@@ -124,7 +124,7 @@ async def test_a_venue_that_is_cut_right_after_the_failback_stays_active(
     async with feeding(quick(primary, secondary)) as (feed, got):
         with first.partition():
             await got.until(lambda: "binance" in got.first_price)
-        await got.until(lambda: feed.status.exchange == "bybit")  # by a failover, if a busy machine pauses Binance
+        await got.until(lambda: feed.status.exchange == "bybit")  # or by a failover, if Binance pauses
         first.cut()
         await got.until(lambda: got.events[-1:] == ["connected"] or "reconnecting" in got.events)
         seen = len(got.prices)
@@ -135,7 +135,8 @@ async def test_a_venue_that_is_cut_right_after_the_failback_stays_active(
 async def test_the_feed_reconnects_when_one_of_the_failed_venues_is_back(
     primary: Simulator, secondary: Simulator
 ) -> None:
-    """The feed was live. The breaker is open and dials are rare; the first venue that works again delivers."""
+    """Both venues of a live feed fail, so the breaker opens and dials become rare. The first venue that works again
+    delivers."""
     settings = quick(primary, secondary, circuit_breaker=CircuitBreaker(failures=3, window=20, cooldown=1))
     first, second = primary["bybit"], secondary["binance"]
     async with feeding(settings) as (feed, got):
@@ -153,8 +154,8 @@ async def test_the_feed_reconnects_when_one_of_the_failed_venues_is_back(
 
 
 async def test_a_venue_with_a_long_retry_after_is_left_at_once(primary: Simulator, secondary: Simulator) -> None:
-    """A 429's Retry-After is longer than the allowed silence. The next venue is used, and the first one is not dialled
-    earlier."""
+    """The Retry-After of a 429 is longer than the feed may be silent. The next venue is used, and the first one is not
+    dialled before the end of the Retry-After."""
     venue = primary["bybit"]
     settings = quick(primary, secondary)
     settings.connection.attempts_before_failover = 9
@@ -174,7 +175,7 @@ async def test_a_venue_with_a_long_retry_after_is_left_at_once(primary: Simulato
 async def test_two_venues_that_accept_and_drop_are_dialled_with_backoff(
     primary: Simulator, secondary: Simulator
 ) -> None:
-    """A change between the venues does not reset a backoff: each venue's dials wait 0.1, 0.2, ... s."""
+    """A change of the venue does not reset the backoff: the waits before one venue's dials are 0.1, 0.2, ... s."""
     settings = quick(primary, secondary)
     settings.connection.backoff_initial, settings.connection.backoff_max = 0.1, 30
     settings.connection.backoff_jitter = 0

@@ -74,7 +74,7 @@ async def test_a_stream_over_tls_goes_through_a_tunnel(
     seed: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The proxy gets the login unchanged, and no text shows it."""
+    """The proxy gets the login unchanged. No event, log line or repr shows the password."""
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
     async with (
         simulated("binance", seed, coins=["BTC"]) as simulator,
@@ -141,7 +141,7 @@ async def test_a_proxys_failure_is_reported_as_such_and_the_next_venue_is_used(
             assert all(f"the proxy answered HTTP {how[:3]}: {how[4:]}" in each for each in told)
         if how == "closes":
             assert all(f"(through the proxy http://***@{proxy_at}" in each for each in told)
-        assert "exchange_blocked" not in got.events  # the proxy must not count as an exchange
+        assert "exchange_blocked" not in got.events  # a refusal by the proxy is not one by the exchange
 
 
 def assert_hidden(password: str, said: str) -> None:

@@ -33,8 +33,8 @@ class Authority:
     def server(
         self, host: str, since: timedelta = DAY, until: timedelta = DAY, *, itself: bool = False
     ) -> ssl.SSLContext:
-        """The TLS context of a server at ``host``, valid since ``since`` ago, for ``until``; ``itself``:
-        self-signed."""
+        """The TLS context of a server at ``host``. Its certificate became valid ``since`` ago and stays valid for
+        ``until`` from now; with ``itself`` it is self-signed."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
         made = self._certificate(subject, key, host, since, until, signed_by=key if itself else self._key)

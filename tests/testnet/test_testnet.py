@@ -1,6 +1,7 @@
-"""Smoke tests of the whole feed: against the venues' testnets (``pytest -m testnet``), and the same on the simulator.
+"""Smoke tests of the whole feed on the venues' testnets (``pytest -m testnet``), and the same tests on the simulator.
 
-A testnet that can't be reached is skipped with the reason; the run on the simulator shows that the tests work.
+If a testnet can't be reached, its tests are skipped with the reason. The run on the simulator shows that the tests
+work.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ CASES = [
 
 @cache
 def unreachable(host: str) -> str | None:
-    """Why ``host`` can't be reached over HTTPS, or None. It is tried once for all tests."""
+    """Why ``host`` can't be reached over HTTPS, or None if it can. The host is tried once for all tests."""
 
     async def probe() -> None:
         async with asyncio.timeout(PROBE):
@@ -77,7 +78,7 @@ async def place(request: pytest.FixtureRequest) -> AsyncIterator[Place]:
 
 
 def believable(tick: PriceTick, name: str) -> bool:
-    """A price with its 24 h statistics."""
+    """Whether the tick is from this venue and has a plausible price and plausible 24 h statistics."""
     return tick.exchange == name and tick.price > 0 and tick.volume_24h > 0 and -100 < tick.change_24h < 10_000
 
 

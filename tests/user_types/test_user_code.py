@@ -1,4 +1,4 @@
-"""The types that a bot's author sees are precise, and a bot passes mypy --strict."""
+"""The types that a bot's author sees are precise, and a bot's code passes mypy --strict."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_a_bots_code_passes_mypy_strict(tmp_path: Path) -> None:
 
 
 def test_a_wrong_use_of_the_types_is_reported(tmp_path: Path) -> None:
-    """Without it the other test could pass for an untyped package."""
+    """Without this test, the other test would also pass if the package had no types."""
     wrong = "from feed import MarketFeed\nprice: int = MarketFeed().get_price('BTC')\n"
     done = mypy(wrong, tmp_path)
     assert done.returncode == 1

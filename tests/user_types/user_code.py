@@ -1,4 +1,4 @@
-"""A bot as its author would write it; ``test_user_code.py`` checks it with mypy --strict. It is never run."""
+"""The code of a bot as an author would write it; ``test_user_code.py`` only checks its types with mypy --strict."""
 
 from __future__ import annotations
 
