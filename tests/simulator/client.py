@@ -75,7 +75,7 @@ class Client:
         return await self.ask({"op": "subscribe", "args": list(streams), "req_id": "1"})
 
     async def gone(self) -> int:
-        """Wait for the connection's end and return the close code (1006: none came)."""
+        """Wait for the connection's end and return the close code (1006 if no close frame came)."""
         await until(lambda: self.closed is not None)
         assert self.closed is not None
         return self.closed

@@ -64,7 +64,7 @@ async def test_markets_tickers_and_candles_load(name: str) -> None:
             assert abs(ticker["percentage"]) < 30
         candles = await exchange.fetch_ohlcv("BTC/USDT", "1m", limit=60)
         assert len(candles) == 60
-        opened = last.timestamp - last.timestamp % 60_000  # the minute may have ended since then
+        opened = last.timestamp - last.timestamp % 60_000  # the trade's minute may have ended by now
         candle = next(row for row in candles if row[0] == opened)
         assert candle[4] == last.price
         assert candle[5] == pytest.approx(sum(trade.quantity for trade in sim[name].trades["BTC"]))
@@ -146,9 +146,9 @@ async def test_binances_swaps_are_simulated_too() -> None:
 
 @pytest.mark.parametrize("name", [*VENUES, "binance_swap"])
 async def test_watch_order_book_returns_the_true_book(name: str) -> None:
-    """ccxt joins Binance's snapshot and differences, and follows Bybit's snapshot and deltas."""
+    """ccxt joins Binance's snapshot with the differences, and applies Bybit's deltas to Bybit's snapshot."""
     symbol = "BTC/USDT:USDT" if name == "binance_swap" else "BTC/USDT"
-    # ccxt keeps levels that left Bybit's depth, which are wrong when the price returns
+    # few changes on Bybit: ccxt keeps levels that left the depth, and they are wrong when the price returns to them
     rate = 10 if name == "bybit" else 200
     async with Simulator(rate=rate, venues=(name,), coins=["BTC"]) as sim, connected(sim, name) as exchange:
         venue = sim[name]
@@ -157,7 +157,8 @@ async def test_watch_order_book_returns_the_true_book(name: str) -> None:
             for _ in range(12):
                 book = await exchange.watch_order_book(symbol)
                 shown = [tuple(level) for level in book["bids"][:20]], [tuple(level) for level in book["asks"][:20]]
-                # ccxt keeps no update number of Bybit's, and the venue may be ahead of the frames that were read
+                # ccxt keeps no update number of Bybit, and the venue may be ahead of the frames that ccxt has read: the
+                # book may be any of the venue's last 20 states
                 numbers = [book["nonce"]] if name != "bybit" else sorted(venue._numbers[venue.market("BTC")])[-20:]
                 states = [true for number in numbers if (true := venue.book_at("BTC", number, 20)) is not None]
                 assert shown in [(true.bids, true.asks) for true in states]

@@ -1,4 +1,4 @@
-"""Every fault has its effect while it is active, and none afterwards."""
+"""Every fault has its effect while it is active, and no effect afterwards."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SPOT = "/v5/public/spot"
 
 
 def ids(client: Client) -> list[int]:
-    """The ids of the received trades, without bad frames."""
+    """The ids of the trades in the good frames that the client received."""
     found = []
     for frame in client.frames:
         try:
@@ -32,7 +32,7 @@ def ids(client: Client) -> list[int]:
     return found
 
 
-async def test_a_stall_keeps_the_connection_open_and_brings_no_data() -> None:
+async def test_a_stalled_venue_keeps_connections_open_and_sends_no_data() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim, TRADES) as client:
         venue = sim["binance"]
         await until(lambda: venue.connections)
@@ -120,7 +120,9 @@ PLACES = [("binance", "/ws", "/api/v3/ping"), ("bybit", SPOT, "/v5/market/time")
 
 @pytest.mark.parametrize(("name", "path", "rest"), PLACES)
 @pytest.mark.parametrize("status", [451, 403])
-async def test_a_blocked_status_answers_upgrades_and_rest(name: str, path: str, rest: str, status: int) -> None:
+async def test_a_blocked_venue_answers_upgrades_and_rest_requests_with_the_status(
+    name: str, path: str, rest: str, status: int
+) -> None:
     async with Simulator(rate=0, venues=(name,)) as sim:
         with sim[name].blocked(status):
             with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
@@ -131,7 +133,7 @@ async def test_a_blocked_status_answers_upgrades_and_rest(name: str, path: str, 
         assert await status_of(sim, rest) == 200
 
 
-async def test_a_refusing_status_answers_upgrades_only() -> None:
+async def test_a_refusing_venue_answers_only_upgrades_with_the_status() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim:
         with sim["binance"].refusing(429, retry_after=3):
             with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
@@ -159,7 +161,7 @@ async def test_rest_can_be_down_or_slow_while_the_stream_continues() -> None:
             assert loop.time() - started >= 0.3
 
 
-async def test_accept_then_drop_closes_at_once() -> None:
+async def test_accept_then_drop_closes_each_new_connection_at_once() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim:
         with sim["binance"].accept_then_drop():
             async with dial(sim) as client:
@@ -170,7 +172,7 @@ async def test_accept_then_drop_closes_at_once() -> None:
 
 
 @pytest.mark.parametrize(("name", "path"), [("binance", TRADES), ("bybit", SPOT)])
-async def test_bad_frames_come_in_addition_to_all_good_ones(name: str, path: str) -> None:
+async def test_bad_frames_come_in_addition_to_all_good_frames(name: str, path: str) -> None:
     async with Simulator(rate=0, venues=(name,)) as sim, dial(sim, path) as client:
         venue = sim[name]
         if name == "bybit":
@@ -244,7 +246,7 @@ async def test_late_trades_come_out_of_order() -> None:
         await until(lambda: ids(client) == [2, 1])
 
 
-async def test_doubled_trades_come_twice_and_missing_ones_only_over_rest() -> None:
+async def test_doubled_trades_come_twice_and_missing_trades_come_only_over_rest() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim, TRADES) as client:
         venue = sim["binance"]
         await until(lambda: venue.connections)
@@ -318,7 +320,7 @@ async def test_a_burst_waits_for_a_slow_reader_and_ends_when_that_reader_is_cut(
 
 
 def test_the_documented_table_of_faults_is_complete_and_right() -> None:
-    """Every kind has a row, every fault of a row can be parsed, and venues have every method of a row."""
+    """Every kind of fault has a row, every fault in a row can be parsed, and every method in a row exists."""
     text = (Path(__file__).parents[2] / "docs/testing.md").read_text()
     rows = [line.split("|")[1:3] for line in text.partition("| method |")[2].splitlines() if line.startswith("| `")]
     methods = [each for row in rows for each in re.findall(r"`(\w+)\(", row[0])]

@@ -1,4 +1,4 @@
-"""A venue whose stream or REST is behind: frames keep coming with old stamps."""
+"""A venue whose stream or REST is late: it still sends data, but with old timestamps."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def streams(name: str) -> tuple[str, str]:
 
 
 def stamps(client: Client) -> list[tuple[int, float]]:
-    """For each received trade, its id and the seconds since its stamp."""
+    """For each received trade, its id and the seconds since its timestamp."""
     now = time.time() * 1000
     rows = [row for event in client.events for row in rows_of(event)]
     return [(int(row.get("i", row.get("t"))), (now - row["T"]) / 1000) for row in rows]
@@ -39,7 +39,7 @@ def rows_of(event: Any) -> list[Any]:
 
 
 @BOTH
-async def test_a_late_stream_sends_past_data_with_the_stamps_of_that_time(name: str) -> None:
+async def test_a_late_stream_sends_past_data_with_the_original_timestamps(name: str) -> None:
     async with Simulator(rate=0, venues=(name,)) as sim, dial(sim, path_of(name)) as client:
         await client.subscribe(streams(name)[0])
         with sim[name].behind(0.3):
@@ -99,7 +99,7 @@ async def test_a_stream_cannot_fall_behind_faster_than_time_passes() -> None:
             pass
 
 
-async def test_a_split_venue_is_late_on_every_second_connection() -> None:
+async def test_the_fault_split_makes_every_second_connection_late() -> None:
     path = "/ws/btcusdt@trade"
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim, path) as odd:
         venue = sim["binance"]
@@ -128,7 +128,7 @@ async def test_a_late_stream_drops_data_that_was_due_during_a_stall() -> None:
 
 
 @BOTH
-async def test_a_late_streams_ticker_has_the_values_of_its_stamps_time(name: str) -> None:
+async def test_a_ticker_of_a_late_stream_has_the_values_at_the_time_of_its_timestamp(name: str) -> None:
     async with Simulator(rate=0, coins=["BTC"], venues=(name,)) as sim:
         venue = sim[name]
         await venue.trade("BTC", price=50_000, count=1)
@@ -168,7 +168,7 @@ async def shown(sim: Simulator, name: str) -> tuple[list[int], float, float]:
 async def test_rest_can_show_past_trades_tickers_and_candles(name: str, fault: Any) -> None:
     async with Simulator(rate=0, coins=["BTC"], venues=(name,)) as sim:
         venue: SimulatedVenue = sim[name]
-        venue.skip(60 - (venue.now() / 1000) % 60)  # a minute's start
+        venue.skip(60 - (venue.now() / 1000) % 60)  # go to the start of a minute
         await venue.trade("BTC", ids=[1], price=50_000)
         before = await shown(sim, name)
         venue.skip(0.001)
@@ -180,7 +180,7 @@ async def test_rest_can_show_past_trades_tickers_and_candles(name: str, fault: A
         assert await shown(sim, name) == ([1, 2], 40_000, 40_000)
 
 
-async def test_rest_that_is_behind_has_a_random_delay_for_each_request_and_a_right_clock() -> None:
+async def test_rest_that_is_behind_has_a_random_delay_for_each_request_and_tells_the_right_time() -> None:
     async with Simulator(rate=0, coins=["BTC"], venues=("binance",)) as sim:
         venue = sim["binance"]
         for number in range(1, 101):

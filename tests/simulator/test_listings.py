@@ -1,4 +1,4 @@
-"""Changes of a venue's list: markets halted, not listed, in another currency, of another coin or unit."""
+"""Changes of a venue's list of markets: a market is halted or removed, or has another currency, coin or unit."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def listed(sim: Simulator, name: str) -> dict[str, Any]:
 
 
 async def ticker(sim: Simulator, name: str, market: str) -> Any:
-    """The last price over REST, None if the venue does not know the market."""
+    """The last price over REST, or None if the venue does not know the market."""
     found = await get(sim, TICKER[name], symbol=market, **({} if name == "binance" else {"category": "spot"}))
     rows = [found] if name == "binance" else found["result"].get("list", [])
     return float(rows[0]["lastPrice"]) if rows and "lastPrice" in rows[0] else None
@@ -100,7 +100,7 @@ async def test_a_venue_can_list_its_coins_in_another_currency_only(name: str, cu
 
 
 @BOTH
-async def test_another_coin_can_be_listed_under_the_ticker(name: str) -> None:
+async def test_another_coin_can_be_listed_under_the_same_ticker(name: str) -> None:
     async with Simulator(rate=0, coins=["DOGE"], venues=(name,)) as sim, dial(sim, path_of(name)) as client:
         await client.subscribe(trades_of(name, "DOGEUSDT"))
         for _ in range(2):

@@ -172,7 +172,7 @@ async def test_the_venue_makes_trades_at_its_rate() -> None:
     ],
 )
 async def test_a_request_for_binances_perpetuals_has_the_documented_weight(path: str, weight: int) -> None:
-    """The weights differ from spot's, and the limit is 2,400 in place of 6,000 a minute."""
+    """The weights differ from those of spot, and the limit is 2,400 a minute instead of 6,000."""
     async with (
         Simulator(rate=0, venues=("binance_swap",)) as sim,
         aiohttp.ClientSession() as session,

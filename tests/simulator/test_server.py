@@ -72,7 +72,7 @@ def test_the_error_for_a_wrong_argument_says_what_is_allowed(arguments: dict[str
     assert "\n" not in str(found.value)
 
 
-async def test_the_printed_settings_lines_point_at_the_simulator() -> None:
+async def test_the_printed_settings_have_the_simulators_addresses() -> None:
     async with Simulator(venues=("bybit", "binance_us"), rate=0) as sim:
         assert sim.settings_yaml() == (
             "exchanges:\n"
@@ -119,7 +119,7 @@ def test_the_text_of_a_fault_is_parsed(spec: str, fault: ScheduledFault) -> None
         "slow-rest-x@1", "Bybit:stall@1", "stall@nan",
     ],
 )  # fmt: skip
-def test_the_error_for_an_invalid_fault_is_one_line_with_what_was_found(spec: str) -> None:
+def test_the_error_for_an_invalid_fault_is_one_line_that_quotes_the_text(spec: str) -> None:
     with pytest.raises(SimulatorError) as found:
         parse_fault(spec)
     assert repr(spec) in str(found.value)
@@ -185,9 +185,19 @@ DEEP = "[" * 100_000
         b'{"fault": "\xed\xa0\x80"}',
         '{"fault": "\\ud800"}',
     ],
-    ids=["arrays", "a fault of arrays", "objects", "a long number", "no UTF-8", "half a pair", "an escaped half"],
+    ids=[
+        "arrays",
+        "a fault of arrays",
+        "objects",
+        "a long number",
+        "no UTF-8",
+        "half a surrogate pair",
+        "an escaped one",
+    ],
 )
-async def test_the_control_interface_refuses_values_that_are_nested_or_no_text(body: str | bytes) -> None:
+async def test_the_control_interface_refuses_deeply_nested_values_long_numbers_and_invalid_text(
+    body: str | bytes,
+) -> None:
     async with Simulator(rate=0) as sim, aiohttp.ClientSession() as session:
         for kind in ("application/json", "application/json; charset=nope"):
             request = session.post(f"{sim.rest_url}/simulator/faults", data=body, headers={"Content-Type": kind})
@@ -198,7 +208,7 @@ async def test_the_control_interface_refuses_values_that_are_nested_or_no_text(b
 
 
 async def control(sim: Simulator, *headers: str, method: str = "POST") -> int:
-    """The status of a request with exactly these headers."""
+    """The HTTP status of the answer to a request with exactly these headers."""
     body = b'{"fault": "stall+60"}'
     path = "/simulator/faults" if method == "POST" else "/simulator"
     head = [f"{method} {path} HTTP/1.1", f"Content-Length: {len(body)}", "Connection: close", *headers]
@@ -231,7 +241,8 @@ async def test_the_control_interface_refuses_pages_of_other_origins(method: str)
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_the_control_interface_refuses_requests_to_foreign_host_names(method: str) -> None:
-    """An attacker's host name may point to this address; a browser would treat the answers as the attacker's site."""
+    """An attacker can let a host name of their own point to this address. A browser would then let the attacker's page
+    read the answers."""
     async with Simulator(rate=0) as sim:
         for host in ("evil.example", f"evil.example:{sim.port}", "127.0.0.1.evil.example", "localhost@evil.example",
                      "localhost:x", "", "[::1", "localhost/x"):  # fmt: skip
@@ -243,7 +254,7 @@ async def test_the_control_interface_refuses_requests_to_foreign_host_names(meth
             assert await control(sim, f"Host: {host}", method=method) == 200
 
 
-async def test_a_notice_that_bybit_does_not_know_is_refused_by_the_control_interface() -> None:
+async def test_the_control_interface_refuses_a_shutdown_notice_for_bybit_which_has_none() -> None:
     async with Simulator(rate=0, venues=("bybit",)) as sim, aiohttp.ClientSession() as session:
         async with session.post(f"{sim.rest_url}/simulator/faults", json={"fault": "shutdown-notice"}) as response:
             assert response.status == 400

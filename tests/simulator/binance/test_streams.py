@@ -1,4 +1,4 @@
-"""The simulator's version of Binance spot's WebSocket."""
+"""The WebSocket of Binance spot, as the simulator serves it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from exchanges.simulator import Simulator
 from tests.simulator.client import dial, until
 
 
-async def test_a_trades_frame_is_written_as_documented() -> None:
+async def test_the_frame_of_a_trade_is_written_as_documented() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim) as client:
         await client.subscribe("btcusdt@trade")
         (trade,) = await sim["binance"].trade("BTC", ids=[7], price=61837.63, quantity=0.02, buyer_maker=True)
@@ -23,7 +23,7 @@ async def test_a_trades_frame_is_written_as_documented() -> None:
 
 
 @pytest.mark.parametrize("path", ["/ws/btcusdt@trade/ethusdt@trade", "/ws/0", "/ws"])
-async def test_the_raw_endpoint_takes_streams_by_path_or_request(path: str) -> None:
+async def test_the_raw_endpoint_takes_streams_from_the_path_or_from_a_request(path: str) -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim, path) as client:
         if "@" not in path:
             assert await client.subscribe("btcusdt@trade", "ethusdt@trade") == {"result": None, "id": 1}
@@ -32,7 +32,7 @@ async def test_the_raw_endpoint_takes_streams_by_path_or_request(path: str) -> N
         assert (await client.first(lambda e: e.get("e") == "trade"))["s"] == "ETHUSDT"
 
 
-async def test_the_combined_endpoint_wraps_events() -> None:
+async def test_the_combined_endpoint_adds_the_streams_name_to_each_event() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim, "/stream?streams=btcusdt@trade") as client:
         await until(lambda: sim["binance"].connections)
         await sim["binance"].trade("BTC", ids=[5])
@@ -86,7 +86,7 @@ async def test_tickers_and_candles_come_after_a_trade() -> None:
     assert (quote["b"], quote["a"]) == ("60123.44000000", "60123.45000000")
 
 
-async def test_aggregates_join_the_fills_of_one_order_at_one_price() -> None:
+async def test_an_aggregate_trade_joins_the_fills_of_one_order_at_one_price() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim) as client:
         await client.subscribe("btcusdt@aggTrade")
         for ids in (range(1, 4), range(4, 6)):
@@ -98,7 +98,8 @@ async def test_aggregates_join_the_fills_of_one_order_at_one_price() -> None:
 
 
 async def test_a_candle_has_one_final_state_which_is_its_last() -> None:
-    """Each candle has one state with x:true, which equals the candle's trades, and no later state."""
+    """Each candle has exactly one state with x:true. This state has the values of the candle's trades, and no other
+    state follows it."""
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim) as client:
         await client.subscribe("btcusdt@kline_1s")
         venue = sim["binance"]
@@ -133,7 +134,7 @@ async def test_all_tickers_come_in_one_array() -> None:
         assert {event["s"] for event in client.events[1]} == {"BTCUSDT", "ETHUSDT"}
 
 
-async def test_a_clock_put_forward_closes_the_candles_in_between() -> None:
+async def test_moving_the_venues_clock_forward_closes_the_candles_in_between() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim) as client:
         await client.subscribe("btcusdt@kline_1m")
         trades = await sim["binance"].trade("BTC", count=3)

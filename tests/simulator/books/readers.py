@@ -29,7 +29,7 @@ class Book:
 
 
 class BinanceReader(Book):
-    """A snapshot to which the following differences are applied; ``gaps`` counts differences that do not follow."""
+    """A snapshot to which differences are applied; ``gaps`` counts those that do not continue the book's state."""
 
     def __init__(self, snapshot: dict[str, Any]) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class BinanceReader(Book):
         self.gaps = 0
 
     def apply(self, event: dict[str, Any]) -> bool:
-        """Apply a difference; returns False if it is older than the book or does not follow."""
+        """Apply a difference; return False if it is older than the book or does not continue the book's state."""
         if event["u"] <= self.sequence:
             return False
         follows = event["U"] == self.sequence + 1 if self.joined else event["U"] <= self.sequence + 1
@@ -52,7 +52,10 @@ class BinanceReader(Book):
 
 
 class BybitReader(Book):
-    """A snapshot replaces everything, each delta has the next number, and at most ``depth`` levels are kept."""
+    """A book to which Bybit's frames are applied: a snapshot replaces it, and a delta must have the next number.
+
+    At most ``depth`` levels are kept; ``gaps`` counts deltas with another number.
+    """
 
     def __init__(self, depth: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Faults of order books: the effect of each on a stream, and that the effect ends with the fault."""
+"""Each fault of order books has its effect on a stream, and the effect ends with the fault."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def differences(client: Client, after: int = 0) -> list[dict[str, Any]]:
 
 
 async def changed(venue: SimulatedVenue, times: int) -> None:
-    """Cause ``count`` messages, one after the other; the fault decides whether they are sent."""
+    """Cause ``times`` messages, one after the other; the active fault decides whether they are sent."""
     stream = venue.book_streams[STREAM]
     for _ in range(times):
         await venue.move_book("BTC", 5)
@@ -54,7 +54,7 @@ async def test_a_doubled_message_is_sent_twice() -> None:
         assert one == other
 
 
-async def test_a_late_message_is_sent_after_later_ones() -> None:
+async def test_a_late_message_is_sent_after_the_message_that_follows_it() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim) as client:
         venue = sim["binance"]
         await client.subscribe(STREAM)
@@ -78,7 +78,7 @@ async def test_reordered_messages_are_sent_in_pairs_in_the_opposite_order() -> N
 
 
 @pytest.mark.parametrize("side", ["bids", "asks"])
-async def test_a_frozen_side_gets_no_changes_until_the_end_and_opens_no_gap(side: Any) -> None:
+async def test_a_frozen_side_gets_no_changes_until_the_fault_ends_and_the_numbers_have_no_gap(side: Any) -> None:
     key, other = ("b", "a") if side == "bids" else ("a", "b")
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim) as client:
         venue = sim["binance"]
@@ -118,7 +118,7 @@ async def test_a_crossed_book_is_sent_until_the_fault_ends() -> None:
 
 
 def is_crossed(reader: BinanceReader, client: Client) -> bool:
-    """Whether the reader's best bid is above its best ask after all differences so far."""
+    """Whether the reader's best bid is above its best ask after all differences that the client has received."""
     for event in differences(client):
         reader.apply(event)
     bids, asks = reader.best(1)
@@ -140,7 +140,7 @@ async def test_a_crossed_book_is_crossed_for_a_reader_whose_asks_are_frozen_too(
 
 
 async def test_a_crossed_book_is_crossed_for_a_reader_with_a_snapshot_from_after_the_freeze() -> None:
-    """The asks rose and fell again; the reader has those of its snapshot in between."""
+    """The asks rise and fall again. The reader's asks are those of a snapshot taken in between."""
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim) as client:
         venue = sim["binance"]
         await client.subscribe(STREAM)
@@ -198,7 +198,7 @@ async def test_a_fault_of_one_coin_does_not_affect_others() -> None:
         assert [event["s"] for event in differences(client)] == ["ETHUSDT"]
 
 
-async def test_after_a_restart_bybits_books_begin_with_update_one() -> None:
+async def test_after_a_restart_bybits_books_begin_with_update_number_one() -> None:
     async with Simulator(rate=0, venues=("bybit",)) as sim, dial(sim, "/v5/public/spot") as client:
         venue, reader = sim["bybit"], BybitReader(50)
         await client.subscribe("orderbook.50.BTCUSDT")
@@ -212,7 +212,7 @@ async def test_after_a_restart_bybits_books_begin_with_update_one() -> None:
         assert reader.best(50) == true(venue, 2, 50)
 
 
-async def test_bybits_messages_are_disturbed_like_binances() -> None:
+async def test_faults_of_messages_work_on_bybit_as_on_binance() -> None:
     async with Simulator(rate=0, venues=("bybit",)) as sim, dial(sim, "/v5/public/spot") as client:
         venue = sim["bybit"]
         await client.subscribe("orderbook.50.BTCUSDT")

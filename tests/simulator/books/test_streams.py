@@ -42,7 +42,7 @@ async def joined(sim: Simulator, first: Any) -> BinanceReader:
     """A reader whose snapshot is not older than the first received difference."""
     async with asyncio.timeout(10):
         while True:
-            # the price can leave a smaller range
+            # many levels: the price could leave the range of a few
             snapshot = await get(sim, "/api/v3/depth", symbol="BTCUSDT", limit=5000)
             if snapshot["lastUpdateId"] + 1 >= first["U"]:
                 return BinanceReader(snapshot)
@@ -51,7 +51,7 @@ async def joined(sim: Simulator, first: Any) -> BinanceReader:
 # -- Binance ----------------------------------------------------------------------------------------------------
 
 
-async def test_a_differences_frame_is_written_as_documented() -> None:
+async def test_the_frame_of_a_difference_is_written_as_documented() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim) as client:
         await client.subscribe("btcusdt@depth@100ms")
         before = sim["binance"].market("BTC").update_id
@@ -82,7 +82,7 @@ async def test_a_snapshot_with_the_later_differences_gives_the_true_book() -> No
         assert any(event.get("e") == "trade" for event in client.events)
 
 
-async def test_a_book_ticker_has_the_best_levels_of_the_book_with_its_number() -> None:
+async def test_a_book_ticker_has_the_best_levels_of_the_book_with_the_same_number() -> None:
     async with Simulator(rate=200, venues=("binance",), coins=["BTC"]) as sim, dial(sim) as client:
         venue = sim["binance"]
         await client.subscribe("btcusdt@depth", "btcusdt@bookTicker")
@@ -94,7 +94,7 @@ async def test_a_book_ticker_has_the_best_levels_of_the_book_with_its_number() -
 
 
 @pytest.mark.parametrize("levels", [5, 10, 20])
-async def test_a_partial_book_has_all_of_its_levels(levels: int) -> None:
+async def test_a_partial_book_has_as_many_levels_as_the_streams_name_says(levels: int) -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim) as client:
         await client.subscribe(f"btcusdt@depth{levels}@100ms")
         await sim["binance"].trade("BTC", count=3)
@@ -105,7 +105,7 @@ async def test_a_partial_book_has_all_of_its_levels(levels: int) -> None:
         assert (len(shown[0]), len(shown[1])) == (levels, levels)
 
 
-async def test_only_changes_are_sent_and_the_100_ms_stream_sends_ten_times_as_often() -> None:
+async def test_only_changed_books_are_sent_and_the_slow_stream_joins_several_changes() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim) as client:
         venue = sim["binance"]
         await client.subscribe("btcusdt@depth@100ms", "ethusdt@depth", "ethusdt@depth@100ms")
@@ -137,7 +137,7 @@ async def test_a_snapshot_request_has_the_documented_weight(limit: int, weight: 
         assert (len(snapshot["bids"]), len(snapshot["asks"])) == (limit, limit)
 
 
-async def test_snapshot_requests_beyond_the_minutes_weight_are_refused_and_then_banned() -> None:
+async def test_snapshot_requests_beyond_the_weight_of_a_minute_are_refused_and_then_banned() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim:
         path = "/api/v3/depth?symbol=BTCUSDT&limit=5000"
         statuses = [await status_of(sim, path) for _ in range(40)]
@@ -160,7 +160,7 @@ async def test_a_snapshot_may_be_older_than_the_stream() -> None:
 # -- Binance's swaps ---------------------------------------------------------------------------------------------
 
 
-async def test_a_swaps_difference_names_the_one_before_it() -> None:
+async def test_a_difference_of_a_swap_has_the_number_of_the_previous_difference() -> None:
     """The numbers have gaps, so only ``pu`` shows that no difference is missing."""
     async with Simulator(rate=0, venues=("binance_swap",)) as sim, dial(sim, "/public/ws") as client:
         venue = sim["binance_swap"]
@@ -178,7 +178,7 @@ async def test_a_swaps_difference_names_the_one_before_it() -> None:
         assert (await moved(venue, client))["pu"] > number
 
 
-async def test_a_swaps_snapshot_is_joined_at_the_event_whose_range_has_its_number() -> None:
+async def test_a_snapshot_of_a_swap_is_continued_by_the_event_whose_range_has_the_snapshots_number() -> None:
     async with Simulator(rate=200, venues=("binance_swap",), coins=["BTC"]) as sim, dial(sim, "/public/ws") as client:
         venue = sim["binance_swap"]
         await client.subscribe("btcusdt@depth@100ms")
@@ -199,13 +199,15 @@ async def test_a_swaps_snapshot_is_joined_at_the_event_whose_range_has_its_numbe
 
 
 @pytest.mark.parametrize(("limit", "code"), [(3, -4021), (1001, -1130)])
-async def test_a_swaps_snapshot_has_the_documented_limits(limit: int, code: int) -> None:
+async def test_a_snapshot_request_for_a_swap_with_a_wrong_limit_gets_the_documented_error(
+    limit: int, code: int
+) -> None:
     async with Simulator(rate=0, venues=("binance_swap",)) as sim:
         assert (await get(sim, "/fapi/v1/depth", symbol="BTCUSDT", limit=limit))["code"] == code
 
 
 @pytest.mark.parametrize(("limit", "weight"), [(50, 2), (100, 5), (500, 10), (1000, 20)])
-async def test_a_swaps_snapshot_request_has_the_documented_weight(limit: int, weight: int) -> None:
+async def test_a_snapshot_request_for_a_swap_has_the_documented_weight(limit: int, weight: int) -> None:
     async with Simulator(rate=0, venues=("binance_swap",)) as sim:
         path = f"{sim.rest_url}/fapi/v1/depth?symbol=BTCUSDT&limit={limit}"
         async with aiohttp.ClientSession() as session, session.get(path) as response:
@@ -274,7 +276,7 @@ async def test_a_subscriber_to_a_late_stream_gets_a_past_snapshot() -> None:
             assert reader.best(50) == true(sim["bybit"], reader.sequence, 50)
 
 
-async def test_a_level_that_left_the_window_is_sent_again_when_it_returns() -> None:
+async def test_a_level_that_left_the_streams_depth_is_sent_again_when_it_returns() -> None:
     async with Simulator(rate=0, venues=("bybit",)) as sim, dial(sim, "/v5/public/spot") as client:
         venue = sim["bybit"]
         await client.subscribe("orderbook.50.BTCUSDT")
@@ -306,7 +308,7 @@ async def test_a_depth_that_bybit_does_not_have_is_refused(topic: str) -> None:
         assert (await client.subscribe(topic))["success"] is False
 
 
-async def test_bybits_rest_answers_with_the_book_of_the_number_in_the_answer() -> None:
+async def test_a_book_over_bybits_rest_is_the_true_book_with_the_same_number() -> None:
     async with Simulator(rate=100, venues=("bybit",), coins=["BTC"]) as sim, dial(sim, "/v5/public/spot") as client:
         await client.subscribe("orderbook.200.BTCUSDT")
         await client.first(is_book, 3)

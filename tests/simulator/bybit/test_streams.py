@@ -1,4 +1,4 @@
-"""The simulator's version of Bybit v5's public spot stream."""
+"""The public spot stream of Bybit v5, as the simulator serves it."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Captures are played exactly: each recorded frame once, in order and unchanged; other data is derived from the
-trades."""
+"""A capture is played exactly: each recorded frame once, unchanged and in order; other data is made from its trades."""
 
 from __future__ import annotations
 
@@ -36,8 +35,8 @@ def quote(symbol: str, number: int) -> str:
 
 @pytest.fixture
 def captures(tmp_path: Path) -> list[Path]:
-    """Two capture files whose time stamps interleave; one is compressed. They contain a snapshot line and a candle's
-    end."""
+    """Two capture files whose times interleave; one file is compressed, the other has a snapshot. A minute ends between
+    the trades."""
     btc = [(2 * i, trade("BTCUSDT", 100 + i, T0 + 2000 * i, f"{61837 + i}.63000000")) for i in range(10)]
     btc.append((0, '{"lastUpdateId":5,"bids":[],"asks":[]}'))
     eth = [(2 * i + 1, trade("ETHUSDT", 500 + i, T0 + 2000 * i, "2683.80000000")) for i in range(10)]
@@ -51,7 +50,7 @@ def captures(tmp_path: Path) -> list[Path]:
 
 
 def recorded(paths: list[Path]) -> list[str]:
-    """The frames of the files in the order of their stamps."""
+    """The frames of the files in the order of their times."""
     lines = []
     for path in paths:
         data = path.read_bytes()
@@ -82,7 +81,7 @@ async def test_the_raw_stream_sends_the_data_unchanged(captures: list[Path]) -> 
         ]
 
 
-async def test_a_replay_waits_until_a_client_has_subscribed_coin_by_coin(captures: list[Path]) -> None:
+async def test_a_replay_waits_while_a_client_subscribes_coin_by_coin(captures: list[Path]) -> None:
     async with Simulator(replay=captures, speed=0) as sim, dial(sim, "/stream") as client:
         for stream in ("ethusdt@bookTicker", "btcusdt@trade", "ethusdt@trade"):
             await client.subscribe(stream)
@@ -110,10 +109,10 @@ async def test_rest_tickers_and_candles_follow_the_replayed_trades(captures: lis
     assert [final["n"] for final in finals] == [1, 0] * 9
 
 
-async def test_the_pace_is_that_of_the_recording_or_that_of_the_given_rate(captures: list[Path]) -> None:
+async def test_frames_are_played_at_the_recordings_speed_or_at_the_given_rate(captures: list[Path]) -> None:
     for arguments, least in (({"speed": 0.05}, 0.35), ({"rate": 50.0}, 0.3)):
         async with Simulator(replay=captures, **arguments) as sim, dial(sim, COMBINED) as client:  # type: ignore[arg-type]  # floats
-            await until(lambda: client.frames)  # used within this turn
+            await until(lambda: client.frames)  # the lambda is used within this turn
             started = time.monotonic()
             await play(sim, client, 30)
             assert time.monotonic() - started >= least
@@ -179,8 +178,8 @@ def difference(first: int, last: int, bids: str = "", asks: str = "") -> str:
     return f'{{"stream":"btcusdt@depth@100ms","data":{event}}}'
 
 
-async def test_rest_has_the_captured_book_of_the_present_moment_of_the_replay(tmp_path: Path) -> None:
-    """The book is the file's snapshot, joined with the differences before and after it."""
+async def test_rest_has_the_captured_book_at_the_current_moment_of_the_replay(tmp_path: Path) -> None:
+    """The book is the file's snapshot, joined with the differences before and after the snapshot."""
     snapshot = '{"lastUpdateId":12,"bids":[["99.00","1.0"],["98.00","2.0"]],"asks":[["101.00","1.0"]]}'
     frames = [
         trade("BTCUSDT", 1, T0, "100.00000000"),
@@ -224,7 +223,7 @@ async def test_a_feed_gets_proven_books_from_a_replay() -> None:
 
 
 @pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
-def test_the_error_names_a_path_that_is_no_plain_file_without_reading_it(tmp_path: Path, kind: str) -> None:
+def test_a_path_that_is_no_plain_file_is_named_in_the_error_and_not_read(tmp_path: Path, kind: str) -> None:
     path = {"pipe": tmp_path / "pipe.raw", "device": Path("/dev/zero"), "folder": tmp_path}[kind]
     if kind == "pipe":
         os.mkfifo(path)

@@ -1,4 +1,4 @@
-"""Trades with wrong ids or stamps, repeated trades, block trades, and late candles."""
+"""Trades with wrong ids or timestamps, repeated trades, block trades, and candles whose end is lost or late."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def test_skipped_ids_are_neither_in_the_stream_nor_in_rest(name: str) -> N
 
 
 @BOTH
-async def test_one_id_in_the_stream_is_too_high_and_the_next_one_is_right(name: str) -> None:
+async def test_one_id_in_the_stream_is_too_high_and_the_next_id_is_right(name: str) -> None:
     async with Simulator(rate=0, venues=(name,)) as sim, dial(sim, path_of(name)) as client:
         venue = sim[name]
         await subscribe(client, name)
@@ -74,7 +74,7 @@ async def test_one_id_in_the_stream_is_too_high_and_the_next_one_is_right(name: 
 
 
 @BOTH
-async def test_one_stamp_in_the_stream_is_far_ahead(name: str) -> None:
+async def test_one_timestamp_in_the_stream_is_far_ahead(name: str) -> None:
     async with Simulator(rate=0, venues=(name,)) as sim, dial(sim, path_of(name)) as client:
         venue = sim[name]
         await subscribe(client, name)
@@ -88,7 +88,7 @@ async def test_one_stamp_in_the_stream_is_far_ahead(name: str) -> None:
 
 
 @BOTH
-async def test_a_repeated_trade_is_sent_again_many_trades_later(name: str) -> None:
+async def test_a_repeated_trade_is_sent_again_after_the_given_number_of_trades(name: str) -> None:
     async with Simulator(rate=0, venues=(name,)) as sim, dial(sim, path_of(name)) as client:
         venue = sim[name]
         await subscribe(client, name)
@@ -140,14 +140,14 @@ async def test_only_bybit_has_block_trades() -> None:
 
 
 def opened(event: Any) -> Any:
-    """The opening time of a candle, None for other events."""
+    """The opening time of a candle, or None for other events."""
     if event.get("e") == "kline":
         return event["k"]["t"]
     return event["data"][0]["start"] if str(event.get("topic")).startswith("kline") else None
 
 
 def closed(event: Any) -> Any:
-    """The opening time of a candle's final state, None for other events."""
+    """The opening time of the candle if the event is its final state, or None for other events."""
     final = event["k"]["x"] if "k" in event else opened(event) and event["data"][0]["confirm"]
     return opened(event) if final else None
 

@@ -20,7 +20,7 @@ from tests.simulator.client import Client, dial, get, status_of, until
 SPOT = "/v5/public/spot"
 
 
-async def test_a_sixth_message_within_a_second_closes_with_1008() -> None:
+async def test_a_sixth_message_within_a_second_closes_the_connection_with_1008() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim) as client:
         for _ in range(5):
             await client.ws.ping()
@@ -48,10 +48,10 @@ PING = bytes([0x89, 0x80, 0, 0, 0, 0])
 @pytest.mark.parametrize(
     ("counts", "violations"), [((4, 5), []), ((4, 0), []), ((9, 1), []), ((20, 0), ["6 messages within 1 s"])]
 )
-async def test_late_read_messages_count_at_the_earliest_time_they_may_have_come(
+async def test_messages_that_are_read_late_count_at_the_earliest_time_at_which_they_may_have_come(
     counts: tuple[int, int], violations: list[str]
 ) -> None:
-    """A client that keeps to the limit must not be closed because the simulator's loop was blocked meanwhile."""
+    """A client that keeps to the limit must not be disconnected because the simulator's loop was blocked."""
     async with Simulator(rate=0, venues=("binance",)) as sim:
         raw, venue = upgraded(sim), sim["binance"]
 
@@ -83,7 +83,7 @@ async def test_late_read_messages_count_at_the_earliest_time_they_may_have_come(
 def test_a_client_that_keeps_to_the_limit_has_no_violation(
     pauses: list[float], stalls: list[tuple[float, float]]
 ) -> None:
-    """The client sends at most five messages a second; they may be read late, after pauses of the loop."""
+    """The client sends at most five messages a second; the simulator may read them late, after pauses of its loop."""
     sent: list[float] = []
     for pause in pauses:
         at = (sent[-1] if sent else 0.0) + pause
@@ -121,7 +121,7 @@ async def test_too_many_dials_are_refused(name: str, path: str, status: int) -> 
         assert len(sim[name].dials) == 4
 
 
-def test_the_simulated_limits_equal_the_documented_ones() -> None:
+def test_the_simulated_limits_equal_the_documented_limits() -> None:
     assert (BINANCE_LAWS.messages_per_second, BINANCE_LAWS.streams, BINANCE_LAWS.session_limit) == (5, 1024, 86_400)
     assert (BINANCE_LAWS.dials, BINANCE_LAWS.ping_every, BINANCE_LAWS.pong_within) == (300, 20, 60)
     assert (BYBIT_LAWS.args_per_request, BYBIT_LAWS.args_characters) == (10, 21_000)
@@ -129,7 +129,7 @@ def test_the_simulated_limits_equal_the_documented_ones() -> None:
     assert BINANCE_LAWS.dial_window == BYBIT_LAWS.dial_window == 300
 
 
-async def test_a_session_that_ends_after_its_longest_time_is_no_violation() -> None:
+async def test_the_end_of_a_session_at_its_time_limit_is_no_violation() -> None:
     async with Simulator(rate=0, venues=("binance",), laws={"binance": VenueLaws(session_limit=0.2)}) as sim:
         async with dial(sim) as client:
             await client.gone()
@@ -199,7 +199,7 @@ async def test_the_weight_of_requests_is_limited_with_429_and_then_418() -> None
             aiohttp.ClientSession() as session,
             session.get(f"{sim.rest_url}/api/v3/exchangeInfo?symbol=BTCUSDT") as response,
         ):
-            assert response.status == 200  # weight 20 still fits
+            assert response.status == 200  # a weight of 20 is still within the limit
             assert response.headers["X-MBX-USED-WEIGHT-1M"] == "100"
         statuses = [await status_of(sim, "/api/v3/ping") for _ in range(12)]
         assert statuses == [429] * 11 + [418]

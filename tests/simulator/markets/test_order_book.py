@@ -1,5 +1,4 @@
-"""The simulated order book: numbered changes, earlier states, and differences from which a reader gets the true
-book."""
+"""The simulated order book numbers its changes, keeps earlier states, and sends a reader all that changed."""
 
 from __future__ import annotations
 
@@ -62,8 +61,8 @@ def test_the_same_seed_gives_the_same_book() -> None:
 
 
 def test_a_trade_takes_its_quantity_from_the_best_level() -> None:
-    """Before the trade, the best price is the trade's and has enough lots; after it, the level has that many lots
-    less."""
+    """Before the trade, the best price is the price of the trade, and its level has enough lots. The trade takes its
+    quantity from this level."""
     made = market()
     book = live(made)
     for step in range(200):
@@ -83,8 +82,9 @@ def test_a_trade_takes_its_quantity_from_the_best_level() -> None:
 
 @pytest.mark.parametrize(("coin", "price"), [("BTC", 60_000.0), ("DOGE", 0.105)])
 @pytest.mark.parametrize("seed", range(4))
-def test_differences_lead_from_any_earlier_state_to_the_present_one(coin: str, price: float, seed: int) -> None:
-    """A reader's snapshot may be older or newer than the first change of a message; it ends with the true book."""
+def test_differences_lead_from_any_earlier_state_to_the_present_state(coin: str, price: float, seed: int) -> None:
+    """A reader's snapshot may be older or newer than the first change of a message. With all messages, the reader has
+    the true book."""
     made, dice = market(coin, price, str(seed)), Random(seed)
     book = live(made)
     told, sides, ranges = book.number, levels(book.now(), 400), (0, 0)

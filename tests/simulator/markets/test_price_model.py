@@ -1,4 +1,4 @@
-"""Prices, 24 h statistics and candles are seeded and plausible, and agree with the trades."""
+"""Prices, 24 h statistics and candles depend on the seed, are plausible, and agree with the trades."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_prices_stay_plausible_and_volatility_clusters() -> None:
     assert sum(after_hot) / len(after_hot) > calm
 
 
-def test_trades_come_at_the_given_rate_and_by_the_coins_weights() -> None:
+def test_trades_come_at_the_given_rate_and_in_proportion_to_the_coins_weights() -> None:
     flow = Flow("x", [9.0, 1.0])
     orders = [order for _ in range(1000) for order in flow.orders(10.0)]
     made = [sum(count for market, count in orders if market == i) for i in (0, 1)]
@@ -101,7 +101,7 @@ def check(candle: Any, market: Market, trades: list[Trade]) -> None:
     assert (candle.count, candle.first_id, candle.last_id) == (len(trades), trades[0].id, trades[-1].id)
 
 
-def test_candles_follow_each_other_without_a_hole() -> None:
+def test_candles_follow_each_other_without_a_gap() -> None:
     market = a_market()
     market.make(3, START + 1000)
     market.make(3, START + 4 * MINUTE)
@@ -116,7 +116,7 @@ def test_candles_follow_each_other_without_a_hole() -> None:
 
 
 @pytest.mark.parametrize("passed", [0, 30_000, 5 * MINUTE, DAY // 2, DAY + 5 * MINUTE])
-def test_the_24_h_statistics_equal_those_of_the_days_minutes(passed: int) -> None:
+def test_the_24_h_statistics_agree_with_the_minute_candles_of_the_last_day(passed: int) -> None:
     market = a_market("DOGE")
     for ms in range(0, passed + 1, max(1, passed // 50)):
         market.make(2, START + ms)
@@ -156,7 +156,7 @@ def test_numbers_are_written_with_exact_decimals(amount: int, digits: int) -> No
     assert Decimal(fixed(amount, digits, 8)) == Decimal(amount).scaleb(-digits)
 
 
-def test_the_twenty_coins_are_listed_first_then_usdc_then_invented_ones() -> None:
+def test_the_twenty_coins_are_listed_first_then_usdc_markets_then_invented_coins() -> None:
     listed = list_markets(3000)
     assert len(listed) == len({item.id for item in listed}) == 3000
     assert [item.coin for item in listed[:20]] == list(DEFAULT_COINS)
@@ -164,7 +164,7 @@ def test_the_twenty_coins_are_listed_first_then_usdc_then_invented_ones() -> Non
     assert [item.id for item in list_markets(0, ["btc", "ETH/USDC", "PEPE"])] == ["BTCUSDT", "ETHUSDC", "PEPEUSDT"]
 
 
-async def test_ids_must_increase_and_continue_when_none_are_given() -> None:
+async def test_given_ids_must_increase_and_ids_continue_when_none_are_given() -> None:
     venue = Simulator(rate=0, venues=("binance",))["binance"]
     await venue.trade("BTC", ids=range(1, 4))
     with pytest.raises(SimulatorError, match="trade id 3 of BTCUSDT after 3"):
