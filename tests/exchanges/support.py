@@ -1,4 +1,4 @@
-"""For tests of one venue: a listener that keeps everything, and streams that end with the test."""
+"""Helpers for tests of one venue: a listener that keeps all it receives, and streams that end with the test."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from exchanges.events import Candle, OrderBook, Quote, Ticker, TradeEvent
 from exchanges.simulator import Simulator
 from tests.support import until
 
-VENUES = ("binance", "bybit")  # those of the simulator
+VENUES = ("binance", "bybit")  # venues that the simulator has
 CHANNELS = ("trades", "ticker", "candles")
 
 
 class Heard:
-    """A listener that keeps everything."""
+    """A listener that keeps all it receives."""
 
     def __init__(self) -> None:
         self.trades: list[TradeEvent] = []
@@ -107,7 +107,7 @@ class Running:
 async def streaming(
     venue: CcxtVenue, coins: Iterable[str], channels: Sequence[str] = ("trades",), timeframes: Sequence[str] = ("1m",)
 ) -> AsyncIterator[Running]:
-    """A running stream of some coins, whose markets are loaded first."""
+    """A running stream of some coins; the venue's markets are loaded first."""
     await venue.load()
     wanted = Subscription({coin: venue.market(coin) for coin in coins}, channels, timeframes)
     heard = Heard()

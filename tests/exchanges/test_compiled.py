@@ -1,4 +1,4 @@
-"""Programs shipped without source: ccxt compiled only, or in a zip file, as PyInstaller, Nuitka and zipapp do."""
+"""Programs packed by PyInstaller, Nuitka or zipapp run: their ccxt has no source, or is in a zip file."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ async def venue_at(ws_url: str, transport: str) -> AsyncIterator[CcxtVenue]:
 
 
 class Dial:
-    """A stream that dials; ``give_up`` ends it, while the next one may already dial, as in the feed."""
+    """A stream that dials. ``give_up`` ends the stream; as in the feed, the next stream may already dial meanwhile."""
 
     def __init__(self, venue: CcxtVenue, tls: ssl.SSLContext | None = None) -> None:
         heard = Heard()
@@ -92,7 +92,7 @@ async def test_an_unanswered_dial_leaves_nothing_open(transport: str, scheme: st
             await dial.give_up()
 
 
-async def test_a_refused_dial_leaves_nothing_open(transport: str) -> None:
+async def test_a_dial_to_a_server_that_accepts_no_connection_leaves_nothing_open(transport: str) -> None:
     with ExitStack() as stack:
         full = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         while True:  # until the queue of unaccepted connections is full
@@ -115,7 +115,7 @@ async def test_a_refused_dial_leaves_nothing_open(transport: str) -> None:
 async def test_a_dial_that_is_given_up_at_any_moment_leaves_nothing_open(
     transport: str, scheme: str, host: str, certificate: Path
 ) -> None:
-    """The moments are all turns of the loop, from before the name lookup to after the server's answer."""
+    """Each dial is given up one turn of the loop later, from before the name lookup to after the server's answer."""
 
     async def agree(request: web.Request) -> web.WebSocketResponse:
         connection = web.WebSocketResponse()
@@ -154,7 +154,7 @@ async def test_when_a_dial_over_picows_is_cancelled_its_socket_is_closed(scheme:
     from exchanges.ccxt_adapter.transport.dial import connect
 
     tls = ssl.create_default_context()
-    # the kernel accepts connections, and nobody answers
+    # the kernel accepts the connections, but no program answers
     with socket.create_server(("127.0.0.1", 0), backlog=2 * TURNS) as server:
         url = f"{scheme}://localhost:{server.getsockname()[1]}/"
         async with nothing_left():

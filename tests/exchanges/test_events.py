@@ -23,7 +23,7 @@ def test_an_empty_side_has_no_price() -> None:
     ("side", "quantity", "average"),
     [("buy", 2.0, 101.0), ("buy", 3.0, 305 / 3), ("sell", 4.0, 98.25), ("buy", 4.0, 102.0), ("sell", 4.1, None)],
 )
-def test_the_average_price_is_of_the_levels_that_would_be_filled(
+def test_the_average_price_is_that_of_the_levels_that_an_order_would_fill(
     side: str, quantity: float, average: float | None
 ) -> None:
     assert BOOK.cost(side, quantity) == pytest.approx(average)

@@ -89,7 +89,7 @@ def test_any_text_becomes_one_printable_line_within_its_length(text: str, length
         "987654321",
     ],
 )
-def test_a_secret_of_the_settings_is_hidden_in_any_form_in_which_a_text_repeats_it(form: str) -> None:
+def test_a_secret_of_the_settings_is_hidden_in_every_form_that_a_text_may_contain(form: str) -> None:
     clean = Cleaner(ACCESS.secrets())
     for text in (form, f"407 of {form}!", "x" * 190 + form, json.dumps({"error": form})):
         for shown in (clean(text), clean(text, 5000), clean.lines(text)):
@@ -137,8 +137,8 @@ def test_a_password_of_special_characters_is_hidden_in_any_encoding(form: str) -
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r\n   ", "\n\t", "\\n", "\\r\\n ", "\\\\n", "\n\n"])
 @pytest.mark.parametrize("every", [1, 7, 60])
 def test_a_secret_that_is_split_over_several_lines_is_hidden(end: str, every: int) -> None:
-    """A secret is split over lines in MIME's base64, in a folded header, in a table of a terminal, and in JSON that
-    quotes these.
+    """Line breaks split a secret in MIME's base64, in a folded header and in a table of a terminal; JSON that quotes
+    such a text has escaped line breaks.
     """
     secret = "".join(map(chr, range(ord("A"), ord("Z")))) * 4
     clean = Cleaner([secret])
@@ -155,7 +155,7 @@ def test_a_secret_that_is_split_over_several_lines_is_hidden(end: str, every: in
 
 @pytest.mark.parametrize("cut", range(4, 26, 3))
 @pytest.mark.parametrize("before", ["\n", "x", "\u202e"])
-def test_a_secret_cut_at_the_longest_length_that_is_read_is_not_shown(before: str, cut: int) -> None:
+def test_a_secret_that_is_cut_at_the_length_limit_is_not_shown(before: str, cut: int) -> None:
     """White space before the secret becomes one blank, so the beginning of the cut secret would fit into the line."""
     secret = "".join(map(chr, range(ord("a"), ord("z") + 1)))
     clean = Cleaner([secret])
@@ -173,7 +173,7 @@ def test_a_token_in_place_of_the_user_is_hidden(address: str) -> None:
 
 
 @pytest.mark.parametrize("hostile", ["\\", "?" + "key" * 6000, "%25", "&amp;", "//", "authorization ", "\ufffd"])
-def test_the_time_to_clean_a_hostile_text_depends_on_the_texts_length_only(hostile: str) -> None:
+def test_the_time_to_clean_a_hostile_text_does_not_grow_with_the_square_of_its_length(hostile: str) -> None:
     clean = Cleaner(["@hunter2", "ä-hunter2", "a b c d"])
     text = (hostile * READ)[:READ]
 
@@ -203,7 +203,7 @@ def test_logins_and_tokens_are_recognized_by_their_form(text: str) -> None:
     assert "ZWxzZQ" not in shown
 
 
-def test_other_text_is_not_hidden() -> None:
+def test_text_without_secrets_is_not_changed() -> None:
     text = "HTTP 403: wss://stream.example:9443/ws/btcusdt@trade refuses 1 of 3, Basic authentication required"
     assert Cleaner(["pw", "a", "", "1"])(text) == text
 

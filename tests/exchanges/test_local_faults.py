@@ -1,4 +1,4 @@
-"""Faults of this machine are not reported as a venue's answer; with real sockets, loops and processes."""
+"""Faults of this machine are reported as faults of this machine, not as a venue's answer."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def settings_for(simulator: ThreadedSimulator, transport: str) -> Settings:
 
 
 async def reason(settings: Settings) -> str:
-    """The reason for which the feed does not connect."""
+    """The reason that the feed reports when it cannot connect."""
     feed = MarketFeed(settings=settings)
     failed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
@@ -53,7 +53,7 @@ async def reason(settings: Settings) -> str:
 
 
 class Lame(asyncio.SelectorEventLoop):
-    """An event loop without sockets."""
+    """An event loop that cannot open a connection."""
 
     async def sock_connect(self, sock: Any, address: Any) -> None:
         raise NotImplementedError("this loop has no sock_connect")
@@ -71,7 +71,7 @@ def test_a_loop_that_cannot_dial_is_a_local_fault(transport: str, simulator: Thr
     assert told.startswith("this program: NotImplementedError: this loop has no ")
 
 
-def test_in_a_loop_of_another_library_the_error_advises_a_thread(simulator: ThreadedSimulator) -> None:
+def test_in_a_loop_of_another_library_the_error_recommends_start(simulator: ThreadedSimulator) -> None:
     trio = pytest.importorskip("trio", reason="trio is not installed")
     feed = MarketFeed(settings=settings_for(simulator, "aiohttp"))
     with pytest.raises(FeedError, match=r"connect\(\) needs asyncio's event loop, .*: use start\(\)"):
@@ -160,7 +160,7 @@ NOT_LOCAL = [
     TypeError("'NoneType'"),
     ValueError(),
     ConnectionRefusedError(111, "refused"),
-    ssl.SSLCertVerificationError(1, "certificate verify failed"),  # OpenSSL's number, which is EPERM's too
+    ssl.SSLCertVerificationError(1, "certificate verify failed"),  # 1 is OpenSSL's number here, not EPERM
     socket.gaierror(12, "unknown"),
 ]
 

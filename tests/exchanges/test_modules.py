@@ -1,4 +1,4 @@
-"""Every ccxt.pro module stores its rows in the way on which our delivery depends, or is in the table of exceptions.
+"""Every ccxt.pro module keeps its rows as this project expects, or is in the table of exceptions.
 
 The tests read ccxt's source: if a new version stores rows in another way, a test fails with the module's name.
 """
@@ -18,8 +18,8 @@ import pytest
 from exchanges.ccxt_adapter.stream.channels import STAND_INS, StandIn, has_calls, source_of_quotes, streamed
 from exchanges.venues.find import WHOLE_BOOKS
 
-STORES = {"trades": "trades", "ticker": "tickers", "candles": "ohlcvs", "quotes": "bidsasks"}  # books change in place
-FINDS = ("safe_value", "safe_list")  # ccxt's functions that find a list in a dict; safe_dict does not
+STORES = {"trades": "trades", "ticker": "tickers", "candles": "ohlcvs", "quotes": "bidsasks"}  # not books
+FINDS = ("safe_value", "safe_list")  # ccxt's functions that find a list in a dict
 Function = ast.FunctionDef
 
 
@@ -50,14 +50,15 @@ def handlers(name: str, store: str) -> tuple[Function, ...]:
 
 
 def is_store(node: ast.AST, store: str) -> bool:
-    """``self.<store>``"""
+    """Whether the node is ``self.<store>``."""
     return isinstance(node, ast.Attribute) and node.attr == store and ast.unparse(node.value) == "self"
 
 
 def reaches(node: ast.expr, store: str, names: Container[str] = ()) -> bool:
     """Whether an expression gives a value from the store or from one of ``names``.
 
-    The expression may use subscripts or one of ccxt's functions; safe_dict does not find a list.
+    The expression may use subscripts or one of ccxt's functions. Only for candles may it use safe_dict, which finds a
+    dict and no list: the store of candles has one dict per market.
     """
     if is_store(node, store) or (isinstance(node, ast.Name) and node.id in names):
         return True
@@ -74,7 +75,7 @@ def reaches(node: ast.expr, store: str, names: Container[str] = ()) -> bool:
 def names_in(function: Function, store: str) -> set[str]:
     """The names by which a function refers to the store's content."""
     names: set[str] = set()
-    for _ in range(3):  # a name may be assigned from another one
+    for _ in range(3):  # a name may be assigned from another name
         names |= {
             target.id
             for target, value in assigned(function)
@@ -112,7 +113,7 @@ def faults(name: str, channel: str) -> set[str]:
             elif isinstance(target, ast.Subscript) and channel == "ticker" and reaches(target.value, store):
                 found.add("changes a ticker that is kept")
             elif channel == "candles" and isinstance(target, ast.Subscript) and ast.unparse(target.value) in names:
-                # the last row, not the list of a timeframe
+                # an index such as -1 means the last row; other subscripts mean the list of a timeframe
                 last_one = isinstance(target.slice, ast.BinOp | ast.UnaryOp)
                 found |= {"changes a candle in place"} if last_one else set()
         if appends(function, store, names):
@@ -135,7 +136,7 @@ REMEDIES: Mapping[tuple[str, str], StandIn | None] = {
     ("candles", "keeps all timeframes together"): StandIn.TRADES,
     ("candles", "changes a candle in place"): StandIn.TRADES,
     ("ticker", "changes a ticker that is kept"): StandIn.UNSTAMPED,
-    ("ticker", "keeps bid and ask as tickers"): None,  # rows without a last price are no prices
+    ("ticker", "keeps bid and ask as tickers"): None,  # the feed takes no price from such rows
     ("quotes", "keeps nothing"): StandIn.TICKERS,
 }
 
@@ -153,7 +154,7 @@ def test_the_table_has_exactly_the_modules_that_keep_rows_differently() -> None:
     assert needed | only_quotes == STAND_INS
 
 
-def test_a_ticker_channel_that_is_marked_as_missing_has_only_bid_and_ask() -> None:
+def test_a_module_whose_ticker_channel_is_marked_as_missing_has_only_bid_and_ask() -> None:
     for (name, channel), remedy in STAND_INS.items():
         if channel == "ticker" and remedy is StandIn.NOTHING:
             assert {function.name for function in handlers(name, "tickers")} <= {
@@ -173,7 +174,7 @@ def test_every_module_has_a_source_of_quotes() -> None:
 
 
 def test_every_module_keeps_its_stores_as_attributes() -> None:
-    """The stores must be attributes of the instance, so that ours can replace them."""
+    """The stores must be attributes of the instance, so that this project can replace them by its own."""
     for name, exchange in exchanges().items():
         for store in STORES.values():
             assert type(vars(exchange)[store]) is dict, (name, store)

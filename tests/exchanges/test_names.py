@@ -20,7 +20,7 @@ def test_every_alias_has_a_ccxt_id() -> None:
     assert set(ALIASES.values()) <= set(ccxt.pro.exchanges)
 
 
-def test_both_names_of_binance_us_are_one_venue() -> None:
+def test_both_names_of_binance_us_mean_one_venue() -> None:
     assert {"binance_us", "binanceus"} <= set(exchange_names())
     assert canonical("binanceus") == canonical("binance_us") == "binance_us"
     assert canonical("kraken") == "kraken"
@@ -45,7 +45,7 @@ def test_a_meaningless_name_has_no_near_match() -> None:
     assert nearest("~~~~", exchange_names()) == []
 
 
-def test_the_names_do_not_import_ccxt() -> None:
+def test_listing_the_names_does_not_import_ccxt() -> None:
     code = (
         "import sys; from exchanges.names import exchange_names as names; assert names(); print('ccxt' in sys.modules)"
     )

@@ -1,4 +1,4 @@
-"""Valid rows in any spelling become events; other rows become None, never an error."""
+"""Valid rows in any spelling become events; other rows become None and never raise an error."""
 
 from __future__ import annotations
 
@@ -212,12 +212,12 @@ def test_a_trade_row_of_another_shape_is_dropped(row: Any) -> None:
     assert as_trade(row) is None
 
 
-def test_a_trade_without_a_timestamp_gets_the_time_it_was_read() -> None:
+def test_a_trade_without_a_timestamp_gets_the_time_at_which_it_was_read() -> None:
     for row in (without(TRADE, "timestamp"), {**TRADE, "timestamp": None}):
         event = as_trade(row)
         assert event is not None
         assert event.timestamp == NOW
-    assert normalize.trade(without(TRADE, "timestamp"), "BTC", "x", 0) is None  # without a local time it has no time
+    assert normalize.trade(without(TRADE, "timestamp"), "BTC", "x", 0) is None  # nor has it a local time
 
 
 def test_old_trades_are_accepted() -> None:
@@ -272,7 +272,7 @@ def test_a_ticker_row_becomes_a_ticker_with_the_same_values() -> None:
     assert as_ticker(TICKER) == Ticker("BTC", 110.0, NOW, 5000.0, 10.0, 109.0, 2.0, 111.0, 3.0, "binance", READ_AT)
 
 
-def test_missing_values_of_a_ticker_are_computed_from_others() -> None:
+def test_missing_values_of_a_ticker_are_computed_from_other_values() -> None:
     row = without(TICKER, "last", "quoteVolume", "percentage", "timestamp")
     event = as_ticker(row)
     assert event is not None
@@ -303,7 +303,7 @@ def test_tickers_quotes_and_candles_with_an_invalid_time_are_dropped(value: Any)
     assert as_candle([value, *CANDLE[1:]]) is None
 
 
-def test_a_quote_without_sizes_and_time_is_valid_but_not_without_both_prices() -> None:
+def test_a_quote_needs_both_prices_but_neither_sizes_nor_a_time() -> None:
     assert as_quote(TICKER) == Quote("BTC", 109.0, 2.0, 111.0, 3.0, NOW, "binance", READ_AT)
     assert as_quote({"bid": "109", "ask": 111}) == Quote("BTC", 109.0, 0.0, 111.0, 0.0, 0, "binance", READ_AT)
     assert as_quote({"bid": 109.0}) is None
@@ -323,7 +323,7 @@ def test_an_ohlcv_row_becomes_a_candle_with_the_same_values() -> None:
 
 @pytest.mark.parametrize("index", [1, 2, 3, 4])
 @pytest.mark.parametrize("value", NO_PRICE, ids=repr)
-def test_a_candle_without_its_four_prices_is_dropped(index: int, value: Any) -> None:
+def test_a_candle_with_an_invalid_price_is_dropped(index: int, value: Any) -> None:
     row: list[Any] = list(CANDLE)
     row[index] = value
     assert as_candle(row) is None

@@ -1,4 +1,4 @@
-"""The venue's time comes from its answer or from its time stamps; implausible stamps from the future are rejected."""
+"""A venue's time comes from its answer or from its timestamps; timestamps too far in the future are rejected."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DAY = 86_400_000
 
 
 class Clocks:
-    """The clocks that venue_time reads; they stand still until ``wait``."""
+    """The clocks that venue_time reads; they advance only when ``wait`` is called."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.ms = 0.0
@@ -34,7 +34,7 @@ class Clocks:
         self.ms += seconds * 1000
 
     def takes(self, ahead: float, venue: str = "v") -> bool:
-        """Whether a stamp that is ``ahead`` ms ahead of the local clock is accepted as a time."""
+        """Whether a timestamp that is ``ahead`` ms ahead of the local clock is accepted."""
         return venue_time.is_time(venue, int(self.wall + ahead), self.wall_ns)
 
 
@@ -43,7 +43,7 @@ def clocks(monkeypatch: pytest.MonkeyPatch) -> Clocks:
     return Clocks(monkeypatch)
 
 
-def test_without_the_venues_time_a_stamp_may_be_at_most_a_day_ahead(clocks: Clocks) -> None:
+def test_without_the_venues_time_a_timestamp_may_be_at_most_a_day_ahead(clocks: Clocks) -> None:
     assert clocks.takes(DAY)
     assert not clocks.takes(DAY + 1)
     assert venue_time.local_error("v") is None
@@ -69,7 +69,7 @@ def test_a_local_clock_that_is_wrong_by_a_minute_is_reported(clocks: Clocks, sec
     assert said is None or f"is {said} v's" in str(told)
 
 
-def test_stamps_that_advance_with_time_prove_the_local_clock_wrong(clocks: Clocks) -> None:
+def test_timestamps_that_advance_with_time_prove_the_local_clock_wrong(clocks: Clocks) -> None:
     """This matters for a venue that can't be asked for its time."""
     taken = []
     for _ in range(8):
@@ -79,18 +79,18 @@ def test_stamps_that_advance_with_time_prove_the_local_clock_wrong(clocks: Clock
     assert venue_time.local_error("v") == pytest.approx(-5 * 86_400)
 
 
-def test_one_stamp_that_is_repeated_proves_nothing(clocks: Clocks) -> None:
+def test_one_timestamp_that_is_repeated_proves_nothing(clocks: Clocks) -> None:
     stamp = int(clocks.wall + 5 * DAY)
     for _ in range(100):
         assert not venue_time.is_time("v", stamp, clocks.wall_ns)
         clocks.wait(0.1)
 
 
-def test_many_different_stamps_at_the_same_moment_prove_nothing(clocks: Clocks) -> None:
+def test_many_different_timestamps_at_the_same_moment_prove_nothing(clocks: Clocks) -> None:
     assert not any(clocks.takes(5 * DAY + n) for n in range(100))
 
 
-def test_stamps_do_not_overrule_the_time_that_the_venue_answered(clocks: Clocks) -> None:
+def test_timestamps_do_not_overrule_the_time_in_the_venues_answer(clocks: Clocks) -> None:
     venue_time.tell("v", clocks.wall)
     for _ in range(20):
         assert not clocks.takes(5 * DAY)

@@ -1,4 +1,4 @@
-"""Proofs that do not link each market's updates: rising numbers, numbers per connection, several proofs of a venue."""
+"""Books are also proven by rising numbers, by numbers per connection, and by several proofs of one venue."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_an_update_older_than_the_last_snapshot_is_a_repetition() -> None:
     assert steps(RisingNumbers(rising), *frames) == expected
 
 
-def test_numbers_from_a_clock_that_steps_back_a_little_still_follow() -> None:
+def test_numbers_from_a_clock_may_go_back_by_at_most_the_jitter() -> None:
     proof = RisingNumbers(rising, ties=True, jitter=10)
     frames = {"last": 50, "snapshot": True}, {"last": 80}, {"last": 71}, {"last": 70}, {"last": 69}
     assert steps(proof, *frames) == [Step.JOINED, Step.FOLLOWS, Step.FOLLOWS, Step.FOLLOWS, Step.LOST]

@@ -1,4 +1,4 @@
-"""The sides of a book: sorted, inside the proven range, bounded."""
+"""The sides of a book are sorted, have only levels of the proven range, and are bounded in size."""
 
 from __future__ import annotations
 

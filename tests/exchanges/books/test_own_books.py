@@ -1,5 +1,4 @@
-"""Books that this project keeps itself: a snapshot joined to diffs, as on Binance, or followed by deltas, as on
-Bybit."""
+"""Books that this project keeps itself, from a snapshot and diffs (Binance) or from a snapshot and deltas (Bybit)."""
 
 from __future__ import annotations
 
@@ -115,7 +114,7 @@ def test_the_first_snapshot_has_few_levels_and_the_next_one_has_many() -> None:
     assert book.wants_snapshot() == 0
 
 
-def test_first_snapshots_are_larger_after_one_was_too_small_until_a_larger_one_has_joined() -> None:
+def test_after_a_too_small_snapshot_larger_snapshots_are_requested_until_one_has_joined() -> None:
     """Larger snapshots cost more of the venue's weight, which other coins' books need."""
     book = joined()
     assert book.apply(diff(6, 6, bids=[(10.0, 0.0), (9.0, 0.0), (8.0, 0.0), (7.0, 1.0)])).step is Step.LOST
@@ -126,7 +125,7 @@ def test_first_snapshots_are_larger_after_one_was_too_small_until_a_larger_one_h
     assert book.wants_snapshot() == 10
 
 
-def test_if_the_price_has_already_left_a_snapshots_range_a_larger_one_is_requested() -> None:
+def test_if_the_price_has_already_left_a_snapshots_range_a_larger_snapshot_is_requested() -> None:
     """REST may take a second, in which the price moves."""
     book = DiffBook(1, LIMITS)
     book.apply(diff(1, 5))
@@ -136,7 +135,7 @@ def test_if_the_price_has_already_left_a_snapshots_range_a_larger_one_is_request
     assert book.wants_snapshot() == 100
 
 
-def test_a_book_with_half_of_its_levels_is_proven_and_one_with_an_empty_side_is_not() -> None:
+def test_a_book_with_half_of_its_levels_is_proven_and_a_book_with_an_empty_side_is_not() -> None:
     book = DiffBook(1, (3,))
     book.apply(diff(1, 5))
     book.join(snapshot(5))
@@ -179,7 +178,7 @@ def test_a_proven_book_is_compared_with_a_small_snapshot_at_intervals() -> None:
 
 
 @pytest.mark.parametrize("frozen", ["bids", "asks"])
-def test_a_book_is_compared_when_only_one_side_changes_and_less_often_if_it_was_right(frozen: str) -> None:
+def test_a_book_of_which_only_one_side_changes_is_compared_and_less_often_after_it_was_right(frozen: str) -> None:
     book = DiffBook(1, LIMITS, first=10)  # the snapshot has 10 levels, so that it need not be renewed
     book.apply(diff(1, 5))
     assert book.join(BookSnapshot(BIDS, ASKS, 5, 10)).step is Step.JOINED
@@ -201,7 +200,7 @@ def test_a_book_is_compared_when_only_one_side_changes_and_less_often_if_it_was_
     for number in range(16, 21):
         assert book.wants_snapshot() == 0
         book.apply(move(number))
-    assert book.wants_snapshot() == 10  # now ten in a row are needed
+    assert book.wants_snapshot() == 10  # after a right snapshot: ten updates in a row
     assert book.join(BookSnapshot(BIDS[1:], ASKS[1:], 20, 10)).step is Step.LOST
 
 
@@ -247,7 +246,7 @@ def begun(last: int = 5, cross: int = 50) -> BookUpdate:
     return BookUpdate("", "BTCUSDT", list(BIDS), list(ASKS), last, last, 0, snapshot=True, cross=cross)
 
 
-def test_deltas_follow_a_snapshot_and_the_book_is_cut_to_the_venues_window() -> None:
+def test_deltas_follow_a_snapshot_and_the_book_is_cut_to_the_venues_depth() -> None:
     book = DeltaBook(3)
     assert book.apply(bybit(4)).step is Step.WAITING
     assert book.apply(begun()).step is Step.JOINED

@@ -1,4 +1,4 @@
-"""The checks of every book: sorted levels, not crossed for longer than one update, no side that stands still."""
+"""Every book is checked: its levels must be sorted and valid, and it may be crossed for one update at most."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ BIDS, ASKS = [(10.0, 1.0), (9.0, 1.0)], [(11.0, 1.0), (12.0, 1.0)]
     ],
 )
 def test_invalid_levels_of_a_book_are_found(bids: object, asks: object, fault: str) -> None:
-    assert fault in fault_in(bids, asks)  # type: ignore[arg-type] # as ccxt's rows come
+    assert fault in fault_in(bids, asks)  # type: ignore[arg-type] # rows as ccxt gives them
     assert bool(fault) is bool(fault_in(bids, asks))  # type: ignore[arg-type] # as above
 
 
-def test_a_crossed_book_is_withheld_and_a_fault_if_the_next_update_is_crossed_too() -> None:
+def test_a_crossed_book_is_not_delivered_and_is_a_fault_if_the_next_update_is_crossed_too() -> None:
     crossed = CrossedBooks()
     assert crossed.on_book(10.0, 10.0, 0.0) == (False, "")
     assert crossed.on_book(10.0, 11.0, 0.1) == (True, "")

@@ -36,7 +36,7 @@ def test_a_repeated_update_changes_nothing() -> None:
 
 
 def test_a_number_below_the_first_one_is_a_loss_once_updates_have_followed() -> None:
-    """The venue counts from a lower number again: such updates would count as repeated for ever."""
+    """The venue has begun again at a lower number; otherwise all its updates would count as repeated."""
     proof = NumberedFrames(numbers)
     frames = {"last": 50, "snapshot": True}, {"last": 49}, {"last": 51}, {"last": 50}, {"last": 3}
     expected = [Step.JOINED, Step.REPEATED, Step.FOLLOWS, Step.REPEATED, Step.LOST]
@@ -56,7 +56,7 @@ def test_if_ccxt_fetches_the_snapshot_the_first_update_joins_except_after_a_loss
     assert steps(proof, {"last": 9}) == [Step.JOINED]
 
 
-def test_an_update_may_repeat_the_number_of_the_state_before_it() -> None:
+def test_an_update_may_repeat_the_number_of_the_previous_state() -> None:
     proof = NumberedFrames(numbers)
     assert steps(proof, {"last": 5, "snapshot": True}, {"last": 5, "previous": 5}) == [Step.JOINED, Step.FOLLOWS]
 
@@ -101,7 +101,7 @@ def test_a_snapshot_that_is_older_than_all_updates_joins_nothing() -> None:
     assert steps(proof, {"last": 7, "snapshot": True}, {"previous": 9, "last": 12}) == [Step.JOINED, Step.FOLLOWS]
 
 
-def test_a_snapshot_joins_at_the_first_update_that_reaches_beyond_it() -> None:
+def test_a_snapshot_joins_at_the_first_update_that_ends_after_the_snapshot() -> None:
     spans = [(1, 3), (4, 6), (7, 9)]
     assert [place_of_join(number, spans) for number in (0, 2, 3, 5, 6, 9, 12)] == [0, 0, 1, 1, 2, 3, 3]
     assert place_of_join(2, [(4, 6)]) == -1
@@ -109,7 +109,7 @@ def test_a_snapshot_joins_at_the_first_update_that_reaches_beyond_it() -> None:
 
 
 def test_a_snapshot_in_the_stream_always_replaces_the_book() -> None:
-    """The snapshot's numbers may restart at a lower value."""
+    """With the snapshot, the numbers may restart at a lower value."""
     proof = NumberedFrames(numbers)
     frames = {"previous": 90, "last": 95}, {"last": 2, "snapshot": True}, {"previous": 2, "last": 4}
     assert steps(proof, *frames) == [Step.EARLY, Step.JOINED, Step.FOLLOWS]

@@ -1,4 +1,4 @@
-"""REST snapshots are requested within the venue's limit of weight, for unproven books first."""
+"""REST snapshots are requested within the venue's limit of weight, and for unproven books first."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_requests_wait_until_the_limit_allows_their_weight() -> None:
     assert limit.wait(60, WINDOW) == 0.0
 
 
-def test_the_time_for_many_requests_is_computed() -> None:
+def test_the_waiting_time_of_many_requests_is_computed() -> None:
     limit = WeightLimit(100)
     assert limit.seconds_for([5] * 20, 0.0) == 0.0
     assert limit.seconds_for([5] * 41, 0.0) == 2 * WINDOW
@@ -34,7 +34,7 @@ class Time:
         self.now += seconds
 
 
-async def test_unproven_books_are_fetched_before_renewals_within_the_limit() -> None:
+async def test_snapshots_of_unproven_books_come_before_renewals_and_all_keep_to_the_limit() -> None:
     time, order = Time(), []
     turns = SnapshotTurns(WeightLimit(10), lambda: time.now, time.sleep)
     turns.limit.spend(10, 0.0)

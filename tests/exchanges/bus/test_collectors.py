@@ -1,4 +1,4 @@
-"""What collectors report about themselves."""
+"""The bus tells which collector publishes a shard, and whether events come late."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_a_shard_has_its_coins_and_its_publisher() -> None:
     assert "last heard 5 s ago" in shard.fault(15 * SECOND)
 
 
-def test_a_shard_without_a_publisher_says_why() -> None:
+def test_a_shard_without_a_publisher_has_a_fault_that_says_why() -> None:
     coins = Stored(NAMES.coins("1-2"), encode({"coins": {}}), 2, 0)
     assert shards_of([coins])["1-2"].fault(SECOND) == "no collector publishes it"
     assert "has ended" in shards_of([lease(SECOND, released=True)])["1-2"].fault(SECOND)
@@ -42,7 +42,7 @@ def test_invalid_json_is_ignored() -> None:
 
 def test_an_event_whose_way_to_the_bus_took_longer_than_normal_is_late() -> None:
     lateness = Lateness()
-    assert not lateness.is_late(5 * SECOND, 0.0)  # the least delay so far: only the clocks differ
+    assert not lateness.is_late(5 * SECOND, 0.0)  # the least delay so far counts as the clocks' difference
     assert not lateness.is_late(4 * SECOND, 0.1)
     assert lateness.is_late(int(5.5 * SECOND), 0.2)
     assert not lateness.is_late(int(4.5 * SECOND), 0.3)
@@ -63,7 +63,7 @@ def test_after_a_step_of_the_clock_events_are_late_for_a_few_seconds_only() -> N
     assert not any(late[35:])
 
 
-def test_the_delay_of_another_collector_is_measured_again() -> None:
+def test_for_another_collector_the_normal_delay_is_measured_again() -> None:
     lateness = Lateness()
     lateness.is_late(0, 0.0)
     lateness.forget()

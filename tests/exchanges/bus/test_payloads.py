@@ -1,4 +1,4 @@
-"""Events as JSON and back."""
+"""Events are written as JSON for the bus, and read back without a change."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_an_event_is_equal_after_writing_and_reading(kind: str) -> None:
 
 @pytest.mark.parametrize("payload", [b"", b"[]", b"{}", b'{"coin":1}', b'{"type":"trade","coin":"BTC"}', b"\xff"])
 def test_an_invalid_trade_raises_a_value_error(payload: bytes) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011 - msgspec's own texts
+    with pytest.raises(ValueError):  # noqa: PT011 - the message is msgspec's
         payloads.read("trade", payload)
 
 
@@ -38,7 +38,7 @@ def test_fields_of_a_later_version_are_ignored() -> None:
     assert payloads.read("trade", payload) == EVENTS["trade"]
 
 
-HALF = "\ud83d"  # half of a surrogate pair: text that an exchange has cut may end with it
+HALF = "\ud83d"  # half of a surrogate pair: a text that an exchange has cut may end with such a half
 
 
 def test_an_event_with_half_a_surrogate_pair_is_still_json() -> None:

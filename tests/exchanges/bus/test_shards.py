@@ -1,4 +1,4 @@
-"""Which shard carries which coin."""
+"""Every coin belongs to exactly one shard, the same in every process."""
 
 from __future__ import annotations
 

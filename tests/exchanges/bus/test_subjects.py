@@ -1,4 +1,4 @@
-"""Names on the bus: characters that NATS does not allow are written %XX, and can be read back."""
+"""In names on the bus, characters that NATS does not allow are written as %XX and can be read back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Programs that import ccxt in every way, each run in a process of its own."""
+"""Programs that import ccxt in all possible ways; each program runs in a process of its own."""
 
 from __future__ import annotations
 
@@ -266,7 +266,7 @@ sys.setswitchinterval(1e-5)
 told = {}
 
 def run(name, work):
-    while name != "feed" and "ccxt" not in sys.modules:  # two threads with ccxt alone may meet a deadlock of Python's
+    while name != "feed" and "ccxt" not in sys.modules:  # without the feed, Python itself may deadlock
         pass
     told[name] = work()
 
@@ -333,7 +333,7 @@ print([name for name in sys.modules if name in ("ccxt.binance", "ccxt.okx")])
 
 
 def ran(code: str, *, whole: bool = False, first: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a program in a process of its own; Python looks for modules in ``first`` before the installed ccxt."""
+    """Run a program in a process of its own; a ccxt in the folder ``first`` takes precedence over the installed one."""
     env = dict(os.environ, PYTHONPATH=os.pathsep.join(map(str, filter(None, (first, ROOT)))), PYTHONHASHSEED="0")
     env.pop(ccxt_import.VARIABLE, None)
     if whole:
@@ -347,7 +347,7 @@ def ran(code: str, *, whole: bool = False, first: Path | None = None) -> subproc
 
 @cache
 def both(code: str) -> tuple[str, str]:
-    """The output of a program that imports the feed too, and its output with the whole of ccxt."""
+    """The output of a program in which the feed imports parts of ccxt, and its output if all of ccxt is imported."""
     with ThreadPoolExecutor(2) as pool:
         lazy, whole = pool.map(lambda each: ran(code, whole=each).stdout, (False, True))
     return ADDRESS.sub("", lazy), ADDRESS.sub("", whole)
@@ -355,8 +355,8 @@ def both(code: str) -> tuple[str, str]:
 
 @cache
 def with_the_whole() -> Mapping[str, str]:
-    """The output of each way of importing, with the whole of ccxt and in one process; ways that change ccxt are left
-    out."""
+    """The output of each way of importing if all of ccxt is imported. One process runs all ways, except those that
+    change ccxt."""
     end = "--- end of a way ---"
     ways = {way: textwrap.dedent(code) for way, code in WAYS.items() if way not in CHANGING}
     program = """

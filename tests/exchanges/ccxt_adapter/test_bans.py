@@ -1,4 +1,4 @@
-"""How long a venue wants no requests, read from the texts of many venues."""
+"""The time for which a venue wants no requests is read from its answer, in the forms of many venues."""
 
 from __future__ import annotations
 
@@ -74,7 +74,9 @@ def test_a_ban_is_recognized_in_all_its_forms(status: int, headers: Mapping[str,
     assert wait_told(status, headers, text, NOW) == wait
 
 
-def test_a_ban_stops_dials_too_and_a_rate_limit_stops_them_if_rest_has_the_same_host(unused_tcp_port: int) -> None:
+def test_a_ban_also_stops_dials_and_a_rate_limit_stops_dials_only_if_rest_has_the_same_host(
+    unused_tcp_port: int,
+) -> None:
     at = f"127.0.0.1:{unused_tcp_port}"
     for number, (rest, ws, wait, both) in enumerate(
         [
@@ -89,5 +91,5 @@ def test_a_ban_stops_dials_too_and_a_rate_limit_stops_them_if_rest_has_the_same_
         quiet.note(Wait(None), dial=True)
         assert 59 < quiet.left(dial=False) <= 60
         assert (quiet.left(dial=True) > 59) is both
-        assert Quiet(rest, ws, at, number).left(dial=False) > 59  # set by another feed of the same process
+        assert Quiet(rest, ws, at, number).left(dial=False) > 59  # as another feed of this process sees
         assert Quiet(rest, ws, at, number, "by another proxy").left(dial=False) == 0

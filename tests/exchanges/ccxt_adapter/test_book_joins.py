@@ -1,4 +1,4 @@
-"""How updates join a snapshot that ccxt has fetched over REST, with ccxt's own classes."""
+"""In ccxt's own classes, updates join a snapshot that ccxt has fetched over REST."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def joined(exchange: Any, nonce: int, cache: list[Any]) -> Any:
 
 
 def test_an_update_that_overlaps_mexcs_snapshot_is_applied() -> None:
-    """ccxt compares only an update's first version, and leaves such an update out."""
+    """Without our correction, ccxt compares only an update's first version, and skips this update."""
     cache = [mexc(1, 3, "4.1"), mexc(4, 6, "4.2"), mexc(7, 9, "4.3")]
     exchange = instance("mexc")
     book = joined(exchange, 5, cache)
@@ -46,7 +46,7 @@ def test_an_update_that_overlaps_mexcs_snapshot_is_applied() -> None:
 
 
 def test_bitstamps_updates_are_applied_even_if_none_has_the_snapshots_time() -> None:
-    """ccxt looks for an update with exactly the snapshot's time, and leaves all updates out if there is none."""
+    """Without our correction, ccxt skips all updates if none of them has exactly the snapshot's time."""
     cache = [bitstamp(100, "4.1"), bitstamp(200, "4.2"), bitstamp(300, "4.3")]
     book = joined(instance("bitstamp"), 150, cache)
     assert [level[0] for level in book["bids"]] == [5.0, 4.3, 4.2]
@@ -68,7 +68,7 @@ def test_the_public_channel_of_coinbase_exchange_is_requested_without_a_key() ->
 
 
 async def test_delayed_calls_of_ccxt_do_nothing_on_a_closed_instance() -> None:
-    """HTX's module asks for a snapshot again after a second; on a closed instance it would open a session."""
+    """ccxt's HTX module requests a snapshot again after a second. On a closed instance this would open a session."""
     exchange, done = instance("htx"), []
 
     async def note(text: str) -> None:

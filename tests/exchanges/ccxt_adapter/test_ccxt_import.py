@@ -1,7 +1,7 @@
 """ccxt is imported without unused exchanges, but a program that uses ccxt beside the feed sees no difference.
 
 Each program runs in a process of its own: with the feed imported before the program's code, with the feed imported
-after it, and with ccxt imported whole. It must print the same each time.
+after it, and with ccxt imported whole. The program must print the same each time.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import pytest
 
 from tests.exchanges.ccxt_adapter.ccxt_programs import FEED, ran
 
-# Possible later layouts: ccxt's own files, except the __init__ of its packages
+# The tests make layouts that a later ccxt may have: links to ccxt's own files, and changed __init__ files.
 
 
 def ccxt_folder() -> Path:

@@ -117,7 +117,7 @@ async def test_swap_markets_are_settled_in_their_quote_currency() -> None:
 # --- 24 h statistics and trades ---------------------------------------------------------------------------------------
 
 
-async def test_the_24_h_statistics_equal_the_venues(venue: CcxtVenue, simulated: Simulated) -> None:
+async def test_the_24_h_statistics_equal_those_of_the_venue(venue: CcxtVenue, simulated: Simulated) -> None:
     await simulated.trade("BTC", count=3)
     await venue.load()
     asked_at = simulated.now()
@@ -146,10 +146,10 @@ DAY_WITHOUT_A_LAST_PRICE = {
 
 
 @pytest.mark.parametrize("last", [None, "0", ""])
-async def test_the_last_price_equals_the_venues_and_is_never_computed(
+async def test_the_last_price_is_the_venues_own_and_is_never_computed(
     venue: CcxtVenue, simulated: Simulated, last: str | None
 ) -> None:
-    """ccxt would compute it from the day's opening price and change, with only as many digits as the change has."""
+    """ccxt would compute the price from the day's opening price and change, which has too few digits."""
     await venue.load()
     day: Any = copy.deepcopy(DAY_WITHOUT_A_LAST_PRICE[simulated.name])
     row = day["result"]["list"][0] if simulated.name == "bybit" else day[0]
@@ -214,7 +214,7 @@ async def trades(venue: CcxtVenue) -> list[TradeEvent]:
 
 
 async def failure(call: Call, venue: CcxtVenue) -> VenueError:
-    """The error of a call; asserts that it is one of our errors, with the venue's name and one readable line."""
+    """The error of a call; it must be one of our errors, with the venue's name and a reason of one readable line."""
     with pytest.raises(VenueError) as caught:
         await call(venue)
     error = caught.value
@@ -236,7 +236,7 @@ async def test_http_451_and_403_are_raised_as_blocked(venue: CcxtVenue, simulate
 
 
 @pytest.mark.parametrize("status", [429, 418])
-async def test_an_answer_with_retry_after_says_when_to_ask_again(status: int) -> None:
+async def test_the_error_for_an_answer_with_retry_after_says_how_long_to_wait(status: int) -> None:
     async def refuse(request: web.Request) -> web.Response:
         return web.Response(status=status, headers={"Retry-After": "17"}, text='{"code":-1003,"msg":"Too much"}')
 
@@ -279,7 +279,7 @@ async def test_an_implausible_retry_after_is_ignored(text: str, seconds: float |
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
-async def test_a_venue_that_is_down_is_an_outage(venue: CcxtVenue, simulated: Simulated, status: int) -> None:
+async def test_an_answer_5xx_is_reported_as_an_outage(venue: CcxtVenue, simulated: Simulated, status: int) -> None:
     with simulated.rest_down(status):
         error = await failure(load, venue)
     assert isinstance(error, Disconnected)
@@ -288,14 +288,14 @@ async def test_a_venue_that_is_down_is_an_outage(venue: CcxtVenue, simulated: Si
 
 
 @pytest.mark.parametrize("name", VENUES)
-async def test_a_port_where_nobody_listens_is_an_outage(name: str, unused_tcp_port: int) -> None:
+async def test_a_port_where_nobody_listens_is_reported_as_an_outage(name: str, unused_tcp_port: int) -> None:
     async with opened(name, f"127.0.0.1:{unused_tcp_port}") as venue:
         error = await failure(load, venue)
         assert isinstance(error, Disconnected)
         assert f"127.0.0.1:{unused_tcp_port}" in error.reason
 
 
-async def test_a_host_that_does_not_resolve_is_an_outage() -> None:
+async def test_a_host_that_does_not_resolve_is_reported_as_an_outage() -> None:
     async with opened("bybit", "nowhere.invalid:443") as venue:
         error = await failure(load, venue)
         assert isinstance(error, Disconnected)
@@ -303,7 +303,7 @@ async def test_a_host_that_does_not_resolve_is_an_outage() -> None:
         assert "ssl" not in error.reason  # aiohttp's text contains "ssl" even for plain http
 
 
-async def test_an_answer_that_does_not_come_is_given_up_in_time(simulator: Simulator, simulated: Simulated) -> None:
+async def test_a_request_is_given_up_after_the_timeout(simulator: Simulator, simulated: Simulated) -> None:
     async with opened(simulated.name, simulator, timeout=0.3) as venue:
         with simulated.slow_rest(5):
             before = time.monotonic()
@@ -312,7 +312,7 @@ async def test_an_answer_that_does_not_come_is_given_up_in_time(simulator: Simul
     assert isinstance(error, Disconnected)
 
 
-async def test_a_reset_connection_is_an_outage(venue: CcxtVenue, simulated: Simulated) -> None:
+async def test_a_reset_connection_is_reported_as_an_outage(venue: CcxtVenue, simulated: Simulated) -> None:
     with simulated.partition():
         assert isinstance(await failure(load, venue), Disconnected)
 
@@ -352,7 +352,8 @@ PAGES = [
 @pytest.mark.parametrize("status", [403, 404, 502])
 @pytest.mark.parametrize("page", PAGES)
 async def test_a_web_page_is_left_out_of_the_reason(page: str, status: int) -> None:
-    """Gateways and content networks answer with pages; the reason, one line, only has the address and the status."""
+    """Gateways and content networks answer with web pages. The reason has only the address and the status, in one
+    line."""
 
     async def answer(request: web.Request) -> web.Response:
         return web.Response(status=status, text=page)
@@ -367,7 +368,7 @@ async def test_a_web_page_is_left_out_of_the_reason(page: str, status: int) -> N
 @pytest.mark.parametrize("status", [200, 404, 503])
 @pytest.mark.parametrize("name", VENUES)
 async def test_a_meaningless_answer_raises_one_of_our_errors(name: str, status: int) -> None:
-    """This holds for markets, tickers and trades, any content and any status."""
+    """The answer to the request for markets has any content and any status."""
     body = ""
 
     async def answer(request: web.Request) -> web.Response:
@@ -384,7 +385,7 @@ async def test_a_meaningless_answer_raises_one_of_our_errors(name: str, status: 
 
 @pytest.mark.parametrize("call", [figures, trades])
 async def test_invalid_tickers_and_trades_are_dropped_or_raise_our_errors(venue: CcxtVenue, call: Call) -> None:
-    """The same holds for any other value in place of a ticker or trade."""
+    """The answer may also have any other content in place of tickers or trades."""
     await venue.load()
     body = ""
 
@@ -416,7 +417,7 @@ async def test_requests_that_fill_gaps_do_not_wait_for_other_requests(venue: Ccx
 
 
 async def test_an_error_has_the_status_of_its_own_request(venue: CcxtVenue) -> None:
-    """One request gets no answer in time, while another one is rejected."""
+    """One request is cut off without an answer, while another request is refused with status 451."""
     await venue.load()
     asked, told = asyncio.Event(), asyncio.Event()
 
@@ -435,7 +436,7 @@ async def test_an_error_has_the_status_of_its_own_request(venue: CcxtVenue) -> N
         with pytest.raises(Blocked):
             await venue.fetch_tickers({"BTC": "BTC/USDT"})
         told.set()
-        with pytest.raises(Exception) as raised:  # noqa: PT011 - whichever of ccxt's
+        with pytest.raises(Exception) as raised:  # noqa: PT011 - any of ccxt's errors
             await waiting
         assert raised.value.status == 0  # type: ignore[attr-defined] # pytest only knows the base class
 

@@ -1,4 +1,4 @@
-"""This project's own books and ccxt's get the same frames: they must be equal level by level after each frame."""
+"""This project's own books and ccxt's books get the same frames, and all their levels must be equal each time."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def decoded(table: FrameTable, text: str) -> BookUpdate:
 
 
 class Ccxts:
-    """The book of a ccxt.pro instance that is given frames; its client has not dialled.
+    """The book of a ccxt.pro instance that gets frames from the test and has no connection.
 
-    ``window``: the venue only sends changes of this many best levels. ccxt keeps levels outside of these: if its book
-    were not cut to the window, old levels would be at its top when the price returns.
+    ``window``: the venue sends changes only of this many best levels. ccxt also keeps levels outside of these, which
+    become outdated. This class removes them, because they would be the best levels when the price returns to them.
     """
 
     def __init__(self, exchange: Any, url: str, window: int | None = None) -> None:
@@ -89,7 +89,7 @@ async def frames(simulator: Simulator, stream: str, count: int, path: str, is_bo
         return [text for text in client.frames if is_book(text)]
 
 
-async def test_our_binance_book_equals_ccxts() -> None:
+async def test_our_binance_book_equals_the_book_of_ccxt() -> None:
     async with Simulator(venues=("binance",), rate=300) as simulator, connected(simulator, "binance") as exchange:
         await exchange.load_markets()
         async with dial(simulator) as client:
@@ -114,7 +114,7 @@ def against_ccxt(texts: list[str], snapshot: dict[str, Any], ccxts: Ccxts) -> in
     return compared(later, BINANCE, book, ccxts)
 
 
-async def test_our_bybit_book_equals_ccxts() -> None:
+async def test_our_bybit_book_equals_the_book_of_ccxt() -> None:
     async with Simulator(venues=("bybit",), rate=300) as simulator, connected(simulator, "bybit") as exchange:
         await exchange.load_markets()
         stream = "orderbook.50.BTCUSDT"
@@ -124,7 +124,7 @@ async def test_our_bybit_book_equals_ccxts() -> None:
         assert compared(texts, BYBIT, DeltaBook(50), ccxts) == len(texts)
 
 
-async def test_our_book_of_a_captured_day_equals_ccxts() -> None:
+async def test_our_book_of_a_captured_day_equals_the_book_of_ccxt() -> None:
     path = FILES["BTC"][0]
     if not path.exists():
         pytest.skip(f"not in ../shared/captures: {path.name}")

@@ -1,4 +1,4 @@
-"""Delivery of proven books."""
+"""Proven books are delivered with sizes in the base currency, and only if their best levels have changed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_state_with_the_same_best_levels_is_not_delivered_again() -> None:
     heard = Heard()
     delivery = BookDelivery("binance", heard, 20, lambda coin: None)
     delivery.add("BTC/USDT", "BTC", 1, 1.0)
-    # the second state differs only below the wanted depth
+    # the second state has the same levels as the first
     for sequence, bids in enumerate((BIDS, list(BIDS), BIDS[:1])):
         delivery.tell("BTC/USDT", bids, ASKS, 1, 2, sequence)
     assert [book.sequence for book in heard.books] == [0, 2]

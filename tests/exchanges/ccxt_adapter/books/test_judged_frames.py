@@ -1,4 +1,4 @@
-"""Frames of books handled by ccxt: which books are delivered."""
+"""Of the books that ccxt builds from frames, only those with a proof are delivered."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ async def test_levels_outside_a_rest_snapshots_range_are_not_delivered_even_if_u
     heard = Heard()
     kept = keeper(heard)
     kept.on_snapshot("BTC/USDT", book(100.0, 99.0, 98.0, 97.0))
-    # 50 came with an update; levels between 97 and 50 are unknown
+    # the level at 50 came with an update; levels between 97 and 50 are unknown
     kept.on_book("BTC/USDT", book(100.0, 98.0, 97.0, 50.0), 1)
     assert [price for price, _ in heard.books[-1].bids] == [100.0, 98.0, 97.0]
 

@@ -1,4 +1,4 @@
-"""The order and the times of snapshot requests: a lost book never waits behind renewals of other books."""
+"""The order and the times of snapshot requests: a lost book never waits for the renewals of other books."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Turns:
 
 
 class Heard:
-    """A listener that gets no books and ignores their reports."""
+    """A listener that ignores reports about books."""
 
     def on_book_unsynced(self, coin: str, reason: str) -> None: ...
 
@@ -92,7 +92,8 @@ async def test_a_book_that_is_lost_while_its_renewal_waits_is_requested_before_o
 
 
 class Answers(Turns):
-    """Requests that are answered at once: a snapshot of few levels and then one of many; ``limits`` as requested."""
+    """Requests that are answered at once. The first snapshot has few levels, the next one many; ``limits`` has the
+    numbers of levels that were requested."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -131,7 +132,7 @@ async def test_a_larger_snapshot_is_requested_at_once_when_the_price_has_left_th
     keeper = OwnBookKeeper(BookRules(), own, delivery, snapshots, spawn, nothing, lambda symbol, reason: None)
     keeper.add({"BTCUSDT": "BTC/USDT"})
     keeper.on_update(BookUpdate("", "BTCUSDT", [], [], 5, 5, 0, 1))
-    keeper.on_update(BookUpdate("", "BTCUSDT", [(10.0, 0.0)], [], 6, 6, 0, 6))  # the best bid of the small one is gone
+    keeper.on_update(BookUpdate("", "BTCUSDT", [(10.0, 0.0)], [], 6, 6, 0, 6))  # the small snapshot's best bid is gone
     async with asyncio.timeout(10):
         await tasks[0]
     assert answers.limits == [10, 100]

@@ -1,4 +1,4 @@
-"""This project's own books over a real socket: each delivered book equals the simulator's at the same update number."""
+"""Over a real socket, each of this project's own books equals the simulator's book with the same update number."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def is_top(levels: list[Any], true: list[Any]) -> bool:
 
 
 class Checked:
-    """Compares each delivered book with the true one; ``books`` counts them by coin."""
+    """Compares each delivered book with the true one; ``books`` counts the delivered books of each coin."""
 
     def __init__(self, running: Running, simulated: Simulated) -> None:
         self.wrong: list[Any] = []
@@ -66,7 +66,7 @@ class Checked:
             self.proven.discard(coin)
             told(coin, reason)
 
-        heard.on_book_unsynced = on_book_unsynced  # type: ignore[method-assign] # as above
+        heard.on_book_unsynced = on_book_unsynced  # type: ignore[method-assign] # the stream looks it up there
 
     def _on_book(self, book: Any) -> None:
         self.books[book.coin] = self.books.get(book.coin, 0) + 1
@@ -80,7 +80,7 @@ class Checked:
 
 
 @pytest.mark.parametrize("hotpath", [True, False])
-async def test_every_delivered_book_equals_the_venues_at_the_same_update_number(
+async def test_every_delivered_book_equals_the_venues_book_with_the_same_update_number(
     moving: Simulator, transport: str, hotpath: bool
 ) -> None:
     async with reading(moving, transport=transport, hotpath=hotpath) as running:
@@ -91,7 +91,9 @@ async def test_every_delivered_book_equals_the_venues_at_the_same_update_number(
 
 
 @pytest.mark.parametrize("fault", ["lost", "doubled", "late", "reordered"])
-async def test_no_wrong_book_is_delivered_while_messages_are_disturbed(moving: Simulator, fault: str) -> None:
+async def test_no_wrong_book_is_delivered_while_messages_are_lost_doubled_late_or_reordered(
+    moving: Simulator, fault: str
+) -> None:
     venue = the(moving)
     async with reading(moving) as running:
         checked = Checked(running, venue)
@@ -103,7 +105,7 @@ async def test_no_wrong_book_is_delivered_while_messages_are_disturbed(moving: S
     assert not checked.wrong
 
 
-async def test_a_lost_message_of_one_coin_disturbs_no_other(moving: Simulator) -> None:
+async def test_a_lost_message_of_one_coin_does_not_affect_other_coins(moving: Simulator) -> None:
     venue = the(moving)
     async with reading(moving) as running:
         checked = Checked(running, venue)
@@ -133,8 +135,8 @@ async def test_a_crossed_book_is_reported_and_never_delivered(moving: Simulator)
 
 
 @pytest.mark.parametrize("side", ["bids", "asks"])
-async def test_a_side_that_the_venue_stops_sending_is_found_by_a_snapshot(side: Side) -> None:
-    """No trade and no quote is subscribed to, and no number is missing."""
+async def test_a_snapshot_shows_that_the_venue_no_longer_sends_one_side(side: Side) -> None:
+    """Only a snapshot can show this: no trades and quotes are subscribed, and no update number is missing."""
     async with Simulator(venues=("binance",), rate=0) as simulator, reading(simulator, ["BTC"]) as running:
         venue = the(simulator)
 
@@ -150,7 +152,7 @@ async def test_a_side_that_the_venue_stops_sending_is_found_by_a_snapshot(side: 
             await move_until(lambda: bool(running.heard.books))
             with venue.books_frozen(side):
                 await move_until(lambda: differs(1))
-                async with asyncio.timeout(4):  # less than RENEW_EVERY, because such a venue is doubted again soon
+                async with asyncio.timeout(4):  # less than RENEW_EVERY: after a difference the next check comes sooner
                     await move_until(lambda: differs(2))
 
 
@@ -209,7 +211,7 @@ async def test_the_reason_is_reported_while_snapshots_are_refused(binance: Simul
     assert not checked.wrong
 
 
-async def test_a_restart_of_bybits_service_begins_every_book_again() -> None:
+async def test_after_a_restart_of_bybits_service_every_book_is_delivered_again() -> None:
     async with Simulator(venues=("bybit",), rate=200) as simulator, reading(simulator) as running:
         venue = the(simulator)
         checked = Checked(running, venue)
@@ -220,7 +222,7 @@ async def test_a_restart_of_bybits_service_begins_every_book_again() -> None:
     assert not checked.wrong
 
 
-async def test_books_of_perpetuals_are_joined_by_the_previous_number_in_each_message() -> None:
+async def test_books_of_perpetuals_are_proven_by_the_previous_number_in_each_message() -> None:
     async with Simulator(venues=("binance_swap",), rate=200) as simulator:
         venue = the(simulator)
         async with (
@@ -274,7 +276,7 @@ def snapshots_asked(venue: Simulated) -> int:
     return sum(path == "/api/v3/depth" for _, path in venue.rest_calls)
 
 
-async def test_books_are_proven_soon_after_refused_snapshots_which_are_requested_once_a_second(
+async def test_refused_snapshots_are_requested_once_a_second_and_books_are_proven_soon_afterwards(
     binance: Simulator,
 ) -> None:
     """While snapshots are refused, one is requested per second in all, not one per coin."""
@@ -286,7 +288,7 @@ async def test_books_are_proven_soon_after_refused_snapshots_which_are_requested
             for coin in COINS:
                 running.stream.distrust_book(coin, "a test's")
             asked = snapshots_asked(venue)
-            await asyncio.sleep(4)  # as long as the venue refuses
+            await asyncio.sleep(4)  # the time for which the venue refuses snapshots
             assert 3 <= snapshots_asked(venue) - asked <= len(COINS) + 5
         async with asyncio.timeout(2.5):
             await running.until(lambda: checked.proven >= set(COINS))
@@ -300,7 +302,7 @@ async def test_a_book_is_proven_soon_after_stale_snapshots(binance: Simulator) -
         await running.until(lambda: checked.has(1, "BTC"))
         with venue.stale_books(30.0):
             running.stream.distrust_book("BTC", "a test's")
-            await asyncio.sleep(4)  # as long as the snapshots are stale
+            await asyncio.sleep(4)  # the time for which snapshots are stale
             assert "BTC" not in checked.proven
         async with asyncio.timeout(2.5):
             await running.until(lambda: "BTC" in checked.proven)
@@ -314,7 +316,7 @@ async def test_a_book_that_is_lost_repeatedly_is_synchronized_once_a_second(bina
         await running.until(lambda: checked.has(1, "BTC"))
         asked = snapshots_asked(venue)
         with venue.books_lost(0.5):
-            await asyncio.sleep(4)  # as long as messages are lost: about twenty of forty
+            await asyncio.sleep(4)  # the time for which messages are lost: about twenty of forty
         assert snapshots_asked(venue) - asked <= 9
         async with asyncio.timeout(2.5):
             await running.until(lambda: "BTC" in checked.proven)
@@ -328,7 +330,7 @@ async def test_a_bybit_snapshot_is_requested_again_soon_after_a_silence() -> Non
         await running.until(lambda: checked.has(1, "BTC"))
         with venue.stalled():
             running.stream.distrust_book("BTC", "a test's")
-            await asyncio.sleep(5)  # as long as the venue sends nothing
+            await asyncio.sleep(5)  # the time for which the venue sends nothing
         async with asyncio.timeout(2.5):
             await running.until(lambda: "BTC" in checked.proven)
     assert not checked.wrong

@@ -1,4 +1,4 @@
-"""The pauses before a book is synchronized again."""
+"""A book that is lost repeatedly is synchronized again after growing pauses."""
 
 from __future__ import annotations
 

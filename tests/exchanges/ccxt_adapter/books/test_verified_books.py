@@ -1,4 +1,4 @@
-"""ccxt's books over a real socket are delivered while the venue's proof holds: here OKX, whose updates are linked."""
+"""Over a real socket, ccxt's books of OKX are delivered as long as each update is linked to the previous one."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def is_true(running: Running, server: Okx, coin: str) -> bool:
     return book.bids == list(true.bids[:20]) and book.asks == list(true.asks[:20])
 
 
-async def test_each_delivered_book_equals_the_venues() -> None:
+async def test_each_delivered_book_equals_the_book_of_the_venue() -> None:
     async with at_okx() as (server, running):
         for _ in range(15):
             for coin in COINS:

@@ -1,4 +1,4 @@
-"""Files of market lists: which lists are kept and used, and that broken files cause no error."""
+"""Market lists are kept in files; broken files and implausible lists are ignored without an error."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_each_combination_of_settings_has_its_own_file(cache: MarketCache, key: 
     cache.write(table())
     other = MarketCache(cache.folder, "binance", *key)
     assert other.read() is None
-    cache.path.rename(other.path)  # a file with the name of another one is not read as that one
+    cache.path.rename(other.path)  # a renamed file is not read: it has the settings it was written for
     assert other.read() is None
 
 
@@ -127,7 +127,7 @@ def test_something_else_in_place_of_the_file_is_ignored_without_waiting(
 
 @POSIX
 def test_a_file_that_others_can_write_is_ignored(cache: MarketCache) -> None:
-    """Otherwise other users could change ids, and so prices."""
+    """Otherwise other users could change the ids of markets, which would lead to wrong prices."""
     cache.write(table())
     cache.path.chmod(0o666)
     assert cache.read() is None
@@ -185,10 +185,12 @@ def test_the_number_of_files_in_the_folder_is_limited(cache: MarketCache) -> Non
     assert {cache.path.name, "0.markets"} <= names
 
 
-# --- where, and whether ----------------------------------------------------------------------------------------------
+# --- the folder, if any ----------------------------------------------------------------------------------------------
 
 
-def test_the_environment_names_the_folder_or_turns_it_off(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_environment_names_the_folder_or_turns_the_cache_off(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv(VARIABLE, str(tmp_path))
     assert cache_folder() == tmp_path
     monkeypatch.setenv(VARIABLE, "off")
@@ -243,7 +245,7 @@ def test_a_loopback_address_is_cached_only_on_request(
     assert (market_cache(asked, rest_url, "binance") is not None) is kept
 
 
-def test_options_that_cannot_be_encoded_have_no_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_with_options_that_cannot_be_encoded_there_is_no_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv(VARIABLE, str(tmp_path))
     assert market_cache(True, None, "binance", {"odd": object()}) is None
 

@@ -1,4 +1,4 @@
-"""Markets from a list on disk: when the list is used, when the venue is asked, and that both give the same."""
+"""Markets come from a list on disk or from the venue's answer, and both give the same markets."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def simulator(venue_name: str) -> AsyncIterator[Simulator]:
 
 
 def kept(simulator: Simulator, **options: Any) -> AbstractAsyncContextManager[CcxtVenue]:
-    """The simulator's venue, with the list kept on disk although this is a loopback address."""
+    """The simulator's venue; its list is kept on disk, which is not the default for a loopback address."""
     (name,) = simulator.venues
     return opened(name, simulator, options={"market_cache": True, **options})
 
@@ -77,7 +77,7 @@ def row_count(rows: dict[str, Any]) -> int:
 
 
 async def rewritten(simulator: Simulator, without: str = "", age: float = 0.0, **row: Any) -> None:
-    """A list on disk ``age`` seconds old, without one symbol, and BTC's market changed."""
+    """Change the list on disk: it is ``age`` seconds old, lacks one symbol, and BTC's market has other values."""
     async with kept(simulator) as venue:
         await venue.load()
         cache = cache_of(venue)
@@ -110,8 +110,7 @@ def by_id(exchange: Any) -> dict[str, list[str]]:
 @pytest.mark.parametrize("venue_name", ["binance", "bybit"])
 @pytest.mark.parametrize("count", [40, 2 * ROWS + 50])
 async def test_a_list_from_disk_equals_what_ccxt_makes_of_the_venues_answer(venue_name: str, count: int) -> None:
-    """Only ``info``, the venue's raw row, may differ; nobody reads it. This holds even if the list was parsed in
-    parts."""
+    """Only ``info``, the venue's raw row, may differ, because nobody reads it. The long list is parsed in parts."""
     async with Simulator(venues=(venue_name,), rate=0, markets=count) as simulator:
         await loaded_once(simulator)
         await same_as_ccxts(simulator, venue_name)
@@ -141,7 +140,7 @@ async def same_as_ccxts(simulator: Simulator, venue_name: str) -> None:
 async def test_only_the_rows_of_subscribed_coins_are_decoded(
     simulator: Simulator, venue_name: str, again: bool
 ) -> None:
-    """This holds for a list that is fetched, kept, found on disk or renewed: few of thousands of markets are needed."""
+    """A feed needs few of a venue's markets. The list is fetched or found on disk, and then it is renewed."""
     if again:
         await loaded_once(simulator)
     async with kept(simulator) as venue, streaming(venue, ["BTC"]) as running:
@@ -160,8 +159,8 @@ async def test_only_the_rows_of_subscribed_coins_are_decoded(
         assert row_count(venue._api.markets) == 1
 
 
-async def test_for_a_coin_missing_in_the_list_the_venue_is_asked(simulator: Simulator) -> None:
-    """The coin may be newer than the list. If the venue does not list it either, it is refused after one request."""
+async def test_the_venue_is_asked_for_a_coin_that_is_missing_in_the_list(simulator: Simulator) -> None:
+    """The coin may be newer than the list. A coin that the venue does not list either is refused after one request."""
     await rewritten(simulator, without="ETH/USDT")
     before = asked(simulator)
     async with kept(simulator) as venue:
@@ -178,7 +177,7 @@ async def test_for_a_coin_missing_in_the_list_the_venue_is_asked(simulator: Simu
         assert asked(simulator) == before + 1
 
 
-async def test_for_an_override_missing_in_the_list_the_venue_is_asked_too(simulator: Simulator) -> None:
+async def test_the_venue_is_asked_for_an_override_that_is_missing_in_the_list(simulator: Simulator) -> None:
     await rewritten(simulator, without="ETH/USDT")
     async with kept(simulator) as venue:
         await venue.load({"ETH": "ETH/USDT"})
@@ -186,7 +185,7 @@ async def test_for_an_override_missing_in_the_list_the_venue_is_asked_too(simula
 
 
 async def test_a_missing_coin_is_not_refused_while_the_venue_does_not_answer(simulator: Simulator) -> None:
-    """The failure is an outage, now and at the next attempt: the old list does not count as fresh."""
+    """Both attempts fail with an outage: after the first one, the old list does not count as fresh."""
     await rewritten(simulator, without="ETH/USDT")
     (made,) = simulator.venues.values()
     async with kept(simulator) as venue:
@@ -231,7 +230,7 @@ async def test_a_delisted_market_is_refused_and_existing_streams_continue(
 
 
 @pytest.mark.parametrize("option", [{"market_cache": False}, {}])
-async def test_nothing_is_kept_on_disk_if_turned_off_or_on_loopback(
+async def test_no_list_is_kept_on_disk_if_the_cache_is_off_or_for_a_loopback_address(
     simulator: Simulator, venue_name: str, folder: Path, option: dict[str, bool]
 ) -> None:
     async with opened(venue_name, simulator, options=option) as venue:
@@ -268,7 +267,7 @@ async def test_a_cancelled_caller_does_not_cancel_the_load_for_others(simulator:
         assert asked(simulator) == 1
 
 
-async def test_a_venue_is_closed_while_it_loads(simulator: Simulator) -> None:
+async def test_a_venue_can_be_closed_while_it_loads(simulator: Simulator) -> None:
     (made,) = simulator.venues.values()
     with made.slow_rest(30):
         async with kept(simulator) as venue:

@@ -1,4 +1,4 @@
-"""An unreadable row of a venue's list affects no other row, with each venue's real ccxt class."""
+"""In the venues' real ccxt classes, an unreadable row of a list affects no other row."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BAD: dict[str, Any] = {
     "a number": 7,
     "an empty object": {},
     "an array": ["BTC", "USDT"],
-    "an object without most of it": {"symbol": "XYZUSDT"},
+    "an object with only a symbol": {"symbol": "XYZUSDT"},
     "an object of wrong types": {"symbol": 5, "baseAsset": [], "quoteAsset": {}, "baseCoin": 1.5, "quoteCoin": None},
 }
 
@@ -53,7 +53,7 @@ async def spoiled(
 @pytest.mark.parametrize("what", BAD)
 @pytest.mark.parametrize("name", VENUES)
 async def test_one_bad_row_affects_no_other_row(name: str, what: str) -> None:
-    """This holds for markets and for 24 h statistics."""
+    """The bad row is in the list of markets and in the list of 24 h statistics."""
     async with Simulator(venues=(name,), rate=0) as simulator, opened(name, simulator) as whole:
         await whole.load()
         markets = {coin: whole.market(coin) for coin in ("BTC", "ETH", "SOL")}
@@ -121,7 +121,7 @@ def quoting(row: str, rows: list[Any]) -> None:
 
 
 async def test_if_a_bad_row_quotes_a_secret_of_the_settings_the_log_does_not_show_it() -> None:
-    """The log shows no part of the secret, even if the row is shortened in the middle of it."""
+    """The log shows no part of the secret, even if the row is shortened in the middle of the secret."""
     key = "AKIA0123456789ABCDEFGHIJ"
     lines: list[str] = []
     sink = logger.add(lambda line: lines.append(str(line)), level=0)

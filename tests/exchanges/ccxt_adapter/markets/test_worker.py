@@ -1,4 +1,4 @@
-"""Work in a thread beside the event loop: its result, errors and end; and JSON that is parsed piece by piece."""
+"""Work runs in a thread beside the event loop and can be cancelled; long JSON is parsed piece by piece."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A venue over each transport."""
+"""Fixtures for a simulated venue whose stream runs over each transport."""
 
 from __future__ import annotations
 

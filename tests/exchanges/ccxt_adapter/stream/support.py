@@ -1,4 +1,4 @@
-"""A venue's frames, passed to its client, and the resulting events."""
+"""Helpers that give a venue's frames to its ccxt client, and keep the resulting events."""
 
 from __future__ import annotations
 
@@ -101,5 +101,5 @@ on_both = pytest.mark.parametrize("transport", [None, "aiohttp"], indirect=True)
 
 
 def carries(simulated: Simulated, count: int) -> Callable[[], bool]:
-    """Whether the venue has one connection with this many subscriptions."""
+    """A condition: the venue has one connection with this many subscriptions."""
     return lambda: [len(each.subscriptions) for each in simulated.connections] == [count]

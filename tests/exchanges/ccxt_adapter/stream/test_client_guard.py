@@ -1,4 +1,4 @@
-"""The guard of a ccxt client: which frames it passes, which errors it catches, and where the client dials."""
+"""The guard of a ccxt client passes on good frames and rows, and reports bad ones without ending the connection."""
 
 from __future__ import annotations
 
@@ -108,12 +108,12 @@ async def test_several_bad_rows_are_reported_one_by_one(armed: Armed) -> None:
     assert len(armed.bad) == 3
 
 
-async def test_rows_of_the_next_frame_are_not_confused_with_rows_of_the_last_one(armed: Armed) -> None:
+async def test_rows_of_a_frame_are_not_confused_with_rows_of_the_previous_frame(armed: Armed) -> None:
     armed.receive({"data": [row(1), row(2), row(3)]}, {"data": [row(4), None, row(5)]})
     assert ids(armed) == [1, 2, 3, 4, 5]
 
 
-async def test_a_sample_is_one_short_line_that_names_the_error(armed: Armed) -> None:
+async def test_the_sample_of_a_bad_frame_is_one_short_line_that_names_the_error(armed: Armed) -> None:
     armed.receive('{"broken":\n "' + "x" * 10_000)
     (sample,) = armed.bad
     assert sample.startswith("JSONDecodeError: {")
@@ -153,7 +153,7 @@ async def test_delivered_rows_resolve_no_future_but_answers_do(armed: Armed) -> 
 
 @pytest.mark.parametrize(("seconds", "ms"), [(10.0, 10_000), (0.2, 1000), (1.5, 2000)])
 async def test_ccxt_gets_whole_seconds_for_the_dial(seconds: float, ms: int) -> None:
-    """ccxt would otherwise cut a time below one second to zero."""
+    """Otherwise ccxt would round a time below one second down to zero."""
     assert Armed(lambda client, frame: None, timeout=seconds).client.connectionTimeout == ms
 
 

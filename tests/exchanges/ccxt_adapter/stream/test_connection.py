@@ -55,7 +55,7 @@ async def test_more_than_a_hundred_coins_share_one_connection(name: str) -> None
 
 @pytest.mark.parametrize("name", VENUES)
 async def test_closing_ends_requests_that_wait_to_be_sent(name: str) -> None:
-    """ccxt begins a task for each request, which waits as long as the venue's limit of messages demands."""
+    """ccxt starts a task for each request. The task waits until the venue's limit of messages allows the request."""
     async with Simulator(venues=(name,), rate=0, markets=145) as simulator:
         before = asyncio.all_tasks()
         options = {"ws": {"cost": 1000}}  # the second message waits for a minute
@@ -147,7 +147,7 @@ async def test_a_coin_that_is_added_right_after_the_last_refusal_is_subscribed()
 
             def on_unavailable(channel: str, coins: list[str], reason: str, timeframe: str = "") -> None:
                 tell(channel, coins, reason, timeframe)
-                # after this, ccxt's last call has ended, and the stream has not noticed that
+                # two turns later, ccxt's last call has ended, but the stream has not noticed it yet
                 loop.call_soon(loop.call_soon, add)
 
             running.heard.on_unavailable = on_unavailable  # type: ignore[method-assign] # the stream looks it up there

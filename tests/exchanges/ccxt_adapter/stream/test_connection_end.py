@@ -68,7 +68,9 @@ async def test_a_cut_connection_ends_the_stream_at_once(venue: CcxtVenue, simula
 
 
 @pytest.mark.parametrize("where", ["127.0.0.1:{}", "nowhere.invalid:{}"])
-async def test_a_dial_to_a_closed_port_is_an_outage(venue: CcxtVenue, where: str, unused_tcp_port: int) -> None:
+async def test_a_dial_to_a_closed_port_or_an_unknown_host_is_an_outage(
+    venue: CcxtVenue, where: str, unused_tcp_port: int
+) -> None:
     await venue.load()
     venue.access = Access(ws_url=f"ws://{where.format(unused_tcp_port)}", timeout=5)
     async with streaming(venue, ["BTC"], CHANNELS) as running:
@@ -77,7 +79,7 @@ async def test_a_dial_to_a_closed_port_is_an_outage(venue: CcxtVenue, where: str
     assert where.format(unused_tcp_port) in error.reason
 
 
-async def test_a_dial_that_nobody_answers_is_given_up_in_time(venue: CcxtVenue) -> None:
+async def test_a_dial_without_an_answer_is_given_up_after_the_timeout(venue: CcxtVenue) -> None:
     """The TCP connection is accepted, but the upgrade request gets no answer."""
     await venue.load()
     released = asyncio.Event()

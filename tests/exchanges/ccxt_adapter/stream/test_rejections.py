@@ -1,4 +1,4 @@
-"""Rejections in a venue's frames: the profile recognizes them, and they are assigned to the markets that they name."""
+"""A profile recognizes the rejections in a venue's frames; each rejection is assigned to the market that it names."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_rejection_names_a_market_by_id_or_symbol_as_a_whole_word(frame: Any, 
 
 
 async def test_only_recent_request_numbers_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pings are requests with numbers too."""
+    """Pings are requests with numbers too, so all numbers together would fill the memory."""
     monkeypatch.setattr(rejections, "REQUESTS", 3)
 
     class Client:
@@ -91,7 +91,7 @@ async def test_only_recent_request_numbers_are_kept(monkeypatch: pytest.MonkeyPa
 
 
 class Venue:
-    """A client that sends every request, and the tracker of these requests."""
+    """A client whose requests need no venue, and the tracker of these requests."""
 
     def __init__(self) -> None:
         self.subscriptions: dict[str, Any] = {}
@@ -100,7 +100,7 @@ class Venue:
         self.accepted: set[str] = set()
 
     async def send(self, message: Any) -> None:
-        """Accept the request."""
+        """Do nothing; the request counts as sent."""
 
     async def asked(self, *calls: str) -> None:
         for call in calls:
@@ -123,7 +123,7 @@ async def test_a_rejection_without_a_name_belongs_to_the_only_request_without_an
     assert venue.blamed() == {}
 
 
-async def test_if_as_many_rejections_as_open_requests_come_all_of_them_are_rejected() -> None:
+async def test_if_there_are_as_many_rejections_as_open_requests_all_open_requests_are_rejected() -> None:
     venue = Venue()
     await venue.asked("A", "B")
     venue.tracker.unnamed += ["bad", "worse"]

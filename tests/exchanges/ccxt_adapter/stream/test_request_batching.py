@@ -1,4 +1,4 @@
-"""One request for all subscriptions, for venues where each request replaces the last one."""
+"""On venues where each request replaces the previous one, one request has all subscriptions."""
 
 from __future__ import annotations
 

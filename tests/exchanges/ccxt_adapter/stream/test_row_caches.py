@@ -15,7 +15,7 @@ ROWS = [{"id": str(number)} for number in range(10_000)]
 
 
 class Delivered(list[Any]):
-    """A callback for a cache that keeps its arguments."""
+    """A callback for a cache; it keeps the arguments of every call."""
 
     def __call__(self, *delivery: Any) -> None:
         self.append(delivery)
@@ -53,7 +53,7 @@ def test_a_store_has_the_methods_that_ccxt_calls_on_its_caches(delivered: Delive
 
 
 def test_reassigning_and_deleting_leave_the_store_in_place(delivered: Delivered) -> None:
-    """Handlers assign the cache again at every frame, and un_watch deletes it."""
+    """ccxt's handlers assign the cache again at every frame, and un_watch deletes it."""
     stores = RowCaches(["BTC/USDT"], delivered)
     store = stores["BTC/USDT"]
     stores["BTC/USDT"] = ArrayCache(1000)
@@ -87,7 +87,7 @@ def test_a_symbol_that_nobody_wants_is_dropped(delivered: Delivered) -> None:
 
 
 def test_an_assigned_ticker_is_delivered_and_the_newest_of_each_market_is_kept(delivered: Delivered) -> None:
-    """Handlers merge a delta into the stored ticker, so even an unwanted market's ticker must be stored."""
+    """ccxt's handlers merge a delta into the stored ticker, so even an unwanted market's ticker must be stored."""
     listed = ["BTC/USDT", "ETH/USDT", "SOL/USDT"]
     tickers = Latest(["BTC/USDT"], listed, delivered)
     for number in range(100):
@@ -120,7 +120,7 @@ def test_a_ticker_from_the_fast_decoder_is_found_in_the_store(delivered: Deliver
 
 
 def test_a_ticker_without_a_market_is_an_error(delivered: Delivered) -> None:
-    """Otherwise a venue that invents names would fill the memory. The guard counts it as a bad frame."""
+    """Otherwise a venue that invents names would fill the memory. The guard counts the error as a bad frame."""
     tickers = Latest(["BTC/USDT"], ["BTC/USDT"], delivered)
     with pytest.raises(KeyError, match="not listed"):
         tickers["NOPE"] = {"last": 1}

@@ -1,4 +1,4 @@
-"""Documented frames of venues, read by the real ccxt.pro classes: past trades, ids, order."""
+"""Documented frames of venues, read by the real ccxt.pro classes, give the right trades, tickers and quotes."""
 
 from __future__ import annotations
 
@@ -100,8 +100,8 @@ async def test_old_trades_of_a_markets_first_frame_are_all_past_trades() -> None
 
 
 @pytest.mark.parametrize(("age", "past"), [(60_000, True), (2_500, True), (1_200, False), (0, False), (-1_200, False)])
-async def test_an_old_trade_in_okx_first_frame_is_a_past_one(age: int, past: bool) -> None:
-    """The frame does not mark past trades. A clock that is wrong by a second must not make a live trade a past one."""
+async def test_an_old_trade_in_okx_first_frame_is_a_past_trade(age: int, past: bool) -> None:
+    """The frame does not mark past trades. A live trade must not become a past one if a clock is wrong by a second."""
     async with spoken_of("okx", {"BTC/USDT": "BTC-USDT"}) as spoken:
         at = now_ms() - age
         spoken.say(okx_trade(1, at), okx_trade(2, at))
@@ -110,7 +110,7 @@ async def test_an_old_trade_in_okx_first_frame_is_a_past_one(age: int, past: boo
 
 @pytest.mark.parametrize("skew", [0, -3_600_000, 3_600_000])
 @pytest.mark.parametrize(("age", "past"), [(60_000, True), (100, False)])
-async def test_an_old_trade_in_htx_first_frame_is_a_past_one(age: int, past: bool, skew: int) -> None:
+async def test_an_old_trade_in_htx_first_frame_is_a_past_trade(age: int, past: bool, skew: int) -> None:
     """HTX's frames have the venue's time, so a wrong local clock does not matter. Each frame has its newest trade
     first."""
     async with spoken_of("htx", {"BTC/USDT": "btcusdt"}) as spoken:
@@ -140,7 +140,7 @@ async def test_htx_trades_have_distinct_ids() -> None:
 
 
 async def test_upbit_trades_have_the_time_of_the_trade() -> None:
-    """The message's time is later."""
+    """The time of the message is later than the time of the trade."""
     async with spoken_of("upbit", {"BTC/KRW": "KRW-BTC"}) as spoken:
         at = now_ms()
         row = {"type": "trade", "code": "KRW-BTC", "timestamp": at, "trade_timestamp": at - 1500, "trade_price": 6.7e6}
@@ -150,7 +150,7 @@ async def test_upbit_trades_have_the_time_of_the_trade() -> None:
 
 
 def phemex_trades(*rows: tuple[int, float]) -> dict[str, Any]:
-    """Time (ms) and price of each trade, in order of arrival."""
+    """A frame of Phemex with trades; ``rows`` has the time (ms) and the price of each trade."""
     trades = [[at * 1_000_000, "Buy", round(price * 10**8), 1431000] for at, price in rows]
     return {"sequence": 1, "symbol": "sBTCUSDT", "type": "incremental", "trades": trades}
 
@@ -177,7 +177,7 @@ def coinbase_trades(kind: str, *rows: tuple[int, str]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("quote", ["USD", "USDC"])
-async def test_coinbase_sends_usdc_pairs_under_usd_names(quote: str) -> None:
+async def test_data_that_coinbase_sends_under_usd_names_also_counts_for_subscribed_usdc_markets(quote: str) -> None:
     ids = {f"{base}/{each}": f"{base}-{each}" for base in ("BTC", "ETH") for each in ("USD", "USDC")}
     async with spoken_of("coinbase", ids, wanted=[f"BTC/{quote}", f"ETH/{quote}"]) as spoken:
         spoken.say(
@@ -192,8 +192,8 @@ async def test_coinbase_sends_usdc_pairs_under_usd_names(quote: str) -> None:
         assert [(ticker.coin, ticker.last) for ticker in spoken.heard.tickers] == [("ETH", 1500.5)]
 
 
-async def test_coinbaseexchange_sends_the_makers_side() -> None:
-    """ccxt converts the side to the taker's if the row names both orders; otherwise ccxt guesses."""
+async def test_the_makers_side_that_coinbaseexchange_sends_becomes_the_takers_side() -> None:
+    """ccxt converts the side only if the row names both orders. Other rows are dropped, because ccxt would guess."""
     async with spoken_of("coinbaseexchange", {"BTC/USD": "BTC-USD"}) as spoken:
         match = {
             "type": "match", "trade_id": 10, "sequence": 50, "time": "2024-11-07T08:19:27.028459Z", "side": "sell",
