@@ -170,7 +170,7 @@ def test_a_damaged_zip_is_named_and_leaves_no_files(damage: str, tmp_path: Path)
 
 
 async def test_an_archive_is_imported_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
-    """A fault on the third day undoes the import of the first two days; earlier imports are not changed."""
+    """A fault in the last row undoes the import of the days before it; earlier imports are not changed."""
     read_archive(tmp_path / "r", archive(tmp_path, "BTCUSDT-trades-2025-11-27", trades(1)), "binance")
     before = {path: path.read_bytes() for path in (tmp_path / "r").rglob("*") if path.is_file()}
     days = "".join(f"{n},1.0,0.1,0.1,{MS + n * DAY},True,True\n" for n in range(3))

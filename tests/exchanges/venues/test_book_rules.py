@@ -1,4 +1,4 @@
-"""The proof of each venue's books, with documented frames: without faults, and with each fault."""
+"""The proof of each venue's books accepts documented frames without a fault, and notices each kind of fault."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def steps(verdicts: Sequence[tuple[str, Verdict]]) -> list[Step]:
 
 
 @pytest.mark.parametrize("name", VENUES)
-def test_a_stream_without_a_fault_is_joined_and_followed(name: str) -> None:
+def test_in_a_stream_without_a_fault_every_update_joins_or_follows(name: str) -> None:
     stream = Stream(name)
     verdicts = judged(proof_of(name), stream.frames())
     of_market: dict[str, list[Step]] = {}
@@ -88,7 +88,7 @@ def test_a_missing_frame_is_noticed(name: str) -> None:
 
 
 def is_near_the_top(frame: list[Any]) -> bool:
-    """For Bitfinex: whether no later change pushes the level out of the levels that the checksum covers."""
+    """For Bitfinex: whether the level stays among the best levels, which are those that the checksum covers."""
     return bool(frame[1] != "cs" and min(abs(frame[1][0] - PRICES[coin]) for coin in ("BTC", "ETH")) < 5)
 
 

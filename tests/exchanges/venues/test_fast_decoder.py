@@ -1,4 +1,4 @@
-"""The fast decoder compared with ccxt: two streams, one without the decoder, must deliver the same for the same frames.
+"""Two streams get the same frames, one with and one without the fast decoder, and must deliver the same events.
 
 Both have the real ccxt.pro class with the markets of a simulator, and the real guard; only the socket is missing.
 """
@@ -57,7 +57,7 @@ CAPTURES = sorted((Path(__file__).parents[4] / "shared" / "captures").glob("*.ra
 
 
 class Line:
-    """One connection without a socket: ``receive`` is what the socket would call."""
+    """One connection without a socket: ``receive`` gives it a message, as the socket would."""
 
     def __init__(self, venue: CcxtVenue, coins: Iterable[str] = COINS) -> None:
         self.heard = Heard()
@@ -99,21 +99,21 @@ class Line:
         self.stream._delivery._begun_candles.clear()
 
     def receive(self, data: Any, kind: WSMsgType = WSMsgType.TEXT) -> list[Any]:
-        """What the listener receives for a message, in order."""
+        """Give the client a message; return what the listener receives, in order."""
         self.told.clear()
         self.client.handle_message(WSMessage(kind, data, None))
         return list(self.told)
 
 
 class Pair:
-    """Two streams of one venue, with the hot path and without it."""
+    """Two streams of one venue: ``hot`` has the fast decoder, ``cold`` does not have it."""
 
     def __init__(self, hot: Line, cold: Line) -> None:
         self.hot, self.cold = hot, cold
 
     def receive(self, data: Any, kind: WSMsgType = WSMsgType.TEXT, *, alone: bool = True) -> list[Any]:
-        """What both streams deliver, which must be equal; unless ``alone``, the candles of earlier messages are
-        kept."""
+        """What both streams deliver for a message, which must be equal; with ``alone``, both forget the candles of
+        earlier messages first."""
         if alone:
             self.hot.forget_candles()
             self.cold.forget_candles()
@@ -209,7 +209,7 @@ async def test_every_odd_value_of_every_field_is_read_as_ccxt_reads_it(pair: Pai
 
 @pytest.mark.parametrize(("name", "frame"), [*ALL, *[("binance", frame) for frame in COMBINED]])
 async def test_an_additional_known_key_in_any_place_is_read_as_ccxt_reads_it(pair: Pair, frame: Any) -> None:
-    """The frame may have the key already: of two values JSON parsers take the last one."""
+    """The frame may already have the key: JSON parsers take the last of several values."""
     for path in [(), *paths(frame)]:
         holder = frame
         for key in path:
@@ -253,7 +253,7 @@ async def test_other_kinds_of_messages_are_left_to_ccxt(pair: Pair, frame: Any) 
 
 @pytest.mark.parametrize("name", ["bybit"])
 async def test_ccxt_merges_a_delta_into_the_ticker_that_the_fast_decoder_read(pair: Pair) -> None:
-    """Spot has no deltas today; for them ccxt needs the raw ticker."""
+    """Spot has no deltas today. If a delta comes, ccxt needs the raw ticker from before."""
     delta = {**BYBIT_TICKER, "type": "delta", "data": {"symbol": "ETHUSDT", "lastPrice": "2500.5"}}
     pair.receive(text(delta))
     assert pair.taken(text(BYBIT_TICKER))
@@ -267,7 +267,7 @@ async def test_ccxt_merges_a_delta_into_the_ticker_that_the_fast_decoder_read(pa
 
 @pytest.mark.parametrize("name", ["bybit"])
 async def test_one_bad_row_sends_the_whole_frame_to_ccxt(pair: Pair) -> None:
-    """Each good row is delivered once and each bad one counted, in any order."""
+    """Each good row is delivered once, and each bad row is counted, whatever their order in the frame."""
     good, bad = BYBIT_ROW, {**BYBIT_ROW, "v": "many"}
     for rows in ([good, bad], [bad, good], [good, bad, good], [good, None], [bad, bad]):
         told = pair.receive(text({**BYBIT_TRADES, "data": rows}))
@@ -288,7 +288,7 @@ PRICE = st.integers(1, 10**12).map(lambda units: f"{units / 10**8:.8f}")
 
 @st.composite
 def following(draw: st.DrawFn, name: str) -> str:
-    """A candle of some minute, in order or not. Some have an additional field or candle, which only ccxt reads."""
+    """A frame with the candle of any minute. Some frames have another field or candle, so that only ccxt reads them."""
     opened, closed = CANDLE + 60_000 * draw(st.integers(-6, 1)), draw(st.booleans())
     low, one, other, high = sorted((draw(PRICE) for _ in range(4)), key=float)
     one, other = draw(st.permutations([one, other]))
@@ -303,7 +303,8 @@ def following(draw: st.DrawFn, name: str) -> str:
 
 
 async def test_successive_candles_are_read_as_ccxt_reads_them(pair: Pair, name: str) -> None:
-    """The fast decoder reads some and ccxt reads others; some are missing, late or repeated. Each is delivered once."""
+    """The fast decoder reads some candles, ccxt reads the others. Candles may be missing, late or repeated; each
+    minute is closed at most once."""
 
     @drawing(300, suppress_health_check=list(HealthCheck))
     @given(st.lists(following(name), min_size=2, max_size=12))

@@ -65,7 +65,7 @@ def test_without_a_similar_name_the_error_says_where_the_names_are_listed() -> N
 
 
 @pytest.mark.parametrize("name", ["binance_testnet", "bybit_testnet"])
-async def test_testnets_only_use_testnet_hosts(name: str) -> None:
+async def test_testnets_use_only_testnet_hosts(name: str) -> None:
     venue = open_venue(name)
     urls = [url for url in _strings(venue._api.urls["api"]) if "spot" in url or "api/v3" in url]
     assert urls
@@ -124,7 +124,7 @@ def test_no_profile_exceeds_the_venues_limits(ccxt_id: str, topics: int, dials: 
 
 
 def test_a_renamed_coin_is_looked_for_under_both_codes() -> None:
-    """The present code comes first. A coin that was never renamed has one code."""
+    """The given code comes first. A coin that was never renamed has one code."""
     assert codes_of("POL") == ("POL", "MATIC")
     assert codes_of("MATIC") == ("MATIC", "POL")
     assert codes_of("BTC") == ("BTC",)

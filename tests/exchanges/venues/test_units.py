@@ -1,4 +1,4 @@
-"""Prices and sizes of a market whose unit is many coins, converted to one coin."""
+"""Prices and sizes of a market whose unit is many coins are converted to one coin."""
 
 from __future__ import annotations
 

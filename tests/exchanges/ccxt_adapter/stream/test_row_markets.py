@@ -1,4 +1,4 @@
-"""The market of each row: rows of another market than the frame's topic, and markets of a thousand units of a coin."""
+"""Rows of another market than their frame's topic are bad; prices per thousand coins are delivered per coin."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ MIXED: dict[str, tuple[str, Callable[[Any], Any], Callable[[int, str], Any]]] = 
 @pytest.mark.parametrize("place", [0, 1, 2])
 @pytest.mark.parametrize("name", MIXED)
 async def test_a_row_of_another_market_affects_no_other_row(name: str, place: int, other: str) -> None:
-    """This holds for any place of the row in the frame; the row is reported as bad."""
+    """Wherever the row is in the frame, this row is reported as bad, and the other rows are delivered."""
     market, frame, row = MIXED[name]
     ids = {f"{coin}/USDT": IDS.get(name, "{}USDT").format(coin) for coin in ("BTC", "ETH")}
     url = "wss://stream.bybit.com/v5/public/spot" if name == "bybit" else "wss://venue.example/ws"
@@ -125,7 +125,7 @@ async def test_a_row_of_another_market_affects_no_other_row(name: str, place: in
         ("1INCH/USDT:USDT", "1INCHUSDT", "1INCH", 1),
     ],
 )
-async def test_data_of_a_market_of_many_units_is_delivered_for_one_coin(
+async def test_data_of_a_market_with_prices_per_many_coins_is_delivered_per_coin(
     symbol: str, market_id: str, coin: str, units: int
 ) -> None:
     async with spoken_of(

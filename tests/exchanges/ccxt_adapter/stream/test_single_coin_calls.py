@@ -1,4 +1,4 @@
-"""A venue whose ccxt class subscribes to one coin per call, and has no profile of its own."""
+"""Streams of a venue that has no profile of its own, and whose ccxt class subscribes to one coin per call."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from aiohttp import WSMsgType, web
 
 from tests.exchanges.support import CHANNELS, Running, opened, served, streaming
 
-# --- a venue without a row in the table -------------------------------------------------------------------------------
+# --- a venue without a profile of its own -----------------------------------------------------------------------------
 
 
 class HashKey:

@@ -1,4 +1,4 @@
-"""Each transport in turn."""
+"""Fixtures that run a test on each transport, and hide the environment's proxies and certificates."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from tests.exchanges.support import opened, served
 
 
 def packed(kind: str, size: int) -> Iterator[bytes]:
-    """``size`` spaces, compressed, in pieces."""
+    """``size`` spaces, compressed and in pieces."""
     packer = zlib.compressobj(9, wbits=31 if kind == "gzip" else 15)
     for _ in range(size >> 20):
         yield packer.compress(b" " * (1 << 20))
@@ -82,7 +82,7 @@ async def test_a_long_answer_within_the_bound_is_read(monkeypatch: pytest.Monkey
         assert simulator.rest_url
 
 
-async def test_an_answer_that_comes_too_slowly_is_given_up_in_time() -> None:
+async def test_an_answer_that_comes_too_slowly_is_given_up_after_the_timeout() -> None:
     async def trickle(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
         await response.prepare(request)

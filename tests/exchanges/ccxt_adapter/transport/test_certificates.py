@@ -1,5 +1,4 @@
-"""If SSL_CERT_FILE or SSL_CERT_DIR names something wrong, an error says what it is, and nothing waits for a pipe's
-writer."""
+"""A wrong file in SSL_CERT_FILE or SSL_CERT_DIR is named in an error, and nothing waits for the writer of a pipe."""
 
 from __future__ import annotations
 
@@ -37,9 +36,11 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
 FILES = [kind for kind in WRONG if kind not in ("missing", "link to itself")]  # these two create no file
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="some of these files are Linux's")
+@pytest.mark.skipif(sys.platform != "linux", reason="some of these files exist only on Linux")
 @pytest.mark.parametrize("kind", WRONG)
-def test_the_error_says_what_a_wrong_variable_names(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_says_what_is_wrong_with_the_file_in_a_variable(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make, words = WRONG[kind]
     make(path := tmp_path / "named")
     monkeypatch.setenv("SSL_CERT_FILE", str(path))
@@ -67,7 +68,7 @@ def fill(folder: Path, name: str, make: Callable[[Path], object], certificate: P
     (folder / ("good.pem" if name == "company.crt" else f"{subject}.1")).write_bytes(certificate.read_bytes())
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="some of these files are Linux's")
+@pytest.mark.skipif(sys.platform != "linux", reason="some of these files exist only on Linux")
 @pytest.mark.parametrize(
     ("name", "kind"), [*(("company.crt", kind) for kind in FILES), ("hash.0", "pipe"), ("hash.0", "device")]
 )
@@ -106,10 +107,10 @@ def test_a_pipe_does_not_block_the_import(program: str, tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", PROGRAMS[program]], env=environment, timeout=LONG, check=True)
 
 
-def test_the_systems_folder_is_still_trusted_if_the_variable_names_a_pipe(
+def test_a_pipe_in_the_variable_is_not_read_and_a_file_of_certificates_is_read(
     tmp_path: Path, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A pipe in SSL_CERT_FILE is treated like a file that OpenSSL cannot read."""
+    """A pipe in SSL_CERT_FILE is treated like a file that OpenSSL cannot read: only the system's folder is trusted."""
     os.mkfifo(pipe := tmp_path / "pipe")
     monkeypatch.setenv("SSL_CERT_FILE", str(pipe))
     trust_the_systems(context := ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))

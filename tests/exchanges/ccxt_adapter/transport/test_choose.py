@@ -1,4 +1,4 @@
-"""ccxt's own client over aiohttp and over picows: both behave the same."""
+"""ccxt's own client behaves the same over aiohttp and over picows."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ async def test_a_redirect_is_followed(over_picows: bool) -> None:
 
 @asynccontextmanager
 async def over_tls(certificate: Path, *frames: str) -> AsyncIterator[int]:
-    """A server that says ``frames`` over TLS; yields its port."""
+    """A server that sends ``frames`` over TLS; yields its port."""
 
     async def answer(request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse()
@@ -214,7 +214,7 @@ async def test_a_server_of_an_unknown_authority_or_with_another_name_is_not_trus
     over_picows: bool, certificate: Path, host: str
 ) -> None:
     async with over_tls(certificate) as port:
-        known = host == "localhost"  # for any other host the certificate has another name
+        known = host == "localhost"  # for localhost the authority is known, but the certificate's name is wrong
         tls = ssl.create_default_context(cafile=str(certificate)) if known else ssl.create_default_context()
         async with dialled(f"wss://{host}:{port}/", over_picows, tls=tls) as made:
             assert "CERTIFICATE_VERIFY_FAILED" in made.reason

@@ -1,5 +1,4 @@
-"""A cancelled dial closes its own file descriptor and no other one, whenever it is cancelled; this holds on uvloop
-too."""
+"""A dial that is cancelled at any moment closes its own file descriptor and no other one, on asyncio and on uvloop."""
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ from exchanges.simulator import Simulator
 
 uvloop = pytest.importorskip("uvloop", reason="uvloop is not installed")
 
-TURNS = 60  # a dial is cancelled after 0, 1, 2, ... turns of the loop, fewer than this
+TURNS = 60  # dials are cancelled after 0, 1, 2, ... turns of the loop; this is the number of dials
 TAKEN = 40  # descriptors that are opened after a cancelled dial
 
 pytestmark = pytest.mark.filterwarnings("ignore:'asyncio.iscoroutinefunction' is deprecated:DeprecationWarning")
@@ -30,7 +29,7 @@ async def cancelled_after(turns: int, dial: Callable[[], Awaitable[object]]) -> 
 
 
 def others() -> Iterator[int]:
-    """Open files, so that they get the free descriptors."""
+    """Open files, which get the free descriptors."""
     for _ in range(TAKEN):
         yield os.open(os.devnull, os.O_RDONLY)
 

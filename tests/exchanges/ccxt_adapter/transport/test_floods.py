@@ -20,7 +20,7 @@ from tests.exchanges.ccxt_adapter.transport.support import Talk, dialled, frame,
 from tests.support import until
 
 FLOOD = 64_000_000  # bytes
-MOST = 24_000_000  # bytes by which this process may grow meanwhile
+MOST = 24_000_000  # bytes by which this process may grow during the flood
 STATM = "/proc/self/statm"
 
 
@@ -50,7 +50,7 @@ def flooding(piece: bytes, size: int, end: bytes = b"") -> Talk:
 
 @pytest.mark.skipif(not os.path.exists(STATM), reason="this system does not tell how much memory a process has")
 async def test_pings_of_a_peer_that_reads_nothing_take_no_memory(over_picows: bool) -> None:
-    """The last of several pings is answered, which is enough (RFC 6455, 5.5.3), and the stream continues."""
+    """Only the last of several pings is answered, as RFC 6455 (5.5.3) allows, and the stream continues."""
     pings = frame(b"x" * 125, 0x89) * 500
     async with talking(flooding(pings, FLOOD, text_frame('{"n":1}'))) as url:
         before = resident()
@@ -62,7 +62,7 @@ async def test_pings_of_a_peer_that_reads_nothing_take_no_memory(over_picows: bo
 
 
 class Answering(list[Any]):
-    """Answers each frame, as ccxt's modules answer the pings of venues that send them as text."""
+    """A list of frames that answers each frame, as ccxt's modules answer the pings that venues send as text."""
 
     def __init__(self) -> None:
         self.client: Any = None
@@ -125,7 +125,7 @@ async def test_other_tasks_run_during_a_flood_of_the_smallest_frames(over_picows
 
 @pytest.mark.parametrize("times", [1, 2, 3])
 async def test_a_cancelled_close_leaves_nothing_open(over_picows: bool, times: int) -> None:
-    """A feed waits 3 s until its connections are closed; in a loop that is busy with a flood, closing may take
+    """A feed cancels the close of its connections after 3 s. In a loop that is busy with a flood, closing may take
     longer."""
 
     async def deaf(request: web.Request, socket: web.WebSocketResponse) -> None:

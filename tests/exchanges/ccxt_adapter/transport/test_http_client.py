@@ -1,4 +1,4 @@
-"""Certificates, and errors that show no password, no key and no control characters."""
+"""Errors show no password, no key and no control characters; authorities that the environment names are trusted."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.support import until
 async def test_no_error_shows_a_proxys_password(
     options: dict[str, Any], refusal: str, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The proxy of this test quotes the request in the reason of its answer."""
+    """The proxy of this test repeats the login in its answer."""
     encoded = b64encode(f"me:{SECRET}".encode()).decode()
     async with (
         Simulator(venues=("binance",), rate=0) as simulator,

@@ -1,4 +1,4 @@
-"""Lookups of host names when no thread can be started, and when nobody waits any more."""
+"""A lookup of a host name does no harm if no thread can be started, or if nobody waits for its result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which proxy is used for an address: the one in the settings, otherwise the environment's by curl's rules."""
+"""An address is reached through the proxy in the settings, otherwise through the environment's by curl's rules."""
 
 from __future__ import annotations
 

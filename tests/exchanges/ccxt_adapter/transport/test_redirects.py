@@ -139,8 +139,8 @@ async def test_a_redirect_from_tls_to_plain_text_is_not_followed(
 
 
 @pytest.mark.parametrize("scheme", ["ws", "wss", "ftp"])
-async def test_a_redirect_to_another_scheme_than_http_is_not_followed(options: dict[str, Any], scheme: str) -> None:
-    """aiohttp follows no such redirect of a WebSocket handshake either, but its error would show only the address."""
+async def test_a_redirect_to_a_scheme_other_than_http_is_not_followed(options: dict[str, Any], scheme: str) -> None:
+    """Without our check, aiohttp's error for the redirect of a WebSocket handshake would show only the address."""
     to = ""
     async with (
         Simulator(venues=("binance",), rate=0) as simulator,
@@ -155,8 +155,8 @@ async def test_a_redirect_to_another_scheme_than_http_is_not_followed(options: d
 
 
 @pytest.mark.parametrize("before", range(0, 240, 8))
-async def test_a_long_redirect_quotes_no_part_of_a_key(before: int) -> None:
-    """In the error the address comes last. It is shortened only after the key in it was hidden."""
+async def test_the_error_of_a_long_redirect_shows_no_part_of_a_key(before: int) -> None:
+    """The address comes last in the error. The address is shortened only after the key in it has been hidden."""
     key = "".join(map(chr, range(ord("A"), ord("Z"))))
     location = f"http://other.invalid/{'x' * before}{key}{'y' * 5000}"
     async with (

@@ -1,4 +1,4 @@
-"""REST requests and WebSockets through proxies, on both transports."""
+"""REST requests and WebSockets go through proxies, on both transports."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ async def test_a_proxy_carries_rest_and_the_stream(
 async def test_tls_goes_through_a_tunnel(
     options: dict[str, Any], certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The settings name the proxy, and the request is for 127.0.0.1, because the certificate is for that address."""
+    """The certificate is for 127.0.0.1. For this address only the settings can name a proxy, not the environment."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(certificate)

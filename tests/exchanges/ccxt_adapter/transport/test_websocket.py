@@ -78,7 +78,7 @@ async def test_a_burst_arrives_complete_and_in_order(over_picows: bool, hot: boo
 
 
 async def test_a_slow_reader_slows_the_sender_down(over_picows: bool) -> None:
-    """64 MB are sent faster than they are read: at any time no more is on its way than the sockets hold."""
+    """64 MB are sent faster than they are read. The sender waits: it is never ahead by more than the sockets hold."""
     size, count, sent, taken, most = 65_536, 1_000, 0, 0, 0
 
     def take(text: str) -> bool:
@@ -122,7 +122,7 @@ async def test_other_tasks_run_during_a_burst(over_picows: bool) -> None:
         assert max(seen.values()) * size < 1_000_000
 
 
-async def test_an_error_of_the_listener_loses_only_its_frame(over_picows: bool) -> None:
+async def test_an_error_in_the_listener_loses_only_the_frame_at_which_it_occurs(over_picows: bool) -> None:
     def take(text: str) -> bool:
         if "1" in text:
             raise RuntimeError("a listener's own")
@@ -174,7 +174,7 @@ async def test_fragments_are_joined(over_picows: bool) -> None:
 
 @pytest.mark.parametrize("takeover", [True, False])
 async def test_compressed_messages_are_read(over_picows: bool, takeover: bool) -> None:
-    """The same as in RFC 7692, there is one window for all messages or a new one for each, and some frames are not
+    """As RFC 7692 allows, there is one window for all messages or a new one for each, and one message is not
     compressed."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -206,7 +206,7 @@ BREAKING = {
     "text that is no UTF-8": frame(b"\xff\xfe{}", 0x81),
     "a long text that is no UTF-8": bytes([0x81, 126, 0, 200]) + b"\xff" * 200,
     "an unknown opcode": frame(b"", 0x85),
-    "a fragment of nothing": frame(b"x", 0x80),
+    "a fragment without a beginning": frame(b"x", 0x80),
     "a message within a message": frame(b"x", 0x01) + frame(b"x", 0x81),
     "a reserved bit": frame(b"x", 0xC1),
     "a frame of 11 MB": bytes([0x81, 127]) + (11_000_000).to_bytes(8, "big") + b"x",
@@ -292,7 +292,7 @@ async def test_an_end_without_a_close_frame_is_reported_with_code_1006(over_pico
             await made.client.send("too late")
 
 
-async def test_closing_sends_a_close_frame_and_accepts_nothing_more(over_picows: bool) -> None:
+async def test_closing_sends_a_close_frame_and_ignores_later_messages(over_picows: bool) -> None:
     told = []
 
     async def talk(request: web.Request, socket: web.WebSocketResponse) -> None:
