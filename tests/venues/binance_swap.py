@@ -1,7 +1,7 @@
 """Binance USDⓈ-M futures: https://developers.binance.com/docs/derivatives/usds-margined-futures (REST, market streams).
 
 Since 2026 its streams are under two paths: data of the matching engine under /public, aggregated data under /market.
-Raw trades are undocumented; live they have spot's form with "X" for the kind.
+Raw trades are not documented; on the live stream they have the form of spot's trades, with "X" for the kind.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ REFUSES_SILENTLY = True
 REFUSES_WHOLE = False
 GREETING: Sequence[Frame] = ()
 HEARTBEATS: Sequence[Frame] = ()  # none: the venue uses the WebSocket's own pings
-OPTIONS = {"ws": {"cost": 2}}  # ccxt spaces messages by this times 50 ms, which is the rule's spacing
+OPTIONS = {"ws": {"cost": 2}}  # ccxt spaces messages by 2 times 50 ms, as the venue's rule demands
 _CHANNELS = {"trade": "trades", "ticker": "ticker", "kline_1m": "candles", "bookTicker": "quotes"}
 
 
@@ -59,8 +59,8 @@ def answer(request: Any, wire: Wire) -> Iterable[Frame]:
 
 
 def trades(deals: Sequence[Deal]) -> Iterable[Frame]:
-    """The frames of trades, and the other rows that come live 15 times a minute: an id without a trade, and the
-    insurance fund's trade."""
+    """The frames of trades. Before each of them come two other rows, which the live stream has 15 times a minute: an
+    id without a trade, and a trade of the insurance fund."""
     for deal in deals:
         yield {**_deal(deal), "t": deal.number * 10 - 2, "p": "0", "q": "0", "X": "NA"}
         yield {**_deal(deal), "t": deal.number * 10 - 1, "p": "0", "q": "0", "X": "INSURANCE_FUND"}

@@ -1,7 +1,8 @@
-"""Bithumb's second API, REST and WebSocket: https://apidocs.bithumb.com. It is modelled on Upbit's.
+"""Bithumb's second API, REST and WebSocket: https://apidocs.bithumb.com. It is modelled on Upbit's API.
 
-Its pages do not say whether a request replaces the previous one, as on Upbit. ccxt found this on the private socket,
-and others have measured it on the public one. Trades over REST have other ids than in the stream.
+The pages do not say whether a request replaces the previous one, as on Upbit. ccxt's authors found that it does on the
+private socket, and others have measured that it does on the public socket. Trades over REST have other ids than in the
+stream.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ def answer(request: Any, wire: Wire) -> Iterable[Frame]:
             return
     yield told
     for channel, coin in asked(request):
-        if channel == "ticker":  # the first frame has the whole ticker, later ones only changes
+        if channel == "ticker":  # the first frame has the whole ticker, later frames only changes
             yield _pushed("tickers", coin, "snapshot", wire_day(coin), time_ns() // 1_000_000)
 
 
@@ -73,12 +73,12 @@ def trades(deals: Sequence[Deal]) -> Iterable[Frame]:
 
 
 def trade_id(number: int) -> str:
-    """A trade's id, a UUID: no number, and not in any order."""
+    """A trade's id: a UUID, which is not a number and does not show the trades' order."""
     return f"{number * 7919 % 10_000:04}f425-e4da-5af6-b868-{number:012}"
 
 
 def ticker(day: Day) -> Iterable[Frame]:
-    """A later frame of the ticker, without unchanged fields."""
+    """A later frame of the ticker, with only the fields that have changed."""
     whole, before = _day(day), wire_day(day.coin)
     changed = {name: value for name, value in whole.items() if before[name] != value}
     yield _pushed("tickers", day.coin, "delta", {**changed, "symbol": f"{day.coin}USDT"}, day.timestamp)

@@ -18,7 +18,7 @@ from tests.support import Recorder
 from tests.venues.market import CHANNELS, COINS, MINUTE, OLD_FACTOR, PRICES, REST_FACTOR, Day, Deal, rest_candle
 from tests.venues.wire import Topic, Wire, market_type, options, quotes, script, trade_id, venue, venue_name
 
-# ms: times are ahead by this, so that even on a slow machine no trade is so old that it counts as history
+# ms by which the venue's times are ahead: even on a slow machine, no trade is old enough to count as a past trade
 AHEAD = 20_000
 ROOM = 10_000  # ms that must be left of the minute in which a test trades
 
@@ -38,7 +38,7 @@ class Market:
         self._numbers = count(7_001)
 
     def before(self) -> None:
-        """Make trades and candles from before the subscription, with which some venues answer it."""
+        """Make trades and candles from before the subscription; some venues answer a subscription with them."""
         for coin in COINS:
             opened = [self.minute - number * MINUTE for number in (3, 2, 1)]
             self.wire.old_candles[coin] = [rest_candle(coin, minute) for minute in opened]
@@ -66,7 +66,7 @@ class Market:
         return deals
 
     def record(self) -> None:
-        """Make all trades so far the past trades that the venue sends."""
+        """Let the venue send all trades so far as its past trades."""
         for coin in COINS:
             self.wire.history[coin] = [deal for deal in self.deals if deal.coin == coin]
 
@@ -83,7 +83,7 @@ class Market:
 
 
 class Contract:
-    """A feed on one venue, with the venue's events and the feed's."""
+    """A feed on one venue, with the events that the venue makes and those that the feed delivers."""
 
     def __init__(self, wire: Wire, feed: MarketFeed) -> None:
         self.wire = wire

@@ -1,8 +1,9 @@
 """Hyperliquid spot, info endpoint and WebSocket: https://hyperliquid.gitbook.io/hyperliquid-docs/for-developers/api.
 
-Spot markets are named by their index ("@107"), coins bridged by Unit by a special name (UBTC). Others have measured
-that a subscription is answered with past trades; here it is answered with the last trade. The answer for a wrong
-market is not documented: here it is the error in ccxt's comments; others have seen the venue close the connection.
+Spot markets are named by their index ("@107"), and coins that Unit has bridged by a special name (UBTC). Others have
+measured that a subscription is answered with past trades; here it is answered with the last trade. The answer for a
+wrong market is not documented: here it is the error in ccxt's comments; others have seen the venue close the
+connection.
 """
 
 from __future__ import annotations

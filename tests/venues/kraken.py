@@ -8,9 +8,8 @@ from typing import Any
 from tests.venues.market import LISTED, MINUTE, Day, Deal, VenueCandle, iso, rest_candle, rest_day
 from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
-# The limit is not published; ccxt sends one message per second. Here the rule and ccxt are both twenty times as fast;
-# the
-# rule allows some more for a busy machine.
+# The limit is not published; ccxt sends one message per second. Here the rule and ccxt are both twenty times as fast,
+# and the rule allows some more messages, for a busy machine.
 PACE = 20
 LAWS = VenueLaws(messages=(4, 0.1), ping_within=60.0, paths=dict.fromkeys(("trades", "ticker", "candles"), "/v2"))
 LACKS = frozenset({"timestamp"})

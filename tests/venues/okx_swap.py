@@ -108,8 +108,8 @@ def _deal(deal: Deal) -> dict[str, Any]:
 
 
 def _day(day: Day) -> dict[str, Any]:
-    """The 24 h statistics: the volume in contracts, and in base currency under the name that on spot means the
-    turnover."""
+    """The 24 h statistics: "vol24h" is the volume in contracts, "volCcy24h" is the volume in base currency. On spot,
+    "volCcy24h" is the turnover."""
     return {
         "instType": "SWAP", "instId": f"{day.coin}-USDT-SWAP", "last": str(day.last), "lastSz": "17",
         "askPx": str(day.ask), "askSz": "150", "bidPx": str(day.bid), "bidSz": "250", "open24h": str(day.opened),
