@@ -35,7 +35,7 @@ ALONE = {"okx", "kucoin", "gate", "bitget", "kraken", "htx", "poloniex", "mexc",
 
 
 class Books:
-    """The books of a venue, and those that its connections deliver; ``ended`` has the errors that ended connections."""
+    """A venue's true books, and the books that its connections deliver; ``ended`` has the errors of connections."""
 
     def __init__(self, name: str, wire: Wire) -> None:
         self.name = name
@@ -97,7 +97,8 @@ class Books:
         )
 
     def wrong(self) -> list[OrderBook]:
-        """The delivered books that the venue never had; Bitfinex sends each level of a change in a frame of its own."""
+        """The delivered books that the venue never had. Bitfinex is not checked, because it sends each level of a
+        change in a frame of its own."""
         if self.name == "bitfinex":
             return []
         true = {coin: [top(state) for state in states] for coin, states in self.states.items()}
@@ -116,7 +117,8 @@ def sides(told: OrderBook) -> tuple[Any, Any]:
 async def carried(
     name: str, channels: Sequence[str] = ("books",), *, settled: bool = True, **options: Any
 ) -> AsyncIterator[Books]:
-    """A venue with two subscribed books, both proven; ``settled`` is False: the test itself awaits them."""
+    """A venue with two subscribed books. Both are proven, except if ``settled`` is False: then the test waits for
+    them."""
     async with venue(name) as wire:
         books = Books(name, wire)
         known = {**scripts.options(name), **options}
@@ -146,7 +148,7 @@ async def carried(
 
 @pytest.mark.parametrize("transport", ["aiohttp", "picows"])
 @pytest.mark.parametrize("name", VENUES)
-async def test_every_delivered_book_equals_the_venues(name: str, transport: str) -> None:
+async def test_every_delivered_book_equals_the_book_of_the_venue(name: str, transport: str) -> None:
     async with carried(name, transport=transport) as books:
         for _ in range(9):
             for coin in COINS:
@@ -191,7 +193,7 @@ async def test_a_repeated_update_changes_nothing(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LATE)
-async def test_an_update_that_comes_late_is_reported_and_damages_no_book(name: str) -> None:
+async def test_an_update_that_comes_late_is_reported_and_makes_no_later_book_wrong(name: str) -> None:
     async with carried(name) as books:
         told = len(books.heard.unsynced)
         first, second, third, *_ = books.wire.told(books.changes("BTC", 3))
@@ -255,7 +257,7 @@ def spoiled(frame: Any) -> Any:
 
 
 async def test_the_time_of_a_bitstamp_book_is_exact_to_the_millisecond() -> None:
-    """ccxt's times are whole seconds, so a trade before the book would count as a later one."""
+    """ccxt takes the book's time in whole seconds, so a trade before the book would count as later than the book."""
     async with carried("bitstamp") as books:
         await books.change("BTC", 3)
         await until(lambda: books.is_now("BTC"))

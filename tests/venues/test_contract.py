@@ -25,7 +25,7 @@ QUIET = {"connecting", "connected"}  # status events of a feed without any probl
 
 @pytest.fixture(params=names())
 def name(request: pytest.FixtureRequest) -> str:
-    """Each venue in turn; tests of features that a venue does not support yet must fail."""
+    """Each venue in turn. A test of a feature that the venue does not support yet must fail."""
     venue_name: str = request.param
     missing: Mapping[str, str] = getattr(script(venue_name), "MISSING", {})
     reason = missing.get(request.node.originalname)
@@ -143,7 +143,7 @@ def stamped_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("stamped_ahead")
 async def test_each_candle_is_closed_once(name: str) -> None:
-    """The candle is streamed or built from trades. If it is built, the first one is partial, and REST has the whole
+    """Candles are streamed or built from trades. If they are built, the first candle is partial, and REST has the whole
     candle."""
     async with contract(name) as it:
         first = it.market.minute
@@ -221,7 +221,7 @@ async def test_a_refused_coin_affects_no_other_coin(name: str) -> None:
 
 
 async def test_an_error_that_names_no_subscription_ends_no_stream() -> None:
-    """The error ends no market's stream. It does not end an additional request either, although that never gets
+    """The error ends no market's stream. The additional request of this venue stays open too, although it never gets
     data."""
     async with contract("coinbase") as it:
         await it.arrived()
@@ -239,7 +239,7 @@ async def test_an_error_that_names_no_subscription_ends_no_stream() -> None:
 
 
 async def test_connecting_fails_at_once_if_the_venue_refuses_every_coin() -> None:
-    """An additional request stays open and gets no data."""
+    """The additional request of this venue is not refused, but it gets no data."""
     async with venue("coinbase") as wire:
         wire.refused.add("BTC")
         feed = at(wire, ["BTC"])
@@ -280,7 +280,7 @@ async def test_trades_over_rest_equal_those_of_the_stream(name: str) -> None:
 
 
 async def test_past_candles_over_rest_begin_at_the_requested_time(name: str) -> None:
-    """This holds for any number of candles; no request exceeds the venue's limit."""
+    """No request asks for more candles than the venue allows."""
     async with venue(name) as wire:
         session = session_at(wire)
         since = time_ns() // 1_000_000 // MINUTE * MINUTE - 5 * MINUTE
@@ -302,7 +302,7 @@ async def test_the_venues_own_ping_is_answered(name: str) -> None:
     """This concerns venues that send pings as messages."""
     pong: object = getattr(script(name), "ANSWERED", None)
     if pong is None:
-        pytest.skip("the venue sends none that wants an answer")
+        pytest.skip("the venue sends no ping that needs an answer")
     async with contract(name) as it:
         await it.wire.say_all(it.wire.script.HEARTBEATS)
         await it.wire.until_told(pong)

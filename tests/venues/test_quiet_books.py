@@ -1,4 +1,4 @@
-"""Order books of coins with few updates or few levels, and the first messages after a subscription."""
+"""Order books of coins with few updates or few levels are right, also if updates come before the snapshot."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tests.venues.books.depth import Change, Depth
 from tests.venues.test_books import COINS, VENUES, Books, carried
 
 FETCHED = [name for name in VENUES if hasattr(book.script(name), "rest")]
-"""Where the snapshot comes over REST."""
+"""Venues whose snapshot comes over REST."""
 PUSHED = [name for name in VENUES if name not in FETCHED and not getattr(book.script(name), "WHOLE", False)]
 UNASKED = [name for name in PUSHED if name not in ("bitfinex", "htx")]
-"""Where an update may come first: Bitfinex names the channel of a book before it, HTX's snapshot is requested."""
+"""Venues whose first message may be an update. Bitfinex first names the channel; HTX's snapshot is requested."""
 WHOLE = ["bitstamp", "kucoin", "mexc"]
-"""Where it is known how many levels of each side a snapshot from REST may have; Bitstamp's has all."""
+"""Venues with a known largest number of levels in a snapshot from REST; Bitstamp's snapshot has all levels."""
 first = book.first
 
 
@@ -31,7 +31,8 @@ def started(changed: Callable[[Depth], Depth]) -> Callable[..., Depth]:
 
 @pytest.mark.parametrize("name", FETCHED)
 async def test_one_update_is_enough_for_the_book_of_a_quiet_coin(name: str) -> None:
-    """ccxt awaits six updates before it fetches the snapshot. Bitstamp's snapshot is newer than its last update."""
+    """ccxt itself awaits six updates before it fetches the snapshot. Bitstamp's snapshot is newer than the last
+    update."""
     async with carried(name, settled=False) as books:
         await books.wire.until_asked({("books", coin) for coin in COINS})
         for coin in COINS:
@@ -42,7 +43,7 @@ async def test_one_update_is_enough_for_the_book_of_a_quiet_coin(name: str) -> N
 
 
 @pytest.mark.parametrize("name", PUSHED)
-async def test_a_coin_without_updates_has_its_book(name: str) -> None:
+async def test_the_book_of_a_coin_without_updates_is_delivered(name: str) -> None:
     async with carried(name, settled=False) as books:
         await until(lambda: all(books.is_now(coin) for coin in COINS))
         assert {reason for _, reason in books.heard.unsynced} == {"its snapshot is awaited"}
@@ -50,7 +51,7 @@ async def test_a_coin_without_updates_has_its_book(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", UNASKED)
-async def test_updates_before_the_snapshot_disturb_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_updates_before_the_snapshot_do_no_harm(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     script = book.script(name)
     opening = script.opening
 
@@ -72,7 +73,8 @@ async def test_updates_before_the_snapshot_disturb_nothing(name: str, monkeypatc
 async def test_numbers_that_begin_again_are_reported_and_the_book_is_synchronized(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """In an earlier version lower numbers counted as repeated, and the book was not updated, without a report."""
+    """In an earlier version lower numbers counted as repeated: the book was no longer updated, and this was not
+    reported."""
     monkeypatch.setattr(book, "first", started(partial(replace, number=1_000)))
     async with carried("kucoin") as books:
         await books.change("BTC", 2)
@@ -85,7 +87,7 @@ async def test_numbers_that_begin_again_are_reported_and_the_book_is_synchronize
 
 
 @pytest.mark.parametrize("name", WHOLE)
-async def test_a_book_with_few_levels_has_the_levels_that_are_added_behind_them(
+async def test_a_book_with_few_levels_gets_the_levels_that_are_added_behind_its_last_level(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The snapshot has fewer levels than REST would send, so the venue has no further levels."""
@@ -98,8 +100,8 @@ async def test_a_book_with_few_levels_has_the_levels_that_are_added_behind_them(
 
 
 @pytest.mark.parametrize("name", UNASKED)
-async def test_a_book_of_two_levels_is_a_book(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """ccxt takes the two levels of a new book of Gemini for its best bid and ask, and the book lacks them."""
+async def test_a_book_of_two_levels_is_delivered(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ccxt's module of Gemini takes a new book of two levels for a quote, so the book itself would lack them."""
     monkeypatch.setattr(book, "first", started(lambda depth: replace(depth, bids=depth.bids[:1], asks=depth.asks[:1])))
     async with carried(name, settled=False) as books:
         await until(lambda: all(books.is_now(coin) for coin in COINS))

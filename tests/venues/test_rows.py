@@ -11,11 +11,11 @@ from tests.venues.contract import session_at
 from tests.venues.market import COINS
 from tests.venues.wire import names, script, venue
 
-BY_PLACE = ("hyperliquid",)  # rows are known by their place, so later rows would be other assets
+BY_PLACE = ("hyperliquid",)  # a row's place is its id, so a bad row would give later rows wrong ids
 
 
 def containers(answer: Any) -> Iterator[Any]:
-    """The lists and mappings in an answer, including the answer, whose values are mostly lists or mappings."""
+    """The lists and dicts in an answer, and the answer itself, of which most values are lists or dicts."""
     if isinstance(answer, dict | list):
         values = list(answer.values()) if isinstance(answer, dict) else answer
         inner = [value for value in values if isinstance(value, dict | list)]

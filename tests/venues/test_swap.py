@@ -60,7 +60,7 @@ async def test_each_quote_comes_once_with_sizes_in_base_units(name: str) -> None
             now = time_ns() // 1_000_000
             days = {coin: Day(coin, PRICES[coin], PRICES[coin], 1.0, now) for coin in COINS}
             for coin in COINS:
-                await wire.say("quotes", coin, wire.script.quote(days[coin], 1.5, 2.5))  # type: ignore[attr-defined] # of swaps only
+                await wire.say("quotes", coin, wire.script.quote(days[coin], 1.5, 2.5))  # type: ignore[attr-defined] # only scripts of swaps have it
             await until(lambda: len(quotes) >= len(COINS))
             assert [replace(quote, received_at=0) for quote in quotes] == [
                 Quote(coin, day.bid, 1.5, day.ask, 2.5, now, venue_name(name), market=f"{coin}/USDT:USDT")
@@ -95,7 +95,7 @@ async def test_the_24_h_turnover_over_rest_is_in_quote_currency(name: str) -> No
 async def test_after_a_failover_another_venues_swap_is_delivered_for_the_same_coin(
     first: str, second: str, tmp_path: Path
 ) -> None:
-    """This includes a failover from spot, which is another market. Every tick names its venue."""
+    """One failover is from a spot market to a swap, which is another market. Every tick names its venue."""
     async with AsyncExitStack() as stack:
         spare = await stack.enter_async_context(venue(second))
         primary = await stack.enter_async_context(AsyncExitStack())

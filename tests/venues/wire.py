@@ -52,8 +52,8 @@ class Script(Protocol):
 
     LAWS: VenueLaws
     LACKS: Collection[str]
-    """Fields that the venue's tickers lack: timestamp, turnover, change; or "candles", "ticker" if it has no such
-    channel."""
+    """What the venue lacks: the fields "timestamp", "turnover" and "change" of its tickers, and the channels "candles"
+    and "ticker"."""
     SENDS_OLD_TRADES: bool
     """Whether a subscription is answered with earlier trades."""
     REFUSES_WHOLE: bool
@@ -64,7 +64,7 @@ class Script(Protocol):
     """Frames without data that the venue sends by itself."""
 
     def rest(self, path: str, query: Mapping[str, str], wire: Wire) -> Any:
-        """The answer to a REST request, None if there is no such path; ``query`` has the body if the request has
+        """The answer to a REST request, or None if there is no such path; ``query`` has the body if the request has
         one."""
 
     def asked(self, request: Any) -> Iterable[Topic]:
@@ -116,8 +116,7 @@ def pace(name: str) -> float:
 
 
 def quotes(name: str) -> Sequence[str]:
-    """The quote currencies for the settings: the script's QUOTES, which is there if the venue has none of the usual
-    ones."""
+    """The quote currencies for the settings: the usual ones, or the script's QUOTES if the venue has none of them."""
     return tuple(getattr(script(name), "QUOTES", ("USDT", "USDC", "USD")))
 
 
@@ -287,7 +286,7 @@ class Wire:
                 await connection.send(connection.numbered(frames, self._counted))
 
     def told(self, changes: Iterable[Change]) -> list[list[tuple[Connection, list[Frame]]]]:
-        """The receivers and frames of each change of a book; the books are those after the changes."""
+        """The receivers and frames of each change of a book; the venue's books become those after the changes."""
         steps = []
         for change in changes:
             self.depths[change.coin] = change.after
@@ -439,7 +438,7 @@ async def venue(name: str) -> AsyncIterator[Wire]:
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     try:
         with pytest.MonkeyPatch.context() as patch:
-            # ccxt's clock runs faster; with a smaller cost its limit would allow a burst after each pause
+            # ccxt's clock runs faster; if messages cost less instead, ccxt would send bursts after each pause
             patch.setattr(import_module("ccxt.async_support.base.throttler"), "time", lambda: pace(name) * monotonic())
             yield wire
     finally:

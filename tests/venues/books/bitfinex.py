@@ -22,7 +22,7 @@ def opening(depth: Depth) -> list[Any]:
 
 
 def change(change: Change) -> list[Any]:
-    """One frame for each level, then the checksum (the real venue sends it about every two seconds)."""
+    """One frame for each level, then the checksum, which the real venue sends only about every two seconds."""
     after, frames = change.after, []
     for levels, now, sign in ((change.bids, after.bids, 1), (change.asks, after.asks, -1)):
         kept = dict(now[:DEPTH])

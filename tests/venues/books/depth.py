@@ -49,7 +49,8 @@ class BookScript(Protocol):
     """The functions that each module for a venue must have."""
 
     NOTICES: frozenset[str]
-    """Which faults its frames show: "lost", "late" (an update comes after the next one), "level" (a wrong size)."""
+    """Faults that the venue's frames show: "lost", "late" (an update comes after the next one), "level" (wrong size).
+    """
 
     def opening(self, depth: Depth) -> list[Any]:
         """The frames that answer a subscription, with the book if the venue sends it then."""

@@ -35,7 +35,7 @@ def _pushed(depth: Depth, bids: Levels, asks: Levels, reason: str) -> dict[str, 
 
 
 def dialled(path: str, query: Mapping[str, str]) -> list[str]:
-    """The topics of the subscriptions in the address."""
+    """The coins to whose books the address subscribes."""
     if path != "/v1/multimarketdata" or query.get("bids") != "true" or "top_of_book" in query:
         return []
     return [market.removesuffix("usd").upper() for market in query["symbols"].split(",")]

@@ -12,7 +12,7 @@ PACKED = True
 
 
 def opening(depth: Depth) -> list[Any]:
-    """The answer to ccxt's request for a snapshot, which it sends after the first update."""
+    """The answer to the request for a snapshot, which ccxt sends after the first update."""
     book = {"seqNum": 17 * depth.number, "bids": _rows(depth.bids), "asks": _rows(depth.asks)}
     told = {"id": "1", "rep": _topic(depth.coin), "status": "ok", "ts": depth.timestamp, "data": book}
     return [told]

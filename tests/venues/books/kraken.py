@@ -1,4 +1,4 @@
-"""Kraken: "Book" and "Book checksum (WebSocket v2)" of its documentation. Its numbers have all their decimals."""
+"""Kraken: "Book" and "Book checksum (WebSocket v2)" of its documentation. All numbers have all their decimals."""
 
 from __future__ import annotations
 
