@@ -1,4 +1,4 @@
-"""Programs packed by PyInstaller, Nuitka or zipapp run: their ccxt has no source, or is in a zip file."""
+"""A program packed by PyInstaller, Nuitka or zipapp works, although its ccxt has no source or is in a zip file."""
 
 from __future__ import annotations
 

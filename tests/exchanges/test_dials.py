@@ -115,7 +115,8 @@ async def test_a_dial_to_a_server_that_accepts_no_connection_leaves_nothing_open
 async def test_a_dial_that_is_given_up_at_any_moment_leaves_nothing_open(
     transport: str, scheme: str, host: str, certificate: Path
 ) -> None:
-    """Each dial is given up one turn of the loop later, from before the name lookup to after the server's answer."""
+    """Each dial is given up one turn of the loop later than the previous dial: the first before the name lookup, the
+    last after the server's answer."""
 
     async def agree(request: web.Request) -> web.WebSocketResponse:
         connection = web.WebSocketResponse()

@@ -18,7 +18,7 @@ import pytest
 from exchanges.ccxt_adapter.stream.channels import STAND_INS, StandIn, has_calls, source_of_quotes, streamed
 from exchanges.venues.find import WHOLE_BOOKS
 
-STORES = {"trades": "trades", "ticker": "tickers", "candles": "ohlcvs", "quotes": "bidsasks"}  # not books
+STORES = {"trades": "trades", "ticker": "tickers", "candles": "ohlcvs", "quotes": "bidsasks"}  # except books
 FINDS = ("safe_value", "safe_list")  # ccxt's functions that find a list in a dict
 Function = ast.FunctionDef
 
@@ -57,8 +57,8 @@ def is_store(node: ast.AST, store: str) -> bool:
 def reaches(node: ast.expr, store: str, names: Container[str] = ()) -> bool:
     """Whether an expression gives a value from the store or from one of ``names``.
 
-    The expression may use subscripts or one of ccxt's functions. Only for candles may it use safe_dict, which finds a
-    dict and no list: the store of candles has one dict per market.
+    The expression may use subscripts or one of ccxt's functions. It may use safe_dict only for candles: safe_dict finds
+    a dict and no list, and the store of candles has one dict per market.
     """
     if is_store(node, store) or (isinstance(node, ast.Name) and node.id in names):
         return True

@@ -217,7 +217,7 @@ def test_a_trade_without_a_timestamp_gets_the_time_at_which_it_was_read() -> Non
         event = as_trade(row)
         assert event is not None
         assert event.timestamp == NOW
-    assert normalize.trade(without(TRADE, "timestamp"), "BTC", "x", 0) is None  # nor has it a local time
+    assert normalize.trade(without(TRADE, "timestamp"), "BTC", "x", 0) is None  # 0: no local time
 
 
 def test_old_trades_are_accepted() -> None:

@@ -19,7 +19,7 @@ from tests.support import Recorder, settings_for, until
 Frame = str | bytes | tuple[bytes, WSMsgType]  # text, binary, or bytes with an opcode
 GOOD_PRICES = (40_000.0, 50_000.0)  # the lowest price of good trades; the price of good tickers and candles
 BAD_PRICE = 66_666.0
-SILENCE = frozenset({"connecting", "connected", "bad_frame"})  # the only status events of a test
+SILENCE = frozenset({"connecting", "connected", "bad_frame"})  # no other status event may come
 
 
 class Lab(Looped):

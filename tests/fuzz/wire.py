@@ -1,4 +1,4 @@
-"""Frames as the two venues write them, made without the simulator."""
+"""Frames of Binance and Bybit, made without the simulator."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from tests.support import Recorder, settings_for, until
 
 VENUES = ("binance", "bybit")
 COINS = ("BTC", "ETH")
-CLOSED_WITHIN = 5.0  # seconds, the contract's bound for disconnect()
+CLOSED_WITHIN = 5.0  # seconds; disconnect() must not take longer
 
 
 def quick(*simulators: Simulator, coins: Iterable[str] = COINS, **changes: Any) -> Settings:
@@ -41,7 +41,7 @@ def simulated(venue: str, seed: str, *, rate: float = 100, coins: Iterable[str] 
 
 
 def only(simulator: Simulator) -> SimulatedVenue:
-    """The simulator's one venue."""
+    """The only venue of the simulator."""
     (venue,) = simulator.venues.values()
     return venue
 
@@ -119,7 +119,7 @@ async def nothing_left() -> AsyncIterator[None]:
     except TimeoutError:
         left = asyncio.all_tasks() - tasks
         raise AssertionError(f"left behind: {left}, {open_sockets() - sockets} sockets") from None
-    gc.collect()  # a session left open, or an error nobody read, is reported when its object is collected
+    gc.collect()  # open sessions and unread errors are reported when they are collected
     await asyncio.sleep(0)
     loop.set_exception_handler(None)
     assert unhandled == [], unhandled

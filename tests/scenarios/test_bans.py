@@ -179,7 +179,7 @@ async def test_a_feed_that_waits_for_the_end_of_a_ban_reports_it(options: dict[s
             await feed.connect(3)
         await feed.disconnect()
         assert recorder.details("reconnecting")[0]["delay"] > 80
-        assert len(front.asked) <= 2  # the request for markets, and one made at the same time
+        assert len(front.asked) <= 2  # the request for markets, and another one at the same time
 
 
 async def test_a_feed_uses_another_venue_during_a_ban(options: dict[str, Any]) -> None:

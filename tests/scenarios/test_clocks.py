@@ -141,7 +141,7 @@ async def test_a_step_of_the_clock_does_not_delay_a_failover(seed: str, wall: Wa
 async def test_a_clock_that_is_days_off_is_reported_and_loses_no_data(
     venue_name: str, days: int, transport: str, seed: str, wall: WallClock
 ) -> None:
-    """A machine without a clock chip has a clock like this until it reaches a time server. In the case of ten years,
+    """The clock of a machine without a clock chip is days off until a time server is reached. In the case of ten years,
     ccxt's own parsers read the frames."""
     wall.step(days * DAY)
     async with simulated(venue_name, seed) as simulator:

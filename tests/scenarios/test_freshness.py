@@ -226,7 +226,7 @@ async def test_consumers_that_fall_behind_are_reported_with_the_age_of_their_eve
         for ages in told.values():
             assert 1 <= ages[0] < 3
             assert ages == sorted(ages)
-        await stream.aclose()  # type: ignore[attr-defined] # a Stream
+        await stream.aclose()  # type: ignore[attr-defined] # prices() returns a Stream
 
 
 CHILD = """

@@ -307,7 +307,7 @@ async def test_twelve_outages_at_200_trades_a_second_lose_nothing(seed: str) -> 
             for number in range(12):
                 dials = len(venue.dials)
                 _strike(venue, number)
-                await until(lambda dials=dials: len(venue.dials) > dials)  # type: ignore[misc] # mypy: no lambda with a default
+                await until(lambda dials=dials: len(venue.dials) > dials)  # type: ignore[misc] # mypy cannot check a lambda with a default
                 await got.more_trades(30)
             await quiet(got, venue)
             for coin in COINS:

@@ -59,7 +59,7 @@ class Client:
         return await self.first(lambda event: "result" in event or "error" in event or "ret_msg" in event, known)
 
     async def first(self, wanted: Callable[[Any], object], after: int = 0, timeout: float = TIMEOUT) -> Any:
-        """Wait for the first ``wanted`` event among the events from number ``after``."""
+        """Wait for the first ``wanted`` event among the events from number ``after`` on."""
         found: list[Any] = []
 
         def look() -> bool:

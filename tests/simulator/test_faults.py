@@ -279,7 +279,7 @@ async def test_a_burst_between_bad_frames_comes_complete_and_in_order(name: str,
         await client.subscribe(*streams)
         await venue.burst(10_000, coins=coins, malformed=0.05)
         assert sum(len(venue.trades[coin]) for coin in coins) == 10_000
-        await venue.trade(coins[0], ids=[1 << 40])  # marks the end
+        await venue.trade(coins[0], ids=[1 << 40])  # this trade marks the end
         await until(lambda: client.frames and str(1 << 40) in client.frames[-1])
         for coin in coins:
             got = [identity for symbol, identity in good_rows(client.frames) if symbol == f"{coin}USDT"]

@@ -65,7 +65,7 @@ async def test_a_new_connection_to_a_late_stream_is_late_from_its_first_frame(na
             assert old.timestamp < venue.now() - 590_000
 
 
-async def test_when_a_stream_catches_up_the_delayed_data_comes_at_once_and_in_order() -> None:
+async def test_delayed_data_comes_at_once_and_in_order_when_a_stream_catches_up() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim, "/ws/btcusdt@trade") as client:
         venue = sim["binance"]
         await until(lambda: venue.connections)
@@ -86,7 +86,7 @@ async def test_a_stream_that_falls_behind_continues_with_growing_delay(name: str
         with sim[name].falling_behind(60, growth=0.8):
             for _ in range(3):
                 known = len(client.frames)
-                await until(lambda known=known: len(client.frames) > known + 10)  # type: ignore[misc] # mypy: no lambda with a default
+                await until(lambda known=known: len(client.frames) > known + 10)  # type: ignore[misc] # mypy cannot check a lambda with a default
                 ages.append(stamps(client)[-1][1])
                 await asyncio.sleep(0.25)
         assert ages[0] < ages[1] < ages[2]

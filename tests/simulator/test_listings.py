@@ -108,7 +108,7 @@ async def test_another_coin_can_be_listed_under_the_same_ticker(name: str) -> No
                 assert await ticker(sim, name, "DOGEUSDT") == pytest.approx(0.105 / 112, rel=0.1)
                 known = len(client.frames)
                 (trade,) = await sim[name].trade("DOGE")
-                await until(lambda known=known: len(client.frames) > known)  # type: ignore[misc] # mypy: no lambda with a default
+                await until(lambda known=known: len(client.frames) > known)  # type: ignore[misc] # mypy cannot check a lambda with a default
                 assert trade.price == pytest.approx(0.105 / 112, rel=0.1)
                 assert f"{trade.price:f}"[:6] in client.frames[-1]
         assert await ticker(sim, name, "DOGEUSDT") == pytest.approx(0.105, rel=0.1)

@@ -1,4 +1,4 @@
-"""The simulator's start and end, wrong arguments, faults from outside the process, and the control interface."""
+"""The simulator starts and ends cleanly, explains wrong arguments, and takes faults over its control interface."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def test_closing_frees_the_port_and_leaves_no_task_even_with_clients() -> 
         await sim.close()
         assert await client.gone() in (1001, 1006)
         assert await other.gone() in (1001, 1006)
-        await until(lambda: sum(not task.done() for task in own) <= 2)  # only the tasks of the two clients
+        await until(lambda: sum(not task.done() for task in own) <= 2)  # the tasks of the two clients
     await sim.close()
     await until(lambda: asyncio.all_tasks() == before)
     async with Simulator(port=sim.port, rate=0) as again:

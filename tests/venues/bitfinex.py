@@ -8,7 +8,7 @@ from typing import Any
 from tests.venues.market import LISTED, Day, Deal, VenueCandle, rest_candles, rest_day
 from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
-OPTIONS = {"ws": {"cost": 0.05}}  # without it, ccxt spaces its messages by 250 ms
+OPTIONS = {"ws": {"cost": 0.05}}  # without this, ccxt spaces its messages by 250 ms
 LAWS = VenueLaws(topics=25, dials=(20, 60.0), paths=dict.fromkeys(("trades", "ticker", "candles"), "/ws/2"))
 LACKS = frozenset({"timestamp", "turnover"})
 SENDS_OLD_TRADES = True

@@ -9,7 +9,7 @@ from typing import Any
 from tests.venues.market import LISTED, Day, Deal, VenueCandle, rest_candles, rest_day
 from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
-PACE = 10  # the rule of ten messages per second and the profile's spacing are both ten times as fast here
+PACE = 10  # messages are sent ten times as fast here, and the venue's rule allows ten times as many
 LAWS = VenueLaws(
     messages=(10, 0.1),
     size=4096,

@@ -9,7 +9,7 @@ from typing import Any
 from tests.venues.market import LISTED, Day, Deal, VenueCandle, rest_candles, rest_day
 from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
-OPTIONS = {"ws": {"cost": 0.1}}  # without it, ccxt spaces its messages by 75 ms; the venue has published no limit
+OPTIONS = {"ws": {"cost": 0.1}}  # without this, ccxt spaces its messages by 75 ms; the venue has published no limit
 LAWS = VenueLaws(paths={"trades": "/"})
 LACKS = frozenset({"candles", "ticker"})
 SENDS_OLD_TRADES = False

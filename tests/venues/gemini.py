@@ -11,7 +11,7 @@ from typing import Any
 from tests.venues.market import LISTED, MINUTE, Day, Deal, VenueCandle, rest_candle, rest_day
 from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
-OPTIONS = {"ws": {"cost": 0.1}}  # without it, ccxt spaces its messages by 100 ms
+OPTIONS = {"ws": {"cost": 0.1}}  # without this, ccxt spaces its messages by 100 ms
 LAWS = VenueLaws(paths={"trades": "/v1/multimarketdata", "candles": "/v2/marketdata"})
 LACKS = frozenset({"ticker", "turnover"})
 SENDS_OLD_TRADES = False  # only the API v2 sends old trades, and it is not used for trades

@@ -11,7 +11,7 @@ from typing import Any
 from tests.venues.market import LISTED, Day, Deal, VenueCandle, rest_candles, rest_day
 from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
-OPTIONS = {"ws": {"cost": 0.1}}  # without it, ccxt spaces its messages by 100 ms
+OPTIONS = {"ws": {"cost": 0.1}}  # without this, ccxt spaces its messages by 100 ms
 LAWS = VenueLaws(paths=dict.fromkeys(("trades", "ticker", "candles"), "/ws"))
 LACKS: frozenset[str] = frozenset()
 SENDS_OLD_TRADES = True
@@ -119,8 +119,8 @@ def _market(coin: str) -> dict[str, Any]:
 
 
 def _day(day: Day) -> dict[str, Any]:
-    """The 24 h statistics: "amount" is in base currency, "vol" in quote currency. On the stream there is no bid and no
-    ask."""
+    """The 24 h statistics: "amount" is in base currency, "vol" in quote currency. The stream's statistics have no bid
+    and no ask."""
     return {
         "id": 209_988_464_418, "low": day.low, "high": day.high, "open": day.opened, "close": day.last,
         "vol": day.turnover, "amount": day.volume, "version": 209_988_464_418, "count": 265_673,

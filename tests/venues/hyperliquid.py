@@ -15,7 +15,7 @@ from typing import Any
 from tests.venues.market import LISTED, MINUTE, Day, Deal, VenueCandle, rest_candle, rest_day
 from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
-PACE = 10  # the spacing of messages and the venue's rule for it are both ten times as fast here
+PACE = 10  # messages are sent ten times as fast here, and the venue's rule allows ten times as many
 LAWS = VenueLaws(
     messages=(2000, 6.0), dials=(30, 60.0), topics=1000, ping_within=60.0,
     paths=dict.fromkeys(("trades", "ticker", "candles"), "/ws"),

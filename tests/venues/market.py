@@ -15,7 +15,7 @@ LISTED = (
 CHANNELS: Final = ("trades", "ticker", "candles")
 MINUTE = 60_000
 PRICES = dict.fromkeys(LISTED, 10.0) | {"BTC": 64_000.0, "ETH": 3_200.0, "SOL": 150.0}
-REST_FACTOR = 0.9  # factor of prices over REST, so that tests can recognize these
+REST_FACTOR = 0.9  # factor of the prices over REST, by which tests recognize them
 OLD_FACTOR = 0.5  # factor of the prices of old trades in a snapshot
 
 
@@ -98,7 +98,7 @@ def rest_day(coin: str, timestamp: int) -> Day:
 
 
 def rest_candles(coin: str, since: int | None) -> list[VenueCandle]:
-    """The candles in a REST answer, oldest first: three from the one that opened at ``since``, or the newest three."""
+    """The candles in a REST answer, oldest first: three from ``since`` on, or the newest three."""
     now = time_ns() // 1_000_000
     first = now - now % MINUTE - 2 * MINUTE if since is None else since
     return [rest_candle(coin, first + number * MINUTE) for number in range(3)]

@@ -10,7 +10,7 @@ from typing import Any
 from tests.venues.market import LISTED, Day, Deal, VenueCandle, rest_candles, rest_day
 from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
-OPTIONS = {"ws": {"cost": 0.2}}  # without it, ccxt spaces its messages by 50 ms
+OPTIONS = {"ws": {"cost": 0.2}}  # without this, ccxt spaces its messages by 50 ms
 LAWS = VenueLaws(topics=30, ping_within=60.0, paths=dict.fromkeys(("trades", "candles"), "/ws"))
 LACKS = frozenset({"ticker"})  # ccxt uses the book ticker, which has no last price
 SENDS_OLD_TRADES = False

@@ -59,7 +59,7 @@ def answer(request: Any, wire: Wire) -> Iterable[Frame]:
 
 
 def trades(deals: Sequence[Deal]) -> Iterable[Frame]:
-    for deal in deals:  # one trade per frame, as documented; "count" is the number of matches in it
+    for deal in deals:  # one trade per frame, as documented; "count" is its number of matches
         yield _pushed("trades", deal.coin, [{**_deal(deal), "count": "1", "source": "0", "seqId": deal.number}])
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from tests.venues.market import LISTED, MINUTE, Day, Deal, VenueCandle, rest_candle, rest_day
 from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
-PACE = 10  # the spacing of messages and the venue's rule for it are both ten times as fast here
+PACE = 10  # messages are sent ten times as fast here, and the venue's rule allows ten times as many
 LAWS = VenueLaws(messages=(20, 0.1), requests=20, ping_within=30.0)
 LACKS: frozenset[str] = frozenset()
 SENDS_OLD_TRADES = True

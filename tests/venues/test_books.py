@@ -71,7 +71,7 @@ class Books:
         return [each for each in self.heard.books if each.coin == coin]
 
     def is_now(self, coin: str) -> bool:
-        """Whether the newest delivered book of the coin equals the venue's."""
+        """Whether the newest delivered book of the coin equals the venue's book."""
         told = self.of(coin)
         return bool(told) and sides(told[-1]) == top(self.states[coin][-1])
 

@@ -316,6 +316,6 @@ def test_the_client_sends_its_ping_in_time_and_accepts_the_answer(name: str) -> 
     assert exchange.streaming["keepAlive"] / 1000 < limit
     if getattr(exchange, "ping", None) is None:
         return  # such venues get the WebSocket's own pings, which the library sends
-    wire = Wire(name, None)  # type: ignore[arg-type] # it serves nobody here
+    wire = Wire(name, None)  # type: ignore[arg-type] # this Wire serves nobody
     path = script(name).LAWS.paths.get("trades", "/")
     assert list(script(name).answer(exchange.ping(SimpleNamespace(url=f"wss://venue{path}")), wire))

@@ -15,7 +15,7 @@ BY_PLACE = ("hyperliquid",)  # a row's place is its id, so a bad row would give 
 
 
 def containers(answer: Any) -> Iterator[Any]:
-    """The lists and dicts in an answer, and the answer itself, of which most values are lists or dicts."""
+    """Each list or dict in an answer in which most values are lists or dicts; it may be the answer itself."""
     if isinstance(answer, dict | list):
         values = list(answer.values()) if isinstance(answer, dict) else answer
         inner = [value for value in values if isinstance(value, dict | list)]

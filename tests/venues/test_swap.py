@@ -1,4 +1,4 @@
-"""Linear perpetuals, in addition to the tests of every venue: sizes in base units, and failover from spot to swap."""
+"""Sizes of linear perpetuals are in base units, and a failover may lead from spot to a swap."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class VenueLaws:
     ping_within: float | None = None  # longest time without a message of the client
     paths: Mapping[str, str] = field(default_factory=dict)  # channel -> the only path with this channel
     token: str = ""  # the "token" that a dial's query must have
-    wanted: Collection[str] = ()  # channels of no coin that a client must subscribe to
+    wanted: Collection[str] = ()  # channels without a coin that a client must subscribe to
 
 
 class Script(Protocol):
@@ -68,7 +68,7 @@ class Script(Protocol):
         one."""
 
     def asked(self, request: Any) -> Iterable[Topic]:
-        """The topics that a client's frame subscribes to; the coin is "" for a channel of no coin."""
+        """The topics that a client's frame subscribes to; the coin is "" for a channel without a coin."""
 
     def answer(self, request: Any, wire: Wire) -> Iterable[Frame]:
         """The venue's immediate answers to a client's frame: confirmations, errors, pongs, snapshots."""
@@ -203,7 +203,7 @@ class Connection:
         self.opened = monotonic()
         self.topics: set[Topic] = set()
         self.asked = 0  # requests that subscribed to something
-        self.numbers = count()  # counts the connection's frames, if the venue does
+        self.numbers = count()  # numbers the connection's frames, if the venue numbers them
         self.messages = Window(laws.messages)
 
     def numbered(self, frames: Iterable[Frame], counted: str) -> list[Frame]:
@@ -369,7 +369,7 @@ class Wire:
         try:
             asked = list(self.script.asked(request))
             answers = list(self.script.answer(request, self))
-        except Exception as error:  # noqa: BLE001 - a script's mistake is the test's failure, not the connection's
+        except Exception as error:  # noqa: BLE001 - a script's mistake must fail the test, not the connection
             self._broken = error
             asked, answers = [], []
         self._judge(connection, asked, len(text))

@@ -24,12 +24,12 @@ def steps(proof: FrameProof, *frames: Any) -> list[Step]:
     return [step for _, step in verdicts(proof, *frames)]
 
 
-def test_a_higher_number_follows_however_many_numbers_are_skipped() -> None:
+def test_an_update_with_a_higher_number_follows_even_if_numbers_are_skipped() -> None:
     frames = {"last": 5, "snapshot": True}, {"last": 6}, {"last": 60}
     assert steps(RisingNumbers(rising), *frames) == [Step.JOINED, Step.FOLLOWS, Step.FOLLOWS]
 
 
-def test_a_lower_number_is_a_loss() -> None:
+def test_a_lower_number_means_that_an_update_was_lost() -> None:
     frames = {"last": 5, "snapshot": True}, {"last": 8}, {"last": 7}, {"last": 9}
     assert steps(RisingNumbers(rising), *frames) == [Step.JOINED, Step.FOLLOWS, Step.LOST, Step.EARLY]
 
@@ -52,7 +52,7 @@ def test_numbers_from_a_clock_may_go_back_by_at_most_the_jitter() -> None:
     assert steps(proof, *frames) == [Step.JOINED, Step.FOLLOWS, Step.FOLLOWS, Step.FOLLOWS, Step.LOST]
 
 
-def test_rising_numbers_join_at_the_first_update_if_the_snapshot_comes_over_rest() -> None:
+def test_the_first_update_with_a_rising_number_joins_if_the_snapshot_comes_over_rest() -> None:
     assert steps(RisingNumbers(rising, joins_late=True), {"last": 5}, {"last": 6}) == [Step.JOINED, Step.FOLLOWS]
     assert steps(RisingNumbers(rising), {"last": 5}) == [Step.EARLY]
 
@@ -65,7 +65,7 @@ def test_updates_of_a_numbered_connection_prove_nothing_until_the_whole_book_has
     assert steps(proof, {"number": 4, "market": "A"}) == [Step.EARLY]
 
 
-def test_a_missing_frame_of_a_connection_is_a_loss_for_all_its_markets() -> None:
+def test_a_missing_frame_of_a_connection_means_a_loss_for_all_its_markets() -> None:
     frames: list[dict[str, Any]] = [
         {"number": 0, "books": [("BTC", True)]},
         {"number": 1, "books": [("ETH", True)]},

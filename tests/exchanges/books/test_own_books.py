@@ -88,7 +88,7 @@ def test_a_repeated_diff_changes_nothing() -> None:
     assert book.levels.bids.top(1) == [(10.0, 5.0)]
 
 
-def test_numbers_that_restart_are_a_loss_and_not_repeated_diffs() -> None:
+def test_numbers_that_restart_count_as_a_loss_and_not_as_repeated_diffs() -> None:
     book = joined()
     book.apply(diff(6, 7, timestamp=1_000_000))
     assert book.apply(diff(1, 2, timestamp=1_005_000)).step is Step.LOST
@@ -200,7 +200,7 @@ def test_a_book_of_which_only_one_side_changes_is_compared_and_less_often_after_
     for number in range(16, 21):
         assert book.wants_snapshot() == 0
         book.apply(move(number))
-    assert book.wants_snapshot() == 10  # after a right snapshot: ten updates in a row
+    assert book.wants_snapshot() == 10  # after a snapshot that agreed, it takes ten updates of one side in a row
     assert book.join(BookSnapshot(BIDS[1:], ASKS[1:], 20, 10)).step is Step.LOST
 
 
@@ -256,7 +256,7 @@ def test_deltas_follow_a_snapshot_and_the_book_is_cut_to_the_venues_depth() -> N
     assert book.levels.bids.top(9) == [(9.0, 1.0), (8.0, 4.0), (7.0, 5.0)]
 
 
-def test_a_missing_delta_is_a_loss_until_the_next_snapshot() -> None:
+def test_after_a_missing_delta_the_book_is_lost_until_the_next_snapshot() -> None:
     book = DeltaBook(3)
     book.apply(begun())
     assert book.apply(bybit(7)).step is Step.LOST
@@ -271,7 +271,7 @@ def test_a_snapshot_after_the_venues_restart_replaces_the_book() -> None:
     assert book.apply(bybit(2, cross=61)).step is Step.FOLLOWS
 
 
-def test_numbers_that_restart_without_a_snapshot_are_a_loss() -> None:
+def test_numbers_that_restart_without_a_snapshot_count_as_a_loss() -> None:
     book = DeltaBook(3)
     book.apply(begun(500, 50))
     assert book.apply(bybit(499, cross=49)).step is Step.REPEATED

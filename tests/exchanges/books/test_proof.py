@@ -35,8 +35,8 @@ def test_a_repeated_update_changes_nothing() -> None:
     ]
 
 
-def test_a_number_below_the_first_one_is_a_loss_once_updates_have_followed() -> None:
-    """The venue has begun again at a lower number; otherwise all its updates would count as repeated."""
+def test_a_number_below_the_first_one_means_a_loss_after_updates_have_followed() -> None:
+    """The venue has begun again at a lower number. Without this rule, all its updates would count as repeated."""
     proof = NumberedFrames(numbers)
     frames = {"last": 50, "snapshot": True}, {"last": 49}, {"last": 51}, {"last": 50}, {"last": 3}
     expected = [Step.JOINED, Step.REPEATED, Step.FOLLOWS, Step.REPEATED, Step.LOST]
@@ -49,7 +49,7 @@ def test_a_missing_update_is_reported_once_and_nothing_is_proven_until_the_next_
     assert steps(proof, *frames) == [Step.JOINED, Step.LOST, Step.EARLY, Step.JOINED, Step.FOLLOWS]
 
 
-def test_if_ccxt_fetches_the_snapshot_the_first_update_joins_except_after_a_loss() -> None:
+def test_the_first_update_joins_if_ccxt_fetches_the_snapshot_but_not_after_a_loss() -> None:
     proof = NumberedFrames(numbers, joins_late=True)
     assert steps(proof, {"last": 5}, {"last": 7}, {"last": 8}) == [Step.JOINED, Step.LOST, Step.EARLY]
     proof.forget("BTCUSDT")

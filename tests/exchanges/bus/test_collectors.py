@@ -23,7 +23,7 @@ def test_a_shard_has_its_coins_and_its_publisher() -> None:
     assert "last heard 5 s ago" in shard.fault(15 * SECOND)
 
 
-def test_a_shard_without_a_publisher_has_a_fault_that_says_why() -> None:
+def test_the_fault_of_a_shard_without_a_publisher_gives_the_reason() -> None:
     coins = Stored(NAMES.coins("1-2"), encode({"coins": {}}), 2, 0)
     assert shards_of([coins])["1-2"].fault(SECOND) == "no collector publishes it"
     assert "has ended" in shards_of([lease(SECOND, released=True)])["1-2"].fault(SECOND)

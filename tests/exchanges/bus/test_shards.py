@@ -17,7 +17,7 @@ def test_every_coin_has_one_shard_and_the_shards_have_similar_sizes(count: int) 
 
 
 @pytest.mark.parametrize("count", [1, 2, 4, 9])
-def test_when_a_shard_is_added_only_its_coins_move(count: int) -> None:
+def test_when_a_shard_is_added_only_the_coins_that_it_gets_move(count: int) -> None:
     moved = [coin for coin in COINS if shard_of(coin, count) != shard_of(coin, count + 1)]
     assert all(shard_of(coin, count + 1) == count + 1 for coin in moved)
     assert len(moved) < 1.3 * len(COINS) / (count + 1)

@@ -1,4 +1,4 @@
-"""The time for which a venue wants no requests is read from its answer, in the forms of many venues."""
+"""How long a venue wants no requests is read from its answer; each venue writes it in its own form."""
 
 from __future__ import annotations
 
@@ -91,5 +91,5 @@ def test_a_ban_also_stops_dials_and_a_rate_limit_stops_dials_only_if_rest_has_th
         quiet.note(Wait(None), dial=True)
         assert 59 < quiet.left(dial=False) <= 60
         assert (quiet.left(dial=True) > 59) is both
-        assert Quiet(rest, ws, at, number).left(dial=False) > 59  # as another feed of this process sees
+        assert Quiet(rest, ws, at, number).left(dial=False) > 59  # another feed of this process knows it too
         assert Quiet(rest, ws, at, number, "by another proxy").left(dial=False) == 0

@@ -1,4 +1,4 @@
-"""What this project adds to ccxt's own classes, tested without a socket."""
+"""Our instances of ccxt keep the venue's order of trades, and open no session after they were closed."""
 
 from __future__ import annotations
 

@@ -385,7 +385,7 @@ async def test_a_meaningless_answer_raises_one_of_our_errors(name: str, status: 
 
 @pytest.mark.parametrize("call", [figures, trades])
 async def test_invalid_tickers_and_trades_are_dropped_or_raise_our_errors(venue: CcxtVenue, call: Call) -> None:
-    """The answer may also have any other content in place of tickers or trades."""
+    """The answer has other content in place of tickers or trades."""
     await venue.load()
     body = ""
 

@@ -58,7 +58,7 @@ async def test_an_archive_of_trades_is_imported(unit: int, header: str, zipped: 
     assert delivered.status == ["connecting", "connected", "closed"]
 
 
-async def test_futures_are_swaps_and_have_no_last_column(tmp_path: Path) -> None:
+async def test_archives_of_futures_lack_the_last_column_and_are_imported_as_swaps(tmp_path: Path) -> None:
     rows = "\n".join(f"{n},{100 + n}.5,0.25,25.0,{MS + n * 100},{str(bool(n % 2)).lower()}" for n in range(10))
     path = archive(tmp_path, "BTCUSDT-trades-2025-11", "id,price,qty,quote_qty,time,is_buyer_maker\n" + rows)
     read_archive(tmp_path / "r", path, "binance", swap=True)

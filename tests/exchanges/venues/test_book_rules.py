@@ -77,7 +77,7 @@ def test_in_a_stream_without_a_fault_every_update_joins_or_follows(name: str) ->
 
 @pytest.mark.parametrize("name", LINKED)
 def test_a_missing_frame_is_noticed(name: str) -> None:
-    """Each frame is missing once, except the first and last change of each coin."""
+    """Each frame is missing once, except the frames of the first and of the last change of each coin."""
     stream = Stream(name)
     frames = stream.frames()
     begin = len(stream.opening) + len(stream.steps[0]) + len(stream.steps[1])
@@ -131,7 +131,7 @@ def doubled(level: Level) -> Level:
     return level[0], 2 * level[1]
 
 
-def test_krakens_documented_example_has_its_checksum() -> None:
+def test_the_checksum_of_krakens_documented_example_is_right() -> None:
     """The example is from Kraken's page "Book checksum (WebSocket v2)"."""
     bids = (
         "45283.5 0.10000000", "45283.4 1.54582015", "45282.1 0.10000000", "45281.0 0.10000000", "45280.3 1.54592586",

@@ -65,7 +65,7 @@ class Line:
         self.failing = False  # the listener raises once, at the next event
         for name in ("trade", "ticker", "quote", "bad_frame"):
             setattr(self.heard, f"on_{name}", self._tell)
-        self.heard.on_candle = self._tell_candle  # type: ignore[method-assign] # as the others
+        self.heard.on_candle = self._tell_candle  # type: ignore[method-assign] # replaced like the others
         self.going_down = 0
         wanted = Subscription({coin: venue.market(coin) for coin in coins}, CHANNELS)
         self.stream = venue.connect(wanted, self.heard, self._down)
@@ -138,7 +138,7 @@ def name(request: pytest.FixtureRequest) -> str:
 async def pair(name: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pair]:
     """The clock stands still, so that the events of both streams have equal times."""
     monkeypatch.setattr("exchanges.ccxt_adapter.stream.client_guard.time.time_ns", lambda: NOW * 1_000_000 + 987)
-    monkeypatch.setattr("ccxt.pro.Exchange.timeout_on_exit", 0)  # ccxt would only wait for this time, in ms
+    monkeypatch.setattr("ccxt.pro.Exchange.timeout_on_exit", 0)  # ms that ccxt waits when it closes
     async with Simulator(venues=(name,), rate=0) as simulator:
         lines = []
         async with opened(name, simulator) as hot, opened(name, simulator, options={"hotpath": False}) as cold:
@@ -295,7 +295,7 @@ def following(draw: st.DrawFn, name: str) -> str:
     extra = {"new": 1} if draw(st.integers(0, 3)) == 0 else {}
     if name == "binance":
         figures = {"t": opened, "o": one, "c": other, "h": high, "l": low, "v": draw(PRICE), "x": closed}
-        return text({**BINANCE_KLINE, "k": {**BINANCE_KLINE["k"], **figures, **extra}})  # type: ignore[dict-item] # a dict
+        return text({**BINANCE_KLINE, "k": {**BINANCE_KLINE["k"], **figures, **extra}})  # type: ignore[dict-item] # the value is a dict
     figures = {"start": opened, "open": one, "close": other, "high": high, "low": low}
     candle = {**BYBIT_CANDLE, **figures, "volume": draw(PRICE), "confirm": closed, **extra}
     before = [{**candle, "start": opened - 60_000, "confirm": True}] if draw(st.integers(0, 3)) == 0 else []
@@ -429,7 +429,7 @@ async def test_every_frame_of_the_simulator_is_read_as_ccxt_reads_it(
             heard = running.heard
             for request in REQUESTS[name]:
                 count = len(heard.tickers)
-                await running.until(lambda count=count: len(heard.tickers) > count + 3)  # type: ignore[misc] # mypy: no lambda with a default
+                await running.until(lambda count=count: len(heard.tickers) > count + 3)  # type: ignore[misc] # mypy cannot check a lambda with a default
                 await client.send(request)
             await running.until(lambda: len(heard.tickers) > count + 6 and len(heard.candles) > 2)
             if name == "binance":

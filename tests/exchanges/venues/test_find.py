@@ -1,4 +1,4 @@
-"""Each venue's profile, and the default profile of all other ccxt.pro ids."""
+"""Known venues have profiles of their own; other ccxt.pro ids have a related venue's profile or the default one."""
 
 from __future__ import annotations
 

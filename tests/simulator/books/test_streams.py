@@ -42,7 +42,7 @@ async def joined(sim: Simulator, first: Any) -> BinanceReader:
     """A reader whose snapshot is not older than the first received difference."""
     async with asyncio.timeout(10):
         while True:
-            # many levels: the price could leave the range of a few
+            # many levels, because the price could leave the range of a snapshot with few levels
             snapshot = await get(sim, "/api/v3/depth", symbol="BTCUSDT", limit=5000)
             if snapshot["lastUpdateId"] + 1 >= first["U"]:
                 return BinanceReader(snapshot)

@@ -47,7 +47,7 @@ async def test_a_request_with_one_wrong_topic_is_refused_as_a_whole() -> None:
         assert sim["bybit"].violations == []
 
 
-async def test_a_ticker_and_a_candle_come_at_once_and_again_after_a_trade() -> None:
+async def test_a_ticker_and_a_candle_come_after_the_subscription_and_after_a_trade() -> None:
     async with Simulator(rate=0, venues=("bybit",)) as sim, dial(sim, SPOT) as client:
         await client.subscribe("tickers.BTCUSDT", "kline.1.BTCUSDT")
         first = await client.first(lambda e: e.get("topic") == "tickers.BTCUSDT")

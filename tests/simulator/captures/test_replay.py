@@ -111,7 +111,7 @@ async def test_rest_tickers_and_candles_follow_the_replayed_trades(captures: lis
 
 async def test_frames_are_played_at_the_recordings_speed_or_at_the_given_rate(captures: list[Path]) -> None:
     for arguments, least in (({"speed": 0.05}, 0.35), ({"rate": 50.0}, 0.3)):
-        async with Simulator(replay=captures, **arguments) as sim, dial(sim, COMBINED) as client:  # type: ignore[arg-type]  # floats
+        async with Simulator(replay=captures, **arguments) as sim, dial(sim, COMBINED) as client:  # type: ignore[arg-type]  # the values are floats
             await until(lambda: client.frames)  # the lambda is used within this turn
             started = time.monotonic()
             await play(sim, client, 30)

@@ -158,7 +158,7 @@ async def test_the_final_state_of_a_candle_can_be_lost_or_late(name: str, fault:
     async with Simulator(rate=0, coins=["BTC"], venues=(name,)) as sim, dial(sim, path_of(name)) as client:
         venue = sim[name]
         await client.subscribe("btcusdt@kline_1m" if name == "binance" else "kline.1.BTCUSDT")
-        venue.skip(60 - venue.now() / 1000 % 60)  # to the start of a minute, so that no minute ends soon
+        venue.skip(60 - venue.now() / 1000 % 60)  # go to the start of a minute, so that no minute ends soon
         await venue.trade("BTC", ids=[1])
         minute = venue.now() - venue.now() % 60_000
         with venue.lost_close() if fault == "lost-close" else venue.late_close(0.3):

@@ -151,7 +151,7 @@ async def test_a_client_that_answers_pings_stays_connected() -> None:
     async with Simulator(rate=0, venues=("binance",), laws=laws) as sim, dial(sim) as client:
         answered = 0
         while answered < 10:  # ten pings in half a second
-            await until(lambda: len(client.pings) > answered)  # noqa: B023  # awaited within the turn
+            await until(lambda: len(client.pings) > answered)  # noqa: B023  # the lambda is used within this turn
             await client.ws.pong(client.pings[answered])
             answered += 1
         assert sim["binance"].violations == []

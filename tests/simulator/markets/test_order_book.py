@@ -1,4 +1,4 @@
-"""The simulated order book numbers its changes, keeps earlier states, and sends a reader all that changed."""
+"""The simulated order book numbers its changes, keeps earlier states, and tells what changed between two states."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def facts(trades: Sequence[Trade]) -> list[tuple[int, float, float, bool]]:
     return [(trade.id, trade.price, trade.quantity, trade.buyer_maker) for trade in trades]
 
 
-def test_a_seed_gives_the_same_trades_and_history_again() -> None:
+def test_the_same_seed_gives_the_same_trades_and_history() -> None:
     one, two, other = (a_market(seed=seed) for seed in ("1", "1", "2"))
     assert facts(one.make(500, START)) == facts(two.make(300, START) + two.make(200, START + 5))
     assert facts(one.trades) != facts(other.make(500, START))

@@ -1,4 +1,4 @@
-"""Bitfinex: "Books" and "WebSocket checksum" of its documentation."""
+"""Frames of Bitfinex's order books, which are documented under "Books" and "WebSocket checksum"."""
 
 from __future__ import annotations
 

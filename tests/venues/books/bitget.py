@@ -1,4 +1,4 @@
-"""Bitget: "Depth channel" (v2) of its documentation."""
+"""Frames of Bitget's order books, which are documented under "Depth channel" (v2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bithumb (generation 2): "Orderbook" of its WebSocket documentation: each message is a whole book, as on Upbit."""
+"""Frames of Bithumb's order books (generation 2), documented under "Orderbook": each is a whole book, as on Upbit."""
 
 from tests.venues.books.upbit import NOTICES, WHOLE, change, opening, wanted
 

@@ -1,4 +1,4 @@
-"""Bitstamp: "Live full order book" of its documentation; the snapshot comes over REST."""
+"""Frames of Bitstamp's order books, documented under "Live full order book"; the snapshot comes over REST."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bybit v5, linear perpetuals: "Orderbook" of its documentation. ``u`` counts the messages of a stream."""
+"""Frames of Bybit's order books of linear perpetuals, documented under "Orderbook"; ``u`` counts messages."""
 
 from __future__ import annotations
 

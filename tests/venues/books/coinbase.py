@@ -1,4 +1,4 @@
-"""Coinbase Advanced Trade: "Level2 channel" and "Sequence numbers" of its documentation."""
+"""Frames of Coinbase Advanced Trade's order books, documented under "Level2 channel" and "Sequence numbers"."""
 
 from __future__ import annotations
 

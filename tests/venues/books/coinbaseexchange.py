@@ -1,4 +1,4 @@
-"""Coinbase Exchange: "Level2 channel" of its documentation."""
+"""Frames of Coinbase Exchange's order books, which are documented under "Level2 channel"."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Crypto.com: "book.{instrument_name}" of its documentation, SNAPSHOT_AND_UPDATE."""
+"""Frames of Crypto.com's order books, documented under "book.{instrument_name}" (SNAPSHOT_AND_UPDATE)."""
 
 from __future__ import annotations
 

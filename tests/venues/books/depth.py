@@ -106,5 +106,5 @@ def changes(depth: Depth, count: int) -> Iterator[Change]:
 
 
 def texts(levels: Levels) -> list[list[str]]:
-    """Levels in the form of most venues."""
+    """Levels as texts, in the form that most venues use."""
     return [[f"{price:.2f}", "0" if not size else f"{size:.4f}"] for price, size in levels]

@@ -1,4 +1,4 @@
-"""Deribit: "book.{instrument_name}.{interval}" of its documentation."""
+"""Frames of Deribit's order books, which are documented under "book.{instrument_name}.{interval}"."""
 
 from __future__ import annotations
 

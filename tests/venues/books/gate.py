@@ -1,4 +1,4 @@
-"""Gate: "Order book v2" of its documentation."""
+"""Frames of Gate's order books, which are documented under "Order book v2"."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gemini: "Multi market data" (v1) of its documentation."""
+"""Frames of Gemini's order books, which are documented under "Multi market data" (v1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HTX: "Market by price, incremental update" of its documentation; the snapshot is an answer on the same socket."""
+"""Frames of HTX's order books, documented under "Market by price, incremental update"; the snapshot is requested."""
 
 from __future__ import annotations
 

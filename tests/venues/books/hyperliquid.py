@@ -1,4 +1,4 @@
-"""Hyperliquid: "l2Book" of its documentation: each message is a whole book."""
+"""Frames of Hyperliquid's order books, documented under "l2Book": each is a whole book."""
 
 from __future__ import annotations
 

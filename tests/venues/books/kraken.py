@@ -1,4 +1,7 @@
-"""Kraken: "Book" and "Book checksum (WebSocket v2)" of its documentation. All numbers have all their decimals."""
+"""Frames of Kraken's order books, which are documented under "Book" and "Book checksum (WebSocket v2)".
+
+All numbers are written with all their decimals.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kraken Futures: "Book feed" of its documentation."""
+"""Frames of Kraken Futures' order books, which are documented under "Book feed"."""
 
 from __future__ import annotations
 

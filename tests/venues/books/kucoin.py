@@ -1,4 +1,4 @@
-"""KuCoin: "Orderbook, increment" of its documentation; the snapshot comes over REST."""
+"""Frames of KuCoin's order books, documented under "Orderbook, increment"; the snapshot comes over REST."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MEXC: "Diff. depth stream" of its documentation, in protobuf; the snapshot comes over REST."""
+"""Frames of MEXC's order books (protobuf), documented under "Diff. depth stream"; the snapshot comes over REST."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OKX: "WS, order book channel" of its documentation."""
+"""Frames of OKX's order books, which are documented under "WS, order book channel"."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Phemex: "Subscribe orderbook" of its spot documentation; prices and sizes are whole numbers of 1e-8."""
+"""Frames of Phemex's spot order books, documented under "Subscribe orderbook"; prices and sizes are units of 1e-8."""
 
 from __future__ import annotations
 

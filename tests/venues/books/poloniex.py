@@ -1,4 +1,4 @@
-"""Poloniex: "Book level 2" of its documentation."""
+"""Frames of Poloniex's order books, which are documented under "Book level 2"."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Upbit: "Orderbook" of its WebSocket documentation: each message is a whole book."""
+"""Frames of Upbit's order books, documented under "Orderbook" of the WebSocket: each is a whole book."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""WhiteBIT: "Depth" of its documentation."""
+"""Frames of WhiteBIT's order books, which are documented under "Depth"."""
 
 from __future__ import annotations
 

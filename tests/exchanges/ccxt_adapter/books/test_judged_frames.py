@@ -46,7 +46,7 @@ async def test_a_book_with_a_missing_update_is_not_delivered_until_a_whole_book_
         assert spoken.heard.bad == []
 
 
-async def test_coinbase_sends_usdc_books_under_the_names_of_usd_books() -> None:
+async def test_books_that_coinbase_sends_under_usd_names_are_delivered_for_usdc_markets() -> None:
     ids = {"SOL/USDC": "SOL-USDC", "SOL/USD": "SOL-USD"}
     async with spoken_of("coinbase", ids, wanted=["SOL/USDC"], channels=["books"]) as spoken:
         first = depth.first("SOL")

@@ -21,7 +21,7 @@ COINS = ("BTC", "ETH", "SOL")
 
 @pytest.fixture(params=["binance", "bybit"])
 async def moving(request: pytest.FixtureRequest) -> AsyncIterator[Simulator]:
-    """A venue that trades by itself."""
+    """A simulator whose venue makes trades by itself."""
     async with Simulator(venues=(request.param,), rate=200) as simulator:
         yield simulator
 
@@ -66,7 +66,7 @@ class Checked:
             self.proven.discard(coin)
             told(coin, reason)
 
-        heard.on_book_unsynced = on_book_unsynced  # type: ignore[method-assign] # the stream looks it up there
+        heard.on_book_unsynced = on_book_unsynced  # type: ignore[method-assign] # the stream reads this attribute
 
     def _on_book(self, book: Any) -> None:
         self.books[book.coin] = self.books.get(book.coin, 0) + 1

@@ -55,7 +55,7 @@ def test_each_combination_of_settings_has_its_own_file(cache: MarketCache, key: 
     cache.write(table())
     other = MarketCache(cache.folder, "binance", *key)
     assert other.read() is None
-    cache.path.rename(other.path)  # a renamed file is not read: it has the settings it was written for
+    cache.path.rename(other.path)  # a renamed file is not read: it names the settings for which it was written
     assert other.read() is None
 
 
@@ -102,7 +102,7 @@ def test_an_implausible_list_is_ignored(cache: MarketCache, what: str) -> None:
 
 @POSIX
 @pytest.mark.parametrize("what", ["a pipe", "a folder", "a device", "a link to nothing", "a socket"])
-def test_something_else_in_place_of_the_file_is_ignored_without_waiting(
+def test_anything_other_than_a_file_at_the_path_is_ignored_without_waiting(
     cache: MarketCache, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache.folder.mkdir(parents=True)

@@ -63,14 +63,14 @@ def test_lazy_rows_are_compared_without_decoding_them(lazy: Lazy[str, dict[str, 
     assert made(lazy) == []
 
 
-def test_rows_are_equal_whatever_blocks_they_are_stored_in() -> None:
+def test_equal_rows_are_equal_even_if_they_are_stored_in_different_blocks() -> None:
     rows = {str(number): {"n": number} for number in range(3 * TOGETHER)}
     turned = dict(reversed(rows.items()))
     assert packed(rows) == packed(turned) == rows
     assert packed(rows) != packed({**turned, "1": {"n": 0}})
 
 
-def test_if_several_blocks_have_a_key_the_last_one_counts() -> None:
+def test_if_several_blocks_have_the_same_key_the_last_block_counts() -> None:
     lazy = LazyRows([*blocks_of({"A": {"n": 1}, "B": {"n": 2}}), *blocks_of({"A": {"n": 3}})])
     assert lazy == {"A": {"n": 3}, "B": {"n": 2}}
     assert {key: row.n for key, row in read(lazy, Row)} == {"A": 3, "B": 2}

@@ -77,7 +77,7 @@ def row_count(rows: dict[str, Any]) -> int:
 
 
 async def rewritten(simulator: Simulator, without: str = "", age: float = 0.0, **row: Any) -> None:
-    """Change the list on disk: it is ``age`` seconds old, lacks one symbol, and BTC's market has other values."""
+    """Rewrite the list on disk: make it ``age`` seconds older, remove a symbol, and change values of BTC's market."""
     async with kept(simulator) as venue:
         await venue.load()
         cache = cache_of(venue)
@@ -185,7 +185,7 @@ async def test_the_venue_is_asked_for_an_override_that_is_missing_in_the_list(si
 
 
 async def test_a_missing_coin_is_not_refused_while_the_venue_does_not_answer(simulator: Simulator) -> None:
-    """Both attempts fail with an outage: after the first one, the old list does not count as fresh."""
+    """Both attempts fail with an outage, because the old list does not count as fresh after the first failure."""
     await rewritten(simulator, without="ETH/USDT")
     (made,) = simulator.venues.values()
     async with kept(simulator) as venue:
@@ -238,7 +238,7 @@ async def test_no_list_is_kept_on_disk_if_the_cache_is_off_or_for_a_loopback_add
     assert os.listdir(folder) == []
 
 
-async def test_with_options_that_change_the_list_another_file_is_used(simulator: Simulator, folder: Path) -> None:
+async def test_another_file_is_used_for_options_that_change_the_list(simulator: Simulator, folder: Path) -> None:
     await loaded_once(simulator)
     async with kept(simulator, fetchMarkets={"types": ["spot", "linear"]}) as venue:
         assert cache_of(venue).read() is None

@@ -72,7 +72,7 @@ async def test_one_bad_row_affects_no_other_row(name: str, what: str) -> None:
 async def test_a_bad_row_is_found_in_a_list_with_fewer_rows_than_the_answer_has_fields(
     name: str, count: int, what: str
 ) -> None:
-    """The list of rows is not confused with the fields of the answer, or with the list of a row's filters."""
+    """The list of rows must not be mistaken for the fields of the answer, nor for the list of a row's filters."""
 
     def spoil(rows: list[Any]) -> None:
         first = [row for row in rows if str(row["symbol"]) in ("BTCUSDT", "ETHUSDT", "SOLUSDT")][:count]

@@ -130,7 +130,7 @@ def test_a_list_whose_rows_are_parsed_when_read_behaves_like_any_list() -> None:
 
 def test_rows_stay_unread_when_ccxt_joins_pages() -> None:
     rows, plain = _rows()
-    for joined in ([] + rows, rows + [], rows + rows[:1], [{"symbol": "B"}] + rows):  # noqa: RUF005 - as ccxt does it
+    for joined in ([] + rows, rows + [], rows + rows[:1], [{"symbol": "B"}] + rows):  # noqa: RUF005 - ccxt adds lists so
         assert isinstance(joined, Rows)
     assert rows + rows == plain + plain
-    assert [{"symbol": "B"}] + rows == [{"symbol": "B"}, *plain]  # noqa: RUF005 - as ccxt does it
+    assert [{"symbol": "B"}] + rows == [{"symbol": "B"}, *plain]  # noqa: RUF005 - ccxt adds lists so

@@ -14,7 +14,7 @@ from tests.exchanges.support import opened
 
 @pytest.fixture
 def transport(request: pytest.FixtureRequest) -> str | None:
-    """The transport; None for the default. A test that depends on the transport runs once on each."""
+    """The transport; None for the default. A test that depends on the transport runs once on each transport."""
     return getattr(request, "param", None)
 
 

@@ -184,7 +184,7 @@ async def test_waiting_messages_are_read_in_order_and_counted(armed: Armed, coun
         client.connection = Reader(*((text({"data": [row(number)]}), 100 + number) for number in range(count)))
         client.asyncio_loop = asyncio.get_running_loop()
         client.receive_loop()
-        await until(lambda client=client: client.connection.read and not client.connection._buffer)  # type: ignore[misc] # mypy: no lambda with a default
+        await until(lambda client=client: client.connection.read and not client.connection._buffer)  # type: ignore[misc] # mypy cannot check a lambda with a default
         read.append([size for _, size in client.connection.read])
         client.connection.closed = True
     assert ids(armed) == list(range(count))

@@ -30,7 +30,7 @@ async def test_twenty_coins_and_all_channels_share_one_connection(venue: CcxtVen
         await running.until(carries(simulated, 60))
         heard = running.heard
         for events in (heard.trades, heard.tickers, heard.candles):
-            await running.until(lambda events=events: {event.coin for event in events} == set(DEFAULT_COINS))  # type: ignore[misc] # mypy: no lambda with a default
+            await running.until(lambda events=events: {event.coin for event in events} == set(DEFAULT_COINS))  # type: ignore[misc] # mypy cannot check a lambda with a default
         assert len(simulated.dials) == 1
         assert simulated.violations == []
         assert heard.bad == []
@@ -150,7 +150,7 @@ async def test_a_coin_that_is_added_right_after_the_last_refusal_is_subscribed()
                 # two turns later, ccxt's last call has ended, but the stream has not noticed it yet
                 loop.call_soon(loop.call_soon, add)
 
-            running.heard.on_unavailable = on_unavailable  # type: ignore[method-assign] # the stream looks it up there
+            running.heard.on_unavailable = on_unavailable  # type: ignore[method-assign] # the stream reads this attribute
             await added
             await running.until(carries(made, 1))
             await made.trade("ETH")

@@ -1,4 +1,4 @@
-"""How a connection ends: refused, closed, cut, unanswered, or closed by the feed."""
+"""The error of a stream says how the connection ended; closing a connection leaves nothing open."""
 
 from __future__ import annotations
 

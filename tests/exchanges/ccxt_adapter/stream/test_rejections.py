@@ -91,7 +91,7 @@ async def test_only_recent_request_numbers_are_kept(monkeypatch: pytest.MonkeyPa
 
 
 class Venue:
-    """A client whose requests need no venue, and the tracker of these requests."""
+    """A client that sends its requests to nobody, with the tracker of these requests."""
 
     def __init__(self) -> None:
         self.subscriptions: dict[str, Any] = {}

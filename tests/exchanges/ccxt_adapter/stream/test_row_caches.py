@@ -171,7 +171,7 @@ def test_any_other_result_resolves_its_future(delivered: Delivered, result: Any)
 
 def test_a_frame_is_split_into_frames_of_one_row() -> None:
     frame = {"topic": "publicTrade.BTCUSDT", "ts": 1, "data": [{"i": "1"}, None, {"i": "3"}]}
-    assert list(in_rows(frame)) == [{**frame, "data": [row]} for row in frame["data"]]  # type: ignore[attr-defined] # any frame
+    assert list(in_rows(frame)) == [{**frame, "data": [row]} for row in frame["data"]]  # type: ignore[attr-defined] # the value can be of any type
 
 
 @pytest.mark.parametrize("frame", [None, "pong", [1, 2], {}, {"data": {}}, {"data": []}, {"data": [1]}])

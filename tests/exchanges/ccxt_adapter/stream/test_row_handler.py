@@ -12,7 +12,7 @@ from exchanges.ccxt_adapter.venue import open_venue
 from tests.exchanges.ccxt_adapter.stream.support import BYBIT_WS, bybit_trades, now_ms, spoken_of
 
 
-async def test_phemex_begins_with_past_trades() -> None:
+async def test_phemex_sends_past_trades_first() -> None:
     """Phemex's trades have no ids. ccxt passes the newest trade first, but the oldest one is delivered first."""
     async with spoken_of("phemex", {"BTC/USDT": "sBTCUSDT"}) as spoken:
         at = now_ms() * 1_000_000
@@ -36,7 +36,7 @@ async def test_phemex_trades_of_one_millisecond_keep_their_order() -> None:
         assert [trade.price for trade in spoken.heard.trades] == [1.0, 2.0, 3.0]
 
 
-async def test_bitfinex_begins_with_past_trades() -> None:
+async def test_bitfinex_sends_past_trades_first() -> None:
     async with spoken_of("bitfinex", {"BTC/USDT": "tBTCUST"}) as spoken:
         at = now_ms()
         spoken.say(
@@ -48,7 +48,7 @@ async def test_bitfinex_begins_with_past_trades() -> None:
         assert (spoken.past, spoken.live) == (["1", "2", "3"], ["4"])
 
 
-async def test_gemini_begins_with_past_trades() -> None:
+async def test_gemini_sends_past_trades_first() -> None:
     """Gemini's second protocol sends the newest trade first."""
     async with spoken_of("gemini", {"BTC/USD": "btcusd"}) as spoken:
         at = now_ms()
@@ -66,7 +66,7 @@ async def test_gemini_begins_with_past_trades() -> None:
         assert (spoken.past, spoken.live) == (["1", "2", "3"], ["4"])
 
 
-async def test_kraken_begins_with_past_trades() -> None:
+async def test_kraken_sends_past_trades_first() -> None:
     async with spoken_of("kraken", {"BTC/USD": "XBTUSD"}, url="wss://ws.kraken.com/v2") as spoken:
 
         def frame(kind: str, *numbers: int) -> dict[str, Any]:

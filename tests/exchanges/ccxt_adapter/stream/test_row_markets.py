@@ -1,4 +1,4 @@
-"""Rows of another market than their frame's topic are bad; prices per thousand coins are delivered per coin."""
+"""Rows of a market that their frame's topic does not name are bad; prices per thousand coins become prices per coin."""
 
 from __future__ import annotations
 

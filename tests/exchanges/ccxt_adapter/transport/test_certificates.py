@@ -121,7 +121,7 @@ def test_a_pipe_in_the_variable_is_not_read_and_a_file_of_certificates_is_read(
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
-async def test_a_feed_with_a_pipe_for_its_authorities_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_feed_runs_even_if_the_variable_names_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With ``include_OS_certificates`` OpenSSL reads the same variable."""
     os.mkfifo(pipe := tmp_path / "pipe")
     monkeypatch.setenv("SSL_CERT_FILE", str(pipe))

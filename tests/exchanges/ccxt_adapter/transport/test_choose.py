@@ -31,7 +31,7 @@ from tests.support import until
 
 
 @pytest.mark.parametrize(("status", "retry_after"), [(403, None), (451, None), (429, 17.0), (503, None)])
-async def test_a_refused_handshake_keeps_its_status_and_headers(
+async def test_the_error_of_a_refused_handshake_has_the_status_and_the_headers(
     over_picows: bool, status: int, retry_after: float | None
 ) -> None:
     headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
@@ -76,7 +76,7 @@ async def test_the_settings_address_is_dialled_and_the_client_keeps_ccxts_addres
         assert made.client.url == own
 
 
-async def test_a_handshake_that_is_no_websocket_is_an_error(over_picows: bool) -> None:
+async def test_an_answer_that_is_no_websocket_handshake_is_an_error(over_picows: bool) -> None:
     async def odd(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 101 Fine\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")

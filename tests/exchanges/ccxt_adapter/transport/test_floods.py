@@ -1,4 +1,4 @@
-"""Peers that send far more than usual: memory stays bounded, and other tasks continue; on both transports."""
+"""If a peer sends far more than usual, memory stays bounded and other tasks continue, on both transports."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def test_the_first_use_loads_the_authorities(use: str) -> None:
     assert context.verify_mode == plain.verify_mode
 
 
-def test_contexts_of_other_threads_and_later_contexts_load_at_once() -> None:
+def test_contexts_of_other_threads_and_later_contexts_load_the_authorities_at_once() -> None:
     made: list[ssl.SSLContext] = []
     with authorities_when_used():
         thread = threading.Thread(target=lambda: made.append(ssl.create_default_context()))

@@ -1,4 +1,4 @@
-"""WebSockets of both transports: what is read and written, pings, and how a connection ends."""
+"""WebSockets behave the same on both transports: reading, writing, pings, and the end of a connection."""
 
 from __future__ import annotations
 
@@ -241,7 +241,7 @@ async def test_a_ping_is_answered_with_its_own_text(over_picows: bool) -> None:
         assert (pongs[0].type, pongs[0].data) == (WSMsgType.PONG, b"are you there")
 
 
-async def test_ccxts_own_pings_are_answered_and_noted(over_picows: bool) -> None:
+async def test_the_answer_to_ccxts_own_ping_is_noted(over_picows: bool) -> None:
     """ccxt's keepalive depends on this."""
 
     async def talk(request: web.Request, socket: web.WebSocketResponse) -> None:
