@@ -1,7 +1,7 @@
-"""Verifies the checksums of order books that some venues send; keeps the levels' numbers as the venue wrote them.
+"""Verifies the checksums that some venues send for order books; keeps the levels' numbers as the venue wrote them.
 
-A checksum is computed from texts: 0.10 and 0.1 give different checksums. So these books keep the frames' texts; ccxt's
-books, which have floats, are only compared with them.
+A checksum is computed from texts: 0.10 and 0.1 give different checksums. So these books keep the frames' texts. ccxt's
+books have floats; only their best prices are compared with these books.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class TextBook:
 
     @property
     def best(self) -> tuple[float | None, float | None]:
-        """The best bid and ask; None of an empty side."""
+        """The best bid and ask; None for an empty side."""
         return self.bids.best, self.asks.best
 
     def apply(self, bids: Iterable[Texts], asks: Iterable[Texts], most: int | None = None) -> None:
@@ -74,10 +74,11 @@ def is_checksum(value: int, payload: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class TextUpdate:
-    """One frame's update of a market's book; ``snapshot``: it is the whole book. ``checksum`` is None if the frame has
-    none.
+    """One frame's update of a market's book; ``snapshot``: the frame has the whole book. ``checksum`` is None if the
+    frame has none.
 
-    ``most`` is how many levels of a side are kept if the venue sends nothing about the others.
+    ``most``: the book keeps only this many levels of each side, because the venue sends nothing about the others; None
+    if the book keeps all levels.
     """
 
     market_id: str
@@ -92,8 +93,8 @@ class TextUpdate:
 class ChecksummedBooks:
     """The proof of venues that send a checksum of the best ``levels`` of each side.
 
-    ``read`` returns the updates in a frame, given also as text; ``payload`` makes the text for the checksum from the
-    best bids and asks.
+    ``read`` gets a frame, decoded and as text, and returns its updates. ``payload`` makes the text for the checksum
+    from the best bids and asks.
     """
 
     read: Callable[[Any, str], Iterable[TextUpdate]]
@@ -104,11 +105,11 @@ class ChecksummedBooks:
         self._books: dict[str, TextBook] = {}  # market id -> its book, while it is proven
 
     def judge(self, frame: Any, text: str) -> Iterable[tuple[str, Verdict]]:
-        """The same as in FrameProof."""
+        """See FrameProof.judge."""
         return [(update.market_id, self._verdict(update)) for update in self.read(frame, text)]
 
     def forget(self, market_id: str) -> None:
-        """The same as in FrameProof."""
+        """See FrameProof.forget."""
         self._books.pop(market_id, None)
 
     def _verdict(self, update: TextUpdate) -> Verdict:

@@ -1,8 +1,8 @@
-"""A book of a snapshot and deltas from one stream, as Bybit sends them: it is cut to the venue's number of levels.
+"""Builds a book from snapshots and deltas of one stream, as Bybit sends them; keeps as many levels as the venue does.
 
-Each delta's number is one higher than the number before; a snapshot may come at any time and replaces the book (Bybit's
-documentation, "Orderbook"). The venue sends nothing about levels outside of its window of the best levels, so the book
-is cut to the window. The venue sends a level again that comes back into the window.
+Each delta's number is one higher than the number of the update before it. A snapshot may come at any time and replaces
+the book (Bybit's documentation, "Orderbook"). The venue sends nothing about levels outside of its window of the best
+levels, so the book is cut to the window. When a level comes back into the window, the venue sends it again.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ class DeltaBook:
         self._cross = None
 
     def wants_snapshot(self) -> int:
-        """0: the snapshot comes in the stream, not over REST."""
+        """Always 0: the snapshots come in the stream, not over REST."""
         return 0
 
     def join(self, snapshot: BookSnapshot) -> Verdict:
         """Never called: no snapshot is requested."""
-        raise NotImplementedError("this book has its snapshots from the stream")
+        raise NotImplementedError("this book gets its snapshots from the stream")
 
     def apply(self, update: BookUpdate) -> Verdict:
-        """Take a snapshot or a delta. ``LOST`` when a delta is missing before it: a snapshot is needed."""
+        """Take a snapshot or a delta. Returns ``LOST`` if a delta before it is missing: the book needs a snapshot."""
         if update.snapshot:
             return self._begin(update)
         if not self.proven or self.sequence is None:

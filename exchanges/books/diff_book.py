@@ -1,17 +1,18 @@
-"""A book of diffs joined to REST snapshots, as on Binance; decides when it needs a snapshot, and of how many levels.
+"""Builds a book from REST snapshots and diffs, as on Binance; decides when it needs a snapshot, and of how many levels.
 
-The rules are those of Binance's documentation ("How to manage a local order book").
+The rules are those of Binance's documentation ("How to manage a local order book"). ``number`` is the number of the
+snapshot's state.
 
-Spot: each diff's ``first`` is ``last`` + 1 of the diff before, and the first diff after a snapshot has
-first <= number + 1 <= last. Perpetuals: each diff's ``previous`` is ``last`` of the diff before, and the first diff
+Spot: each diff's ``first`` is the ``last`` of the diff before it, plus 1; the first diff after a snapshot has
+first <= number + 1 <= last. Perpetuals: each diff's ``previous`` is the ``last`` of the diff before it; the first diff
 after a snapshot has first <= number <= last.
 
-Such a snapshot has only the best levels, and the venue sends no diff for a level that does not change. So the book
-keeps the levels inside the snapshot's range, and needs a new snapshot before too little of the range is left. The old
-book continues until the new snapshot has joined, and the two are compared. If the price leaves the range before that,
-the book is unproven until the price is back or a new snapshot has come. A proven book is also compared with a snapshot
-from time to time, and at once when its diffs have changed only one side for a while: the venue may have stopped sending
-the other side.
+A snapshot has only the best levels, and the venue sends no diff for a level that does not change. So the book keeps
+the levels inside the snapshot's range, and needs a new snapshot before too little of the range is left. The old book
+continues until the new snapshot has joined; then the two are compared. If the price leaves the range before that, the
+book is unproven until the price is back or a new snapshot has come. A proven book is also compared with a snapshot from
+time to time, and at once when its diffs have changed only one side for a while: the venue may have stopped sending the
+other side.
 """
 
 from __future__ import annotations
@@ -24,15 +25,15 @@ from exchanges.books.order_book import LocalBook
 from exchanges.books.proof import FOLLOWS, JOINED, REPEATED, WAITING, BookSnapshot, BookUpdate, Verdict, lost
 
 AWAITING = 15_000_000_000  # ns for which diffs are kept while a snapshot is awaited
-MOST_AWAITING = 20_000  # diffs that are kept at most while a snapshot is awaited: the local clock may be wrong
-KEPT = 32  # diffs that are kept of a proven book, because a snapshot may be some seconds old
+MOST_AWAITING = 20_000  # the most diffs that are kept meanwhile: by a wrong local clock AWAITING may never pass
+KEPT = 32  # the number of a proven book's last diffs that are kept, because a snapshot may be some seconds old
 BACKWARDS = 1_000  # ms: if a diff with an old number is this much newer by its time, the numbers have restarted
 FIRST = 4.0  # a first snapshot has this many times the wanted depth
 WIDE = 50  # a snapshot that renews the first one has this many times the wanted depth
 SPARE = 2  # if a side has fewer levels than this many times the wanted depth, a new snapshot is requested
 CHECKED_EVERY = 60_000  # ms after which a book is compared with a snapshot again
 ONE_SIDED = 5  # diffs in a row that changed only the same side, after which the book is compared with a snapshot
-SOON = 60_000  # ms: a snapshot whose range the price left sooner was too small
+SOON = 60_000  # ms: if too few levels of a snapshot are left sooner than this, the next snapshot has more levels
 
 
 class DiffBook:
@@ -49,17 +50,17 @@ class DiffBook:
         self.received_at = 0  # local Unix ns at which the last diff was read
         self._limits = sorted(limits)
         self._small = self._enough(first * depth)  # levels of a small snapshot, so that many books are proven soon
-        self._first = self._small  # levels of the next first snapshot: more if the last one was too small
+        self._first = self._small  # levels of the next first snapshot: more if the price left the last one's range
         self._wide = self._enough(WIDE * depth)
         self._limit = 0  # levels of the last snapshot that joined
         self._diffs: deque[BookUpdate] = deque(maxlen=MOST_AWAITING)
         self._snapshot: BookSnapshot | None = None  # a snapshot that is newer than all diffs so far
         self._joined = False
-        self._outside = False  # the price is outside of the range; inside of it all levels are still known
-        self._joined_at = 0  # the venue's time
-        self._checked_at = 0  # the venue's time at which it was compared with a snapshot, or joined one
+        self._outside = False  # the price is outside of the proven range; the levels inside the range are still known
+        self._joined_at = 0  # the venue's time at which the last snapshot joined
+        self._checked_at = 0  # the venue's time at which a snapshot was last compared with the book, or joined
         self._only_bids = self._only_asks = 0  # diffs in a row that changed only this side
-        self._one_sided = ONE_SIDED  # higher for a coin whose correct books have had more one-sided diffs in a row
+        self._one_sided = ONE_SIDED  # after this many in a row the book is compared; rises if the book was correct
 
     @property
     def proven(self) -> bool:
@@ -76,7 +77,7 @@ class DiffBook:
     def wants_snapshot(self) -> int:
         """How many levels the next snapshot must have; 0 if none is needed now.
 
-        No snapshot is requested before the first diff has come: it could not be joined.
+        No snapshot is requested before the first diff has come: there would be no diff to join it to.
         """
         if not self._diffs or self._snapshot is not None:
             return 0
@@ -92,7 +93,7 @@ class DiffBook:
         return self._enough(self._limit + 1 if self.timestamp - self._joined_at < SOON else self._limit)
 
     def apply(self, update: BookUpdate) -> Verdict:
-        """Take a diff. ``LOST`` when one is missing before it, or the price has left the proven range."""
+        """Take a diff. Returns ``LOST`` if a diff before it is missing, or the price has left the proven range."""
         before = self._diffs[-1] if self._diffs else None
         if before is not None and not _follows(before, update):
             if update.last <= before.last and update.timestamp < before.timestamp + BACKWARDS:
@@ -116,7 +117,7 @@ class DiffBook:
         return self._followed() if self._joined else WAITING
 
     def join(self, snapshot: BookSnapshot) -> Verdict:
-        """Take a snapshot. Returns ``WAITING`` if a later diff must join it, or if another snapshot is needed."""
+        """Take a snapshot. Returns ``WAITING`` if only a later diff can join it, or if another snapshot is needed."""
         verdict = self._join(snapshot)
         if verdict is not None:
             return verdict
@@ -158,7 +159,7 @@ class DiffBook:
         return JOINED
 
     def _followed(self) -> Verdict:
-        """The verdict on a diff that continues: the price may have left the range, or come back into it."""
+        """The verdict on a diff that follows the last one; the price may have left the range, or come back into it."""
         levels, was = self.levels, self._outside
         if not was and len(levels.bids) and len(levels.asks):
             return FOLLOWS
@@ -190,7 +191,7 @@ def _follows(before: BookUpdate, update: BookUpdate) -> bool:
 
 
 def _is_before(diff: BookUpdate, number: int) -> bool:
-    """Whether a snapshot with this number has all of a diff's changes already, and the diff does not join it."""
+    """Whether a diff is dropped: a snapshot with this number has all its changes, and the diff does not join it."""
     return diff.last < number if diff.previous is not None else diff.last <= number
 
 

@@ -1,4 +1,4 @@
-"""Proofs for venues that do not link each market's updates: by rising numbers, or by numbers per connection."""
+"""Proofs for venues whose numbers do not link one market's updates: the numbers only rise, or count per connection."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from exchanges.books.proof import EARLY, FOLLOWS, JOINED, REPEATED, FrameProof, 
 
 @dataclass(eq=False, repr=False)
 class RisingNumbers:
-    """The proof for numbers that rise, but do not show what is missing between two of them (``PLAUSIBILITY``).
+    """The proof for numbers that rise, but do not show whether an update is missing between them (``PLAUSIBILITY``).
 
     A lost update is not noticed; a late update is noticed. ``read`` gives the numbers of the books in a frame.
     ``joins_late``: the first update is no snapshot, as in NumberedFrames. ``ties``: two updates may have the same
-    number, because it is a time. ``jitter``: an update is not late if its number is lower by at most this much, because
-    the numbers come from a clock.
+    number, because the number is a time. ``jitter``: an update whose number is lower by at most this much is not late,
+    because the numbers come from a clock.
     """
 
     read: Callable[[Any], Iterable[Numbers]]
@@ -29,11 +29,11 @@ class RisingNumbers:
         self._newest: dict[str, tuple[Numbers, str]] = {}  # market id -> the newest numbers, and the frame with them
 
     def judge(self, frame: Any, text: str) -> Iterable[tuple[str, Verdict]]:
-        """The same as in FrameProof."""
+        """See FrameProof.judge."""
         return [(numbers.market_id, self._verdict(numbers, text)) for numbers in self.read(frame)]
 
     def forget(self, market_id: str) -> None:
-        """The same as in FrameProof."""
+        """See FrameProof.forget."""
         self._newest.pop(market_id, None)
 
     def _verdict(self, numbers: Numbers, text: str) -> Verdict:
@@ -59,8 +59,8 @@ class RisingNumbers:
 class CountedFrame:
     """A frame of a venue that counts the frames of a connection: its ``number``, and its books.
 
-    ``books`` has market ids and whether each is a whole book. The number may also count the frames of ``topic``
-    instead. It is None if the venue does not count this frame.
+    ``books`` has a pair for each book: the market id, and whether the frame has the whole book. Some venues count the
+    frames of each ``topic`` instead. ``number`` is None if the venue does not count this frame.
     """
 
     number: int | None
@@ -82,7 +82,7 @@ class CountedFrames:
         self._newest = ""  # the text of the frame with the last number
 
     def judge(self, frame: Any, text: str) -> Iterable[tuple[str, Verdict]]:
-        """The same as in FrameProof; "" stands for every market of the connection."""
+        """See FrameProof.judge; "" stands for every market of the connection."""
         counted = self._read(frame)
         if counted is None:
             return []
@@ -103,21 +103,21 @@ class CountedFrames:
         return verdicts
 
     def forget(self, market_id: str) -> None:
-        """The same as in FrameProof."""
+        """See FrameProof.forget."""
         self._whole.discard(market_id)
 
 
 class OrderedProofs:
     """Several proofs of one venue: the strictest verdict on a frame counts.
 
-    They judge each frame in their order; if one finds the frame repeated, the next ones do not judge it.
+    They judge each frame in the given order; if one proof finds the frame repeated, the later proofs do not judge it.
     """
 
     def __init__(self, *proofs: FrameProof) -> None:
         self._proofs = proofs
 
     def judge(self, frame: Any, text: str) -> Iterable[tuple[str, Verdict]]:
-        """The same as in FrameProof."""
+        """See FrameProof.judge."""
         verdicts: dict[str, Verdict] = {}
         for proof in self._proofs:
             for market_id, verdict in proof.judge(frame, text):
@@ -128,7 +128,7 @@ class OrderedProofs:
         return verdicts.items()
 
     def forget(self, market_id: str) -> None:
-        """The same as in FrameProof."""
+        """See FrameProof.forget."""
         for proof in self._proofs:
             proof.forget(market_id)
 
@@ -137,7 +137,7 @@ _TRUST = (Step.LOST, Step.WAITING, Step.EARLY, Step.REPEATED, Step.FOLLOWS, Step
 
 
 def _least(one: Verdict, other: Verdict) -> Verdict:
-    """The stricter of two verdicts; unless it is LOST, it gets ``sequence`` and ``best`` from either of the two."""
+    """The stricter of two verdicts; unless it is LOST, it gets ``sequence`` and ``best`` from whichever has them."""
     less = min(one, other, key=lambda verdict: _TRUST.index(verdict.step))
     if less.step is Step.LOST:
         return less

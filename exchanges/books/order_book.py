@@ -1,4 +1,4 @@
-"""The two sides of an order book, sorted; decides how deep they are: as far as proven, and at most 6,000 levels."""
+"""Keeps the two sides of an order book sorted: only their proven levels, and at most 6,000 of each side."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from exchanges.books.sorted_levels import SortedLevels
 Level = tuple[float, float]
 """Price in quote currency, size in base currency; a size of 0 removes the price."""
 
-MOST_LEVELS = 6_000  # levels of a side; with more, the worst are dropped and the proven range ends there
+MOST_LEVELS = 6_000  # levels of a side; if there are more, the worst are dropped, and the proven range ends there
 KEPT_LEVELS = 5_000  # levels of a side that are left when the worst are dropped
 
 
@@ -30,8 +30,8 @@ class Side(SortedLevels[Level]):
         return self._bound != -inf
 
     def replace(self, levels: Iterable[Level], *, whole: bool) -> None:
-        """Replace all levels with those of a snapshot. Unless it is the ``whole`` side, levels beyond its worst one are
-        unknown.
+        """Replace all levels with those of a snapshot. Unless the snapshot has the ``whole`` side, the levels beyond
+        its worst level are unknown.
         """
         sign = self._sign
         known = {level[0] * sign: level for level in levels if level[1]}
@@ -102,7 +102,7 @@ class LocalBook:
         return min((len(side) for side in (self.bids, self.asks) if side.bounded), default=inf)
 
     def difference(self, other: LocalBook) -> str:
-        """The best price at which the two books differ inside the range that both prove; "" when there is none."""
+        """A text with the best price at which the books differ inside the range that both prove; "" if they do not."""
         for name, sign, own, others in (("bid", 1, self.bids, other.bids), ("ask", -1, self.asks, other.asks)):
             ours, theirs = own.within(others), others.within(own)
             if ours != theirs:

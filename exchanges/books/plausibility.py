@@ -36,7 +36,7 @@ class CrossedBooks:
         self.since: float | None = None  # monotonic seconds
 
     def on_book(self, bid: float | None, ask: float | None, now: float) -> tuple[bool, str]:
-        """Whether the state may be delivered, and why the book is unproven now ("" when it is not)."""
+        """Whether the state may be delivered, and the reason if the book is unproven from now on (otherwise "")."""
         if bid is None or ask is None or bid < ask:
             self.since = None
             return True, ""

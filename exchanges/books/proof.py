@@ -6,8 +6,8 @@ A venue's row is the profile's field ``books``, a :class:`BookRules`. It is writ
    whole books in every frame, or nothing. The table in docs/books.md is made from it.
 2. For "sequence" and "checksum": write a class with the two methods of :class:`FrameProof` into the venue's file in
    ``exchanges/venues``, or into ``<venue>_books.py`` beside it, and name it as ``proof``. One object is made for each
-   connection, so that it may keep what it has to know of each market, or of the whole connection. Most venues number
-   the frames of each market: :class:`NumberedFrames` is that proof, and needs a function that reads a frame.
+   connection, so it may keep what it knows about each market or about the connection. Most venues number the frames of
+   each market: :class:`NumberedFrames` is the proof for them, and needs a function that reads a frame.
 3. Say what is requested from ccxt: ``depths`` (the values that its ``limit`` may have), ``window`` and ``nonce``.
 
 ccxt builds the book from the same frames. A book is delivered while the verdicts of its market are good and its levels
@@ -41,7 +41,7 @@ class Step(Enum):
     """What a frame does to a market's book."""
 
     JOINED = "joined"  # the book is proven from this frame on: a snapshot, or the frame that joins one
-    FOLLOWS = "follows"  # the frame continues the last one; nothing changes for a market that is not proven
+    FOLLOWS = "follows"  # the frame continues the last one; a market that is not proven stays so
     REPEATED = "repeated"  # the same or a newer frame came before: the book stays as it is
     WAITING = "waiting"  # the frame is judged when the snapshot has come
     EARLY = "early"  # the frame came before the whole book that the venue sends, so it is not needed
@@ -50,8 +50,7 @@ class Step(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The verdict on a frame, for one market. ``reason`` is for users if it is LOST: what was found and what was
-    expected.
+    """The verdict on a frame, for one market. If it is LOST, ``reason`` tells users what was found and expected.
 
     ``sequence`` is the venue's number of the state after the frame, if it has one. ``best`` is the best bid and ask of
     a book that the proof itself keeps (for checksums); ccxt's book must have the same.
@@ -78,8 +77,8 @@ def lost(reason: str) -> Verdict:
 class FrameProof(Protocol):
     """Judges the frames of one connection, before ccxt reads them.
 
-    It may raise anything on an unexpected frame: the frame counts as bad, and every book of the connection as not
-    proven.
+    It may raise any error on an unexpected frame: then the frame counts as bad, and every book of the connection as
+    not proven.
     """
 
     def judge(self, frame: Any, text: str) -> Iterable[tuple[str, Verdict]]:
@@ -114,8 +113,8 @@ class NumberedFrames:
 
     ``joins_late``: the first update of a market is no snapshot (ccxt fetches one by REST and joins it). So the numbers
     prove only that no update is missing, and ``BookRules.nonce`` has to prove that the snapshot joins them.
-    ``snapshot_asked``: the snapshot is an answer to a request of its own, so it may be older than the updates before
-    it, which are kept until it comes.
+    ``snapshot_asked``: the snapshot is the answer to a request of its own. It may be older than updates that came
+    before it, so these updates are kept until it comes.
     """
 
     read: Callable[[Any], Iterable[Numbers]]
@@ -126,15 +125,15 @@ class NumberedFrames:
     def __post_init__(self) -> None:
         self._newest: dict[str, Numbers] = {}  # market id -> the numbers of the last proven state
         self._began: dict[str, Numbers] = {}  # market id -> the numbers of the first proven state
-        self._early: dict[str, deque[Numbers]] = {}  # market id -> updates that came while it is unproven
+        self._early: dict[str, deque[Numbers]] = {}  # market id -> updates that came while the market was unproven
         self._lost: set[str] = set()  # market ids with a missing update
 
     def judge(self, frame: Any, text: str) -> Iterable[tuple[str, Verdict]]:
-        """The same as in :class:`FrameProof`."""
+        """See FrameProof.judge."""
         return [(numbers.market_id, self._verdict(numbers)) for numbers in self.read(frame)]
 
     def forget(self, market_id: str) -> None:
-        """The same as in :class:`FrameProof`."""
+        """See FrameProof.forget."""
         self._newest.pop(market_id, None)
         self._early.pop(market_id, None)
         self._lost.discard(market_id)
@@ -151,14 +150,14 @@ class NumberedFrames:
             return WAITING
         step = _step(numbers, known)
         if step is Step.REPEATED and numbers.last < (began := self._began[market_id]).last and known is not began:
-            step = Step.LOST  # this number has not come before: the venue counts from a lower number again
+            step = Step.LOST  # this number has not come before: the venue has begun to count from a lower number
         if step is Step.FOLLOWS:
             self._newest[market_id] = numbers
             return Verdict(step, sequence=numbers.last)
         return REPEATED if step is Step.REPEATED else self._lose(numbers, known)
 
     def _joined(self, known: Numbers) -> Verdict:
-        """Join a snapshot with the updates that came before it and are newer."""
+        """Join a snapshot to those updates that came before it but are newer."""
         early = self._early.pop(known.market_id, deque())
         for update in early:
             step = _step(update, known)
@@ -186,13 +185,13 @@ class NumberedFrames:
 def _step(numbers: Numbers, known: Numbers) -> Step:
     """How an update relates to the state after ``known``."""
     if numbers.previous is not None:
-        # previous == last: nothing changed. Numbers may restart, so a lower one does not prove a repetition
+        # an update with previous == last changes nothing. Numbers may restart: a lower one does not prove a repetition
         if numbers.previous == known.last:
             return Step.FOLLOWS
         old = numbers == known or (known.snapshot and numbers.last <= known.last)
     else:
         first = numbers.last if numbers.first is None else numbers.first
-        if first <= known.last + 1 <= numbers.last:  # the changes that the update repeats are the same as before
+        if first <= known.last + 1 <= numbers.last:  # the update may repeat changes that came before: no harm
             return Step.FOLLOWS
         old = numbers.last <= known.last
     return Step.REPEATED if old else Step.LOST
@@ -202,9 +201,10 @@ def _step(numbers: Numbers, known: Numbers) -> Step:
 class BookUpdate:
     """A decoded frame of a book, for books that we build ourselves.
 
-    ``bids`` and ``asks`` are (price, size) as the venue counts them, ``first`` to ``last`` the numbers of its changes
-    (Binance's U and u), ``previous`` the number of the state before it where the venue says so (pu), ``snapshot``
-    whether it is a whole book, ``cross`` a number that grows over restarts (Bybit's seq). ``timestamp`` in Unix ms.
+    ``bids`` and ``asks`` are (price, size) in the venue's units. ``first`` to ``last`` are the numbers of the changes
+    (Binance's U and u). ``previous`` is the number of the state before the update, where the venue sends it (pu).
+    ``snapshot``: the frame has a whole book. ``cross`` is a number that never restarts (Bybit's seq). ``timestamp`` is
+    in Unix ms.
     """
 
     coin: str  # empty if only the market id is known
@@ -259,10 +259,10 @@ class OwnBook(Protocol):
 
 @dataclass(frozen=True)
 class SnapshotRules:
-    """How a venue's REST snapshots are requested: ccxt's method, and the weight of each limit out of ``per_minute``.
+    """How a venue's REST snapshots are requested: with ccxt's ``method``; ``weights`` has the weight of each limit.
 
-    ``others`` has the methods of related ccxt ids that use another method.
-    ``per_minute`` is the part of the venue's limit that books may use: trades and candles have the rest.
+    ``others`` has the methods of related ccxt ids that use another method. ``per_minute`` is the weight that books may
+    use in a minute: a part of the venue's limit, whose rest is for trades and candles.
     """
 
     method: str
@@ -276,10 +276,10 @@ class SnapshotRules:
 class OwnBooks:
     """How we build books from a venue's frames ourselves.
 
-    ``make`` is given the depth that is subscribed to. ``convert`` makes an update of a decoded frame that the fast
-    decoder did not take; it returns None for a frame of another kind. ``resubscribe`` returns the requests (for a
-    market id and a depth) after which the venue sends a new snapshot, if snapshots come in the stream; ``snapshots``
-    says how they are fetched if they come over REST.
+    ``make`` makes a book for the subscribed depth. ``convert`` makes an update from a decoded frame that the fast
+    decoder did not take; it returns None for a frame of another kind. If snapshots come in the stream, ``resubscribe``
+    returns the requests (for a market id and a depth) after which the venue sends a new one. If snapshots come over
+    REST, ``snapshots`` says how they are fetched.
     """
 
     make: Callable[[int], OwnBook]
@@ -292,19 +292,24 @@ class OwnBooks:
 class BookRules:
     """A venue's rules for order books: how they are proven, and how they are requested from ccxt.
 
-    ``depths`` are the values that ccxt's ``limit`` may have here, of which the smallest that is deep enough is used; it
-    is empty if ccxt takes no limit here. ``params`` goes to ccxt's call. ``window``: the venue sends the whole book, or
-    its best levels down to the requested depth, so all levels are proven; otherwise updates reach beyond the snapshot
-    from REST, and only levels inside the snapshot's range are proven. ``nonce``: the ``nonce`` of ccxt's book is the
-    number of its state, as the verdicts have it, and the book is delivered only when the two are equal. ``own`` has the
-    books that we build; ccxt does not see those frames. ``merges``: ccxt merges a whole book into its old one, so the
-    old one is dropped before. ``anew`` returns the requests (for a market's id, symbol and depth) that subscribe to a
-    book again if ccxt cannot unsubscribe; without them the whole connection is replaced. ``fetched`` is how many levels
-    of each side ccxt's snapshot from REST has at most: a side with fewer is whole; 0 if that is not known.
-    ``unchanged`` makes an update without changes that follows a snapshot, where ccxt joins a snapshot only to an update
-    that came before. ``span`` gives the first and last number of an update as ccxt has it, where ccxt joins them
-    wrongly to a snapshot. ``numbers_per_ms``: the number of a state is its time, more exact than ccxt's, and grows by
-    this much in a millisecond; 0 where the number is not a time.
+    - ``depths``: the values that ccxt's ``limit`` may have; the smallest that is deep enough is used. Empty if ccxt
+      takes no limit here.
+    - ``params``: parameters of ccxt's call.
+    - ``window``: the venue sends the whole book, or its best levels down to the requested depth, so all levels are
+      proven. Otherwise updates reach beyond the snapshot from REST, and only levels inside its range are proven.
+    - ``nonce``: the ``nonce`` of ccxt's book is the number of its state. The book is delivered only when the nonce
+      equals the number in the verdict.
+    - ``own``: the books that we build; ccxt does not see their frames.
+    - ``merges``: ccxt merges a whole book into its old book, so the old book is dropped first.
+    - ``anew``: returns the requests (for a market's id, symbol and depth) that subscribe to a book again where ccxt
+      cannot unsubscribe; without them the whole connection is replaced.
+    - ``fetched``: the most levels of each side in ccxt's snapshot from REST: a side with fewer levels is whole. 0 if
+      this number is not known.
+    - ``unchanged``: makes an update without changes that follows a snapshot. It is needed where ccxt joins a snapshot
+      only to an update that came before it.
+    - ``span``: gives the first and last number of an update, where ccxt joins updates wrongly to a snapshot.
+    - ``numbers_per_ms``: the number of a state is its time, more exact than ccxt's time, and grows by this much in a
+      millisecond; 0 where the number is not a time.
     """
 
     kind: ProofKind = ProofKind.PLAUSIBILITY
@@ -328,9 +333,9 @@ class BookRules:
 
 
 def place_of_join(number: int, spans: Iterable[tuple[int, int]]) -> int:
-    """The place of the first update that a snapshot of state ``number`` does not have; after the last if it has all.
+    """The index of the first update that a snapshot of state ``number`` does not have; their count if it has all.
 
-    -1: the updates begin after the snapshot, so that some between the two are unknown.
+    -1: the first update does not follow the snapshot, so updates between the two are missing.
     """
     place = -1
     for place, (first, last) in enumerate(spans):

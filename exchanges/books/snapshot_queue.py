@@ -1,4 +1,4 @@
-"""Decides whose REST snapshot is fetched next, and keeps these requests below the venue's limit of weight. Pure."""
+"""Decides which book's REST snapshot is fetched next, and keeps the requests below the venue's weight limit. Pure."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
-RENEWALS = 0.5  # share of the limit that renewals may use, so that lost books need not wait for them
-WINDOW = 62.0  # seconds counted as the venue's minute: two more, because requests take different times to arrive
+RENEWALS = 0.5  # share of the limit for snapshots of proven books, so that unproven books need not wait for them
+WINDOW = 62.0  # seconds that count as the venue's minute: two more, because requests take different times to arrive
 
 
 class WeightLimit:
@@ -24,7 +24,7 @@ class WeightLimit:
         return f"<WeightLimit {self._sum} of {self.allowed} per minute>"
 
     def wait(self, weight: int, now: float, share: float = 1.0) -> float:
-        """Seconds until a request of that weight may leave, 0.0 for now, if only ``share`` of the limit is used."""
+        """Seconds until a request of this weight may be sent within ``share`` of the limit; 0.0: now."""
         return self.seconds_for([weight], now, share)
 
     def spend(self, weight: int, now: float) -> None:
@@ -33,8 +33,8 @@ class WeightLimit:
         self._sum += weight
 
     def seconds_for(self, weights: Iterable[int], now: float, share: float = 1.0) -> float:
-        """How many seconds these requests take within ``share`` of the limit, in this order, if nothing else is
-        requested.
+        """Seconds until the last of these requests may be sent within ``share`` of the limit, if they are sent in this
+        order and nothing else is requested.
 
         A request that weighs more than the limit is sent when the last minute has no other request.
         """
@@ -56,7 +56,7 @@ class WeightLimit:
 
 @dataclass(eq=False, repr=False)
 class SnapshotTurns:
-    """The turns of all connections of a venue: books that are not proven come before those that are renewed."""
+    """Orders the snapshot requests of all connections of a venue: unproven books come before proven books."""
 
     limit: WeightLimit
     monotonic: Callable[[], float]
@@ -68,12 +68,12 @@ class SnapshotTurns:
         self._moved = asyncio.Event()
 
     def seconds_for(self, weights: Iterable[int]) -> float:
-        """How many seconds the venue's limit takes for these requests in addition to those that wait already."""
+        """Seconds until the last of these requests may be sent, after all requests that wait already."""
         waiting = [weight for _, _, weight in self._waiting]
         return self.limit.seconds_for([*waiting, *weights], self.monotonic())
 
     async def take(self, weight: int, *, renewal: bool) -> None:
-        """Wait for the turn of a request of that weight, and spend it."""
+        """Wait until a request of this weight may be sent, and count it as sent; ``renewal``: the book is proven."""
         self._number += 1
         turn = renewal, self._number, weight
         insort(self._waiting, turn)
@@ -83,7 +83,7 @@ class SnapshotTurns:
                     self._moved.clear()
                     await self._moved.wait()
                 elif (wait := self.limit.wait(weight, self.monotonic(), RENEWALS if renewal else 1.0)) > 0:
-                    # a more urgent request may come meanwhile: check each second
+                    # a more urgent request may come meanwhile: check every second
                     await self.sleep(min(wait, 1.0))
                 else:
                     self.limit.spend(weight, self.monotonic())

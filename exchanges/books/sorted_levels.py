@@ -1,7 +1,7 @@
-"""One side of an order book, sorted: two lists side by side, of prices and of levels, whose last item is the best.
+"""Keeps one side of an order book sorted in two lists, one of prices and one of levels, with the best at the end.
 
-Most changes are near the best price, so near the end of the lists, where an insertion moves few items. The best levels
-are a slice. sortedcontainers takes several times as long (python -m tests.benchmarks.books --sides).
+Most changes are near the best price, that is near the end of the lists, where an insertion moves few items. The best
+levels are one slice. sortedcontainers takes several times as long (python -m tests.benchmarks.books --sides).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class SortedLevels(Generic[AnyLevel]):
 
     @property
     def best(self) -> float | None:
-        """The best price; None of an empty side."""
+        """The best price; None for an empty side."""
         return self._keys[-1] * self._sign if self._keys else None
 
     def top(self, depth: int) -> list[AnyLevel]:

@@ -25,7 +25,7 @@ class KrakenChecksums:
         self._depths: dict[str, int] = {}
 
     def judge(self, frame: Any, text: str) -> Iterable[tuple[str, Verdict]]:
-        """The same as in FrameProof; a market's id is ccxt's symbol here."""
+        """See FrameProof.judge; a market's id is ccxt's symbol here."""
         if not isinstance(frame, dict):
             return []
         if frame.get("method") == "subscribe" and isinstance(taken := frame.get("result"), dict):
@@ -36,7 +36,7 @@ class KrakenChecksums:
         return []
 
     def forget(self, market_id: str) -> None:
-        """The same as in FrameProof."""
+        """See FrameProof.forget."""
         self._books.forget(market_id)
 
     def _read(self, frame: Any, text: str) -> Iterable[TextUpdate]:
