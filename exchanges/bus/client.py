@@ -35,7 +35,7 @@ AT_ONCE = 500  # subjects whose last messages are fetched with one request
 OLDEST_SERVER = (2, 11)
 NOT_FOUND = {10037, 10059, 10014}  # codes of the error "not found": a message, a stream, a consumer
 WRONG_SEQUENCE = {10071, 10164}  # another message is the last one of the subject
-PENDING = 256 * 1024 * 1024  # bytes that may wait for a consumer before messages are dropped, and read again
+PENDING = 256 * 1024 * 1024  # bytes that may wait for a consumer; more messages are dropped, and read again later
 
 OnMessage = Callable[["Msg"], Awaitable[None]]
 
@@ -69,18 +69,18 @@ def missing() -> str:
 
 
 def _check(file: str) -> None:
-    """Raise OSError if a file can't be read; the libraries that read it would wait for ever for a pipe's writer."""
+    """Raise OSError if a file can't be read or is a pipe: the libraries would wait for ever for the pipe's writer."""
     if not stat.S_ISREG(os.stat(file).st_mode):
         raise OSError(errno.EINVAL, "it is no plain file")
     open(file, "rb").close()
 
 
 async def _looked_up(servers: Sequence[str], patience: float) -> list[str]:
-    """The servers whose names were looked up within ``patience`` seconds; if there are none, the first server after
-    that. Raises OSError if no name can be looked up.
+    """The servers whose names were looked up within ``patience`` seconds; if there are none, the first server whose
+    name is looked up later. Raises OSError if no name can be looked up.
 
-    nats-py looks names up in asyncio's threads, and the end of the program waits for these. So nats-py must not look up
-    a name before the name server has answered.
+    nats-py looks names up in asyncio's threads, and a program cannot end before these threads have ended. So nats-py
+    must not look up a name before the name server has answered.
     """
     lookups = {url: asyncio.create_task(look_up(urlsplit(url).hostname or "", 0)) for url in servers}
     try:
@@ -104,7 +104,7 @@ def _succeeded(task: asyncio.Task[Any]) -> bool:
 
 
 def _say_nothing_in_plain_text(connection: Client, error: type[Exception]) -> None:
-    """Make a client end its dial before it sends the login if the server, or another in its place, offers no TLS.
+    """Make a client end its dial if the server, or another in its place, offers no TLS, before the login is sent.
 
     nats-py sends everything in plain text if the server's first line does not ask for TLS, even to a tls:// address.
     """
@@ -288,7 +288,7 @@ class BusClient:
         return await self.store(subject, data, {"Nats-Expected-Last-Subject-Sequence": str(expected)})
 
     async def last(self, stream: str, subjects: Sequence[str]) -> list[Stored]:
-        """The last message of each of these subjects, which may have wildcards; none if the stream does not exist."""
+        """The last message of each of these subjects, which may have wildcards; [] if the stream does not exist."""
         found: list[Stored] = []
         for at in range(0, len(subjects), AT_ONCE):
             body = {"multi_last": list(subjects[at : at + AT_ONCE])}
@@ -315,7 +315,7 @@ class BusClient:
             if status is None:
                 at = unix_ns(headers["Nats-Time-Stamp"])
                 found.append(Stored(headers["Nats-Subject"], message.data, int(headers["Nats-Sequence"]), at))
-            elif status in ("204", "404", "503"):  # the end (204), nothing (404), no such stream (503)
+            elif status in ("204", "404", "503"):  # the batch has ended (204), no message (404), no such stream (503)
                 done.set()
             else:
                 failure.append(str(headers.get("Description", status)))
@@ -334,7 +334,7 @@ class BusClient:
         return found
 
     async def until(self, event: asyncio.Event, timeout: float) -> None:
-        """Wait for ``event``; raises TimeoutError, or BusUnreachable when the connection ends before."""
+        """Wait for ``event``; raises TimeoutError, or BusUnreachable if the connection ends first."""
         waiting = [asyncio.ensure_future(each.wait()) for each in (event, self.closed)]
         try:
             await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
@@ -367,7 +367,7 @@ def unix_ns(stamp: str) -> int:
 class _Hidden:
     """A finder that hides aiohttp from imports in the thread that installed it.
 
-    nats-py imports aiohttp for WebSockets alone, which takes a quarter of a second and 15 MB."""
+    nats-py imports aiohttp only for WebSockets, and the import takes a quarter of a second and 15 MB."""
 
     def __init__(self) -> None:
         self._thread = threading.get_ident()

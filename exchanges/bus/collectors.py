@@ -11,15 +11,16 @@ from exchanges.bus.client import Stored
 from exchanges.bus.payloads import read_object
 
 ALIVE = 3.0  # seconds for which a collector counts as alive after it was last heard
-LATE = 1_000_000_000  # ns; an event that came to the bus later than others by this much is past
+LATE = 1_000_000_000  # ns; an event is late if its delay is longer than the shortest delay by more than this
 STEP = 3.0  # seconds; if all events are equally late for this long, a clock has stepped
 
 
 class Lateness:
-    """Recognizes events that came to the bus late, because their collector could not reach it before.
+    """Recognizes events that came to the bus late, because their collector could not reach the bus before.
 
-    A delay is the time from the collector's receipt to the bus, in ns, by two clocks that may differ. An event is late
-    if its delay is much longer than the shortest one. If one of the clocks steps, all later delays grow equally.
+    A delay is the time from an event's receipt by the collector to its storage by the bus, in ns. Two clocks measure
+    it, and they may differ. An event is late if its delay is much longer than the shortest one. If one of the clocks
+    steps, all later delays grow equally.
     """
 
     def __init__(self) -> None:
@@ -29,7 +30,7 @@ class Lateness:
         """Forget the delays: another collector publishes now, and it may have another clock."""
         self._least = inf
         self._since: float | None = None  # when the events became late
-        self._low, self._high = inf, -inf  # the delays since then
+        self._low, self._high = inf, -inf  # the shortest and the longest delay since then
 
     def is_late(self, delay: int, now: float) -> bool:
         """Whether an event with this delay is late; ``now`` in seconds."""

@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from nats.aio.msg import Msg
 
 LOOK = 0.5  # seconds between two checks whether the collectors are alive
-NAMED = 200  # subjects that a reader names one by one; if it needs more, it reads the subjects of all coins
-HISTORY = 1000  # past trades of a coin that are passed on at once
+NAMED = 200  # the most subjects that a reader names one by one; if it needs more, it reads the subjects of all coins
+HISTORY = 1000  # the most past trades of a coin that are collected before they are passed on
 
 
 @dataclass(slots=True)
 class Position:
     """How far an exchange's events were read when a connection broke.
 
-    ``read`` maps each coin to the last sequence that was read of it, in the stream that was made at ``created``;
+    ``created`` is when the stream was made. ``read`` maps each coin to the sequence of its last message that was read;
     ``trades`` has the last trade of each coin.
     """
 
@@ -48,9 +48,9 @@ class ConnectionVenue(Protocol):
     clean: Cleaner
     subjects: MarketSubjects
     positions: defaultdict[tuple[str, ...], Position]
-    """By the channels of a connection: order books have connections of their own."""
+    """Channels of a connection -> its position: order books have connections of their own."""
     breaks: dict[str, int]
-    """Coin -> the sequence at which trades of it are missing on the bus."""
+    """Coin -> a sequence at or before which trades of the coin may be missing on the bus."""
 
     @property
     def limits(self) -> Limits: ...
@@ -79,7 +79,7 @@ class BusConnection:
         self._client: BusClient | None = None
         self._readers: list[tuple[StreamReader, Mapping[str, str]]] = []
         self._caught_up: set[str] = set()  # coins whose earlier messages are all read
-        self._skipped: dict[str, int] = {}  # coin -> the last sequence read before; used while the past is read
+        self._skipped: dict[str, int] = {}  # coin -> the last sequence that the previous connection read
         self._trades: dict[str, TradeEvent] = {}  # coin -> its last trade
         self._created = ""  # when the stream was made
         self._sequence = 0  # sequence of the last message that was read
@@ -138,7 +138,7 @@ class BusConnection:
         known.trades |= {coin: trade for coin, trade in self._trades.items() if coin in known.read}
 
     async def _begin(self, markets: Mapping[str, str]) -> None:
-        """Read these coins: from where they were read last, or from their last state."""
+        """Read these coins: from the last message that was read, or else from their last state."""
         self._tell_missing(list(markets))
         reading = {coin for _, coins in self._readers for coin in coins}  # added again, because a channel was missing
         markets = {coin: symbol for coin, symbol in markets.items() if coin not in reading}
@@ -178,11 +178,11 @@ class BusConnection:
         first, last = int(info["state"]["first_seq"]), int(info["state"]["last_seq"])
         after = min(known.read[coin] for coin in markets)
         if info["created"] != known.created or last < after:
-            reason = "the bus has lost what was read from it: trades since then may be missing"
+            reason = "the bus has lost the messages that were read before: trades since then may be missing"
             self._on_source(self._publishers.names, reason, list(markets))
             return None
         if first > after + 1:
-            reason = f"the bus does not keep {first - after - 1} events any more that came meanwhile"
+            reason = f"the bus has already dropped {first - after - 1} events that came meanwhile"
             self._on_source(self._publishers.names, f"{reason}: trades may be missing", list(markets))
             return first - 1
         self._skipped = {coin: known.read[coin] for coin in markets}
@@ -234,7 +234,7 @@ class BusConnection:
             if event.market != symbol or event.coin != coin:
                 return  # a market that the settings do not allow
             event.exchange = name
-            # the time from the receipt of the frame to the bus; the collector's and the server's clock may differ
+            # the delay is the time from the frame's receipt to its storage by the bus; the two clocks may differ
             take(event, past or lateness.is_late(at - event.received_at, now()))
 
         return taker
@@ -268,7 +268,7 @@ class BusConnection:
         self._listener.on_trade(trade, number)
 
     def _recall(self, coin: str) -> None:
-        """Pass on past trades of a coin; the last one is kept, so that the next ones follow it."""
+        """Pass on past trades of a coin; the last one is kept, because the next past trades are passed on with it."""
         trades = self._past[coin]
         self._past[coin] = trades[-1:]
         self._trades[coin] = trades[-1]
@@ -317,12 +317,12 @@ class BusConnection:
         shard = subject.rpartition(".")[2]
         if self._venue.coins_of(shard) and not self._coins_of(shard):
             return
-        # or the change happened while this reader was not connected
+        # a change in the past is news too if this reader was connected before the change and not during it
         if self._publishers.on_publisher(shard, data, news=not past or bool(self._skipped)):
             self._lateness.forget()
 
     def _on_gap(self, subject: str, data: bytes, past: bool) -> None:
-        """Called when a collector could not fill a gap; consecutive ids show that without this report."""
+        """Called when a collector could not fill a gap; where ids are consecutive, they show the gap without this."""
         coin = text(subject.rpartition(".")[2])
         if not self._numbers and coin in self._markets and (not past or coin in self._skipped):
             self._publishers.on_gap(coin, data)
@@ -344,7 +344,7 @@ class BusConnection:
         self._listener.on_book_unsynced(coin, reason)
 
     async def close(self) -> None:
-        """End it within a second."""
+        """End the connection within a second."""
         if self._client is not None:
             await self._client.close()
 

@@ -12,15 +12,15 @@ from exchanges.errors import Disconnected
 from exchanges.events import Listener
 from exchanges.foreign_text import Cleaner
 
-UNPROVEN = 1.5  # seconds without a heartbeat of its collector, after which a book is not proven any more
+UNPROVEN = 1.5  # a book is not proven any more after this many seconds without a heartbeat of its collector
 
 
 @dataclass(eq=False, repr=False)
 class Publishers:
     """The publishers of one exchange's shards; ``now`` is monotonic seconds.
 
-    ``coins_of`` returns those coins of a shard that are read; ``on_source`` is called like that of
-    Listener. ``books``: whether order books are read too.
+    ``coins_of`` returns those coins of a shard that are read. ``on_source`` is called as ``Listener.on_source`` is.
+    ``books``: order books are read too.
     """
 
     exchange: str
@@ -47,9 +47,9 @@ class Publishers:
             self._heard.setdefault(shard, now)
 
     def on_publisher(self, shard: str, data: bytes, *, news: bool) -> bool:
-        """Called when a collector has begun to publish a shard; True if another collector published it before.
+        """Called when a collector has begun to publish a shard; False if nothing has changed for the reader.
 
-        ``news``: this has happened since the reader was last connected.
+        ``news``: the collector began after the reader was last connected.
         """
         details = _details(data)
         collector = str(details.get("collector", ""))
@@ -65,9 +65,9 @@ class Publishers:
         return True
 
     def on_gap(self, coin: str, data: bytes) -> None:
-        """Note a collector's report that trades of a coin are missing before the next one."""
+        """Note a collector's report that trades are missing before the coin's next trade."""
         collector = str(_details(data).get("collector", ""))
-        reason = "trades are missing that it did not get from the exchange"
+        reason = "it did not get some trades from the exchange"
         self.on_source(self.clean(collector), reason, [coin])
 
     def on_status(self, data: bytes, now: float) -> None:

@@ -1,4 +1,4 @@
-"""Reads a stream's subjects in order, each message once, from the last ones or from a sequence; finds a lost reader."""
+"""Reads subjects of a stream in order, each message once; reads lost messages again, and notices a silent server."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
 HEARTBEAT = 1.0  # seconds without a message, after which the server sends a heartbeat
 SILENT = 3.0  # seconds without anything from the server, after which the reader counts as lost
-IDLE = 10.0  # seconds after which the server drops a reader that has gone
+IDLE = 10.0  # seconds after which the server drops a reader that has disconnected
 NS = 1_000_000_000
 
 OnMessage = Callable[[str, bytes, int, int, bool], None]
-"""Takes subject, payload, sequence, when the server stored it (Unix ns), and whether that was before the reader
-began."""
+"""Takes a message's subject, payload and sequence, when the server stored it (Unix ns), and whether it was stored
+before the reader began."""
 
 
 @dataclass(eq=False, repr=False)
 class StreamReader:
     """One ordered consumer. If messages are lost on the way, it reads again from the first lost one on.
 
-    ``sequence`` is the last one that was read. ``on_caught_up`` is called when all messages from before the start are
-    read.
+    ``sequence`` is that of the last message that was read. ``on_caught_up`` is called when all messages from before the
+    start are read.
     """
 
     client: BusClient
@@ -41,13 +41,13 @@ class StreamReader:
         self.sequence = 0
         self._subscription: Subscription | None = None
         self._delivered = 0  # number of messages delivered by the consumer
-        self._past = 0  # messages from before the start that have not come yet
+        self._past = 0  # number of messages from before the start; -1 until the server has answered
         self._heard = 0.0
         self._torn = asyncio.Event()  # set when messages were lost
         self._now = asyncio.get_running_loop().time
 
     async def begin(self, after: int | None = None) -> str:
-        """Begin with the last message of each subject, or with the one after ``after``. Raises BusError.
+        """Begin with the last message of each subject, or after the sequence ``after``. Raises BusError.
 
         Returns the time when the stream was made, as the server's text.
         """
@@ -90,7 +90,7 @@ class StreamReader:
             **start,
         }
         made = await client.api(f"CONSUMER.CREATE.{self.stream}", {"stream_name": self.stream, "config": config})
-        # messages that were delivered before that answer count too
+        # messages that were delivered before this answer count too
         pending = int(made["num_pending"]) + int(made["delivered"]["consumer_seq"])
         self._heard, self._past = self._now(), pending
         for message in early:
@@ -124,7 +124,8 @@ class StreamReader:
         reply = message.reply or headers.get("Nats-Consumer-Stalled", "")
         if reply:
             publishing = asyncio.ensure_future(self.client.nats.publish(reply))
-            publishing.add_done_callback(lambda task: task.cancelled() or task.exception())  # or Python warns
+            # the error is retrieved, otherwise asyncio warns
+            publishing.add_done_callback(lambda task: task.cancelled() or task.exception())
         told = headers.get("Nats-Last-Consumer")
         if told is not None and int(told) > self._delivered:
             self._torn.set()

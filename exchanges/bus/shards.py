@@ -1,4 +1,4 @@
-"""Computes which shard a coin belongs to, the same in every collector. Pure."""
+"""Computes which shard a coin belongs to; every collector gets the same result. Pure."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class ShardChoice:
         return f"{self.index}/{self.count}"
 
     def of(self, coins: Iterable[str]) -> list[str]:
-        """The coins that belong to this shard, in their order."""
+        """Those of the coins that belong to this shard, in the given order."""
         return [coin for coin in coins if shard_of(coin, self.count) == self.index]
 
 
 def shard_of(coin: str, count: int) -> int:
     """The shard (from 1) of a coin among ``count``.
 
-    Each shard draws a number for the coin, and the shard with the highest number has it (rendezvous hashing). If a
-    shard is added, only the coins of the new shard move, one in ``count + 1``.
+    Each shard gets a number for the coin from a hash, and the shard with the highest number has the coin (rendezvous
+    hashing). If a shard is added, only the coins of the new shard move, one in ``count + 1``.
     """
     return max(range(1, count + 1), key=lambda shard: blake2b(f"{shard} {coin}".encode(), digest_size=8).digest())

@@ -8,7 +8,7 @@ CANDLES = "candles-"
 CHANNELS = {"trades": "trade", "ticker": "ticker", "quotes": "quote", "books": "book"}
 """A subject's channel -> the ``type`` of its payloads; candles have their timeframe in the name: ``candles-1m``."""
 GAPS = "gaps"
-"""The channel of trades that are missing on the bus, as the collector did not get them."""
+"""The channel of reports that trades are missing on the bus, because the collector did not get them."""
 REGISTER = "market-collectors"
 """The bucket in which collectors say who publishes what."""
 REGISTER_STREAM = f"KV_{REGISTER}"

@@ -24,7 +24,7 @@ from exchanges.venues.find import profile_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-TRADES = 10_000  # past trades of one answer
+TRADES = 10_000  # the most past trades in one answer
 LOOKED_BACK = (timedelta(minutes=2), timedelta(minutes=10), timedelta(hours=1))  # how far back trades are looked for
 NOBODY = "no collector publishes it on this bus"
 ASKED = 10.0  # seconds that a collector has to answer with past candles
@@ -88,7 +88,7 @@ class BusVenue:
         return {coin: symbol for shard in self._shards.values() for coin, symbol in shard.coins.items()}
 
     def _shard(self, coin: str) -> Shard | None:
-        """The shard that has the coin, one with a publisher first."""
+        """The shard that has the coin; if several have it, one with a publisher."""
         having = [shard for shard in self._shards.values() if coin in shard.coins]
         return min(having, key=lambda shard: bool(shard.fault(self._now)), default=None)
 
@@ -98,7 +98,7 @@ class BusVenue:
         return {shard.name for shard in found if shard is not None}
 
     def coins_of(self, shard: str) -> set[str]:
-        """The coins of a shard, as far as it is known."""
+        """The coins of a shard; none if the shard is not known."""
         return set(self._shards[shard].coins) if shard in self._shards else set()
 
     def publishes(self, coin: str, channel: str, timeframe: str) -> bool:
@@ -146,7 +146,7 @@ class BusVenue:
         return await BusClient.dial(self.address, f"market-feed reader of {self.name}", self._access.timeout)
 
     async def fetch_time(self) -> int | None:
-        """The exchange's clock, as its collector has measured it; None if it has not."""
+        """The exchange's clock in Unix ms, as a collector has measured it; None if no collector has."""
         async with self._asking() as client:
             found = await client.last(REGISTER_STREAM, [self.subjects.lease("*")])
             now = unix_ns((await client.api(f"STREAM.INFO.{REGISTER_STREAM}"))["ts"])
@@ -206,7 +206,7 @@ class BusVenue:
     async def _all_since(
         self, client: BusClient, stream: str, subject: str, start: datetime, most: int
     ) -> list[Stored]:
-        """The messages of a subject from ``start`` on, the ``most`` newest of them."""
+        """The newest messages of a subject since ``start``, at most ``most``, oldest first."""
         found = await client.since(stream, subject, start, 1000)
         page = found
         while len(page) == 1000:
@@ -230,7 +230,7 @@ class BusVenue:
     async def fetch_history(self, coin: str, symbol: str, timeframe: str, limit: int) -> list[Candle]:
         """The newest ``limit`` candles: from the bus if it keeps as many closed ones, else from the collector.
 
-        Raises Disconnected when no collector answers, Rejected for what the collector can't answer.
+        Raises Disconnected if no collector answers, Rejected if the collector answers with an error.
         """
         kept = (await self._closed(coin, symbol, timeframe, datetime.fromtimestamp(0, UTC)))[-limit:]
         if len(kept) >= limit:
@@ -260,7 +260,7 @@ class BusVenue:
         return self._candles((stored.data for stored in found), symbol)
 
     def _candles(self, payloads: Iterable[bytes], symbol: str) -> list[Candle]:
-        """The market's candles in these payloads, oldest first; the last one of each time."""
+        """The market's candles in these payloads, oldest first; the last payload for each open time counts."""
         read_ = (_read("candle", payload) for payload in payloads)
         by_time = {each.timestamp: each for each in read_ if each is not None and each.market == symbol}
         for candle in by_time.values():
@@ -271,7 +271,7 @@ class BusVenue:
 
     @asynccontextmanager
     async def _asking(self) -> AsyncIterator[BusClient]:
-        """The connection for requests, made when it is needed; BusError becomes Disconnected."""
+        """The connection for requests, made when it is needed; a BusError is raised as Disconnected."""
         try:
             async with self._dialling:
                 if self._client is None or self._client.closed.is_set():
@@ -298,5 +298,5 @@ def _limits(name: str, market_type: str) -> Limits:
 def _read(kind: str, data: bytes) -> Any:
     try:
         return read(kind, data)
-    except ValueError:  # a value that no collector has written
+    except ValueError:  # somebody other than a collector has written the value
         return None
