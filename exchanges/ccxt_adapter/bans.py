@@ -1,10 +1,12 @@
 """Reads from a venue's answers how long it has banned us, and makes all requests and dials wait until then.
 
-The header Retry-After has that time. But gateways drop that header, and some venues never send it: Binance bans with
-HTTP 418 and "IP banned until <Unix ms>" in the text
-(https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits), Bybit with 403 and "access too frequent"
-for ten minutes (https://bybit-exchange.github.io/docs/v5/rate-limit), KuCoin says in ``gw-ratelimit-reset`` how many
-milliseconds are left.
+The header Retry-After has that time. But gateways drop that header, and some venues never send it:
+
+- Binance bans with HTTP 418 and "IP banned until <Unix ms>" in the text
+  (https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits).
+- Bybit bans for ten minutes with 403 and "access too frequent"
+  (https://bybit-exchange.github.io/docs/v5/rate-limit).
+- KuCoin sends in the header ``gw-ratelimit-reset`` how many milliseconds are left.
 """
 
 from __future__ import annotations
@@ -47,22 +49,22 @@ _MOST_SECONDS = 1000.0  # the largest number of seconds in a field without a uni
 _UNITS = {"ms": 0.001, "mil": 0.001, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "d": 86_400.0, "day": 86_400.0}
 _UNITS |= dict.fromkeys(("h", "hr", "hrs", "hou"), 3600.0)
 _EARLIEST = 1e9  # seconds: a larger number is no duration but a Unix time
-_EPOCHS = ((1e17, 1e9), (9e14, 1e6), (1e11, 1e3))  # (numbers above this, have this many units per second)
+_EPOCHS = ((1e17, 1e9), (9e14, 1e6), (1e11, 1e3))  # Unix times above the first number have so many units per second
 _MILLISECONDS_LEFT = ("gw-ratelimit-reset",)
 _RESETS = ("X-Bapi-Limit-Reset-Timestamp", "X-Gate-RateLimit-Reset-Timestamp", "X-RateLimit-Reset", "RateLimit-Reset")
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """``seconds`` from now, None if the answer names no time; ``banned``: no request at all may be sent."""
+    """``seconds`` to wait from now, None if the answer names no time; ``banned``: no request at all may be sent."""
 
     seconds: float | None
     banned: bool = False
 
 
 def is_rate_limit(status: int, text: str) -> bool:
-    """Whether an answer reports too many requests; a 403 may mean that, or that this place is blocked. An answer with
-    the end of a ban is read with any status, because gateways change the status.
+    """Whether an answer reports too many requests. A 403 may mean this, or that our location is blocked. An answer that
+    names the end of a ban counts with any error status, because gateways change the status.
     """
     if status in _LIMITS or (status == 403 and _FREQUENT.search(text)):
         return True
@@ -92,7 +94,7 @@ def wait_told(status: int, headers: Mapping[str, str], text: str, now: float, li
 
 
 def _retry_after(value: Any, now: float) -> float | None:
-    """The seconds until the moment that a Retry-After header names, as seconds or as a date; None for another value."""
+    """The seconds until the time in a Retry-After header, which is in seconds or a date; None for another value."""
     seconds = _number(value)
     if seconds is None:
         date = _date(value)
@@ -116,7 +118,7 @@ def _in_headers(headers: Mapping[str, str], now: float) -> list[float]:
 
 
 def _in_text(text: str, now: float) -> list[float]:
-    """Seconds until each future time in a text: in an answer about limits, the end of the ban is the only one."""
+    """Seconds until each time in a text: in an answer about limits, a future time can only be the end of the ban."""
     until = [_epoch(float(end)) - now for end in _UNTIL.findall(text)]
     ends = [_epoch(float(time)) - now for time in _TIME.findall(text)]
     for day, clock, zone in _DATE.findall(text):
@@ -165,7 +167,7 @@ class Quiet:
         self._one_host = rest_url is not None and ws_url is not None and _host(rest_url) == _host(ws_url)
 
     def left(self, *, dial: bool) -> float:
-        """Seconds until the next request, or the next ``dial``, may leave; 0.0 when it may."""
+        """Seconds until the next request, or the next ``dial``, may be sent; 0.0 if it may be sent now."""
         return max(0.0, _quiet_until.get((self._key, dial), -math.inf) - time.monotonic())
 
     def note(self, wait: Wait, *, dial: bool) -> None:

@@ -1,14 +1,14 @@
 """Imports only the parts of ccxt that are used, in half of the time and memory that ``import ccxt.pro`` takes.
 
 The ``__init__`` of ``ccxt``, ``ccxt.async_support`` and ``ccxt.pro`` imports every exchange, 986 modules in all. Here
-it is executed too, in the same module object, but each line ``from ccxt.pro.NAME import NAME`` waits until the name is
-asked for: by the feed, or by a program that imports ccxt itself, in any form, before the feed's import or after it and
-in any thread. The class is the same as always. A request that needs all exchanges (``dir``, ``vars``, a missing name)
-imports the rest first. Nothing here holds a lock: each import takes Python's own locks. Imports of ccxt's base that a
-feed does not need are deferred too: see ``deferred_names`` and ``late_authorities``.
+the ``__init__`` is executed too, in the same module object, but each line ``from ccxt.pro.NAME import NAME`` is carried
+out only when its name is looked up: by the feed, or by a program that imports ccxt itself, in any form and in any
+thread. The name's class is the same as without this module. A request that needs all exchanges (``dir``, ``vars``, a
+missing name) imports the others first. Nothing here holds a lock: each import takes Python's own locks. Imports of
+ccxt's base that a feed does not need are deferred too: see ``deferred_names`` and ``late_authorities``.
 
-ccxt is imported as its authors wrote it where a program has imported it before, where an ``__init__`` does more than
-import and list (a later version), and where the environment's MARKET_FEED_CCXT is ``whole``.
+ccxt is imported as a whole if the program imported it before the feed, if an ``__init__`` does more than import and
+list (a later version), or if the environment's MARKET_FEED_CCXT is ``whole``.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _names_of = deferred_names.names_of
 
 
 class _Package(ModuleType):
-    """A package whose exchanges are imported when a name is looked up; a plain module as soon as none is missing."""
+    """A package whose exchanges are imported when they are looked up; after the last one it is a plain module."""
 
     deferred: dict[str, tuple[str, str]]
     """The name in the package -> the module that has the object, and its name there. Each package has its own class."""
@@ -49,7 +49,7 @@ class _Package(ModuleType):
         if name in type(self).deferred:
             _take(self, name)
         elif name not in names and not (name.startswith("__") and name.endswith("__")):
-            _take_all(self)  # importing an exchange may set a subpackage's name
+            _take_all(self)  # the import of an exchange may set the name of a subpackage
         if name in names:
             return names[name]
         raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}", name=name, obj=self)
@@ -62,7 +62,7 @@ class _Package(ModuleType):
                 _put(self, name, value)
                 return
             _take(self, name)  # import the name now: otherwise Python would overwrite the program's own value later
-        ModuleType.__setattr__(self, name, value)  # another thread may make it a plain module meanwhile
+        ModuleType.__setattr__(self, name, value)  # another thread may make the package a plain module meanwhile
 
     def __delattr__(self, name: str) -> None:
         if name in type(self).deferred:
@@ -118,7 +118,7 @@ class _Unexpected(Exception):
 
 
 def _run(code: CodeType, package: str, names: dict[str, Any]) -> dict[str, tuple[str, str]]:
-    """Execute an ``__init__`` without importing exchanges; returns the imports left out. Raises what it raises."""
+    """Execute an ``__init__`` without importing exchanges; returns the skipped imports. Raises what the code raises."""
     marks: list[weakref.ref[_Mark]] = []
 
     def importing(name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0) -> Any:
@@ -155,14 +155,14 @@ class _Loader(Loader):
         spec = module.__spec__
         assert spec is not None
         spec.loader = module.__loader__ = self._loader
-        if module.__name__ == "ccxt.pro":  # its first line alone would take import locks in another order
+        if module.__name__ == "ccxt.pro":  # otherwise its first line would take import locks in another order
             import_module("ccxt.async_support")
         try:
             if module.__name__ not in PACKAGES:
                 deferred_names.execute(module, self._code)
             elif deferred := _run(self._code, module.__name__, module.__dict__):
                 module.__class__ = type("module", (_Package,), {"deferred": deferred})
-        except Exception as error:  # noqa: BLE001 - a later ccxt may do anything with what is not there yet
+        except Exception as error:  # noqa: BLE001 - a later version of ccxt may do anything with the missing classes
             logger.warning("{} is imported as a whole, its code is not as expected: {!r}", module.__name__, error)
             self._loader.exec_module(module)
 
@@ -207,7 +207,7 @@ def _import() -> ModuleType:
             finally:
                 sys.meta_path.remove(finder)
             if whole := [package for package in PACKAGES if not _deferring(package)]:
-                logger.warning("imported as a whole: {}", ", ".join(whole))
+                logger.warning("these packages of ccxt were imported as a whole: {}", ", ".join(whole))
                 deferred_names.load()
     return _import_pro()
 
@@ -236,5 +236,5 @@ VERSION: str = import_module("ccxt").__version__
 
 
 def exchange_class(ccxt_id: str) -> Any:
-    """The class of ccxt.pro; the first request imports its module, which may take a tenth of a second."""
+    """An exchange's class of ccxt.pro; the first call imports its module, which may take a tenth of a second."""
     return getattr(_pro, ccxt_id)

@@ -119,12 +119,12 @@ def _taken(module: str, name: str) -> Any:
 
 
 class _Module(ModuleType):
-    """A module of ccxt that has stand-ins; a plain module as soon as it has none."""
+    """A module of ccxt that has stand-ins; it becomes a plain module when they are replaced."""
 
     executing = True  # an attribute of each module's class
 
     def __getattribute__(self, name: str) -> Any:
-        value = ModuleType.__getattribute__(self, name)  # another thread may make it a plain module meanwhile
+        value = ModuleType.__getattribute__(self, name)  # another thread may make this a plain module meanwhile
         return value._loaded() if type(value) is _StandIn else value
 
     @property
@@ -135,7 +135,7 @@ class _Module(ModuleType):
 
 
 def execute(module: ModuleType, code: CodeType) -> None:
-    """Execute the code of one of MODULES. Raises whatever it raises, and ValueError where it imports in another way."""
+    """Execute the code of one of MODULES. Raises what the code raises, and ValueError if it imports in another way."""
     here = f"{__name__}:"
     ours = {name: here + name for name in code.co_names if name.partition(".")[0] in PACKAGES}
     if any(each.argval in ours and each.opname != "IMPORT_NAME" for each in dis.get_instructions(code)):
@@ -143,7 +143,8 @@ def execute(module: ModuleType, code: CodeType) -> None:
     names = vars(module)
     kind: Any = type("module", (_Module,), {})
     module.__class__ = kind
-    sys.modules.update({own: _Source(name, module) for name, own in ours.items()})  # type: ignore[arg-type] # one by now
+    # the module is a _Module by now
+    sys.modules.update({own: _Source(name, module) for name, own in ours.items()})  # type: ignore[arg-type]
     try:
         exec(code.replace(co_names=tuple(ours.get(name, name) for name in code.co_names)), names)
     except BaseException:
@@ -153,7 +154,7 @@ def execute(module: ModuleType, code: CodeType) -> None:
         kind.executing = False
         for own in ours.values():
             del sys.modules[own]
-    _waiting.append(module)  # type: ignore[arg-type] # one by now
+    _waiting.append(module)  # type: ignore[arg-type] # it is a _Module by now
 
 
 def load() -> None:

@@ -16,7 +16,7 @@ from exchanges.errors import Blocked, Disconnected, Rejected, VenueError
 from exchanges.foreign_text import LENGTH, Cleaner, beginning, printable
 from exchanges.local_faults import local_fault
 
-BLOCKED = frozenset({403, 451})  # HTTP statuses for a place that the venue does not serve
+BLOCKED = frozenset({403, 451})  # HTTP statuses for a location that the venue does not serve
 FINAL_OVER_REST = (errors.NotSupported, errors.BadSymbol, errors.AuthenticationError)
 """ccxt's errors for a request that would fail again at every further attempt."""
 
@@ -67,7 +67,7 @@ def _words(cause: BaseException) -> str:
 
 
 def _answer(error: Exception) -> tuple[BaseException, int, Any]:
-    """The HTTP status and headers of the answer behind an error of ccxt's."""
+    """The cause of ccxt's error, and the status and headers of the HTTP answer behind it."""
     cause = error.args[0] if error.args and isinstance(error.args[0], Exception) else error.__cause__ or error
     status = getattr(cause, "status", 0) or getattr(error, "status", 0)
     headers = getattr(cause, "headers", None) or getattr(error, "headers", None) or {}
@@ -89,8 +89,8 @@ _NOISE = re.compile(
     r"^\w+ (?=[A-Z]+ https?://)| ssl:default(?= \[)|<(?:!doctype|html|head|body|\?xml)\b.*", re.I | re.S
 )
 
-_REFUSED = re.compile(r"^(?P<code>\d{3}), message='Invalid response status', url='(?P<url>.*)'$")  # of an upgrade
-# ccxt's form for a request
+_REFUSED = re.compile(r"^(?P<code>\d{3}), message='Invalid response status', url='(?P<url>.*)'$")  # a refused upgrade
+# a refused request, as ccxt writes it
 _ANSWERED = re.compile(r"^(?:[A-Z]+ (?P<url>https?://\S+)|(?P<venue>\w+)) (?P<code>[45]\d\d)(?: (?P<words>.*))?$")
 
 
@@ -99,7 +99,9 @@ def _reason(name: str, error: Exception, cause: BaseException, status: int, clea
     if fault := local_fault(_behind(error)):
         return clean(fault, LENGTH)
     silent = "no answer in time" if isinstance(cause, TimeoutError) else type(cause).__name__
-    text = " ".join(_NOISE.sub("", clean.redacted(str(cause))).split()) or silent  # a line may end within a secret
+    text = (
+        " ".join(_NOISE.sub("", clean.redacted(str(cause))).split()) or silent
+    )  # secrets first: one may contain a line break
     text = _with_status_first(name, text)
     if not isinstance(error, errors.BaseError | OSError | TimeoutError):  # the text is unclear without the error's type
         text = f"sent something that cannot be read ({type(error).__name__}: {text})"

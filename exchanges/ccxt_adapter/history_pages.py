@@ -6,19 +6,19 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 Page = Callable[[int | None, int], Awaitable[Sequence[Any]]]
-"""(Unix ms or None, limit) -> ccxt's OHLCV rows from the candle that opened then; the newest for None."""
+"""(Unix ms or None, limit) -> ccxt's OHLCV rows, the first opened at that time; the newest rows for None."""
 
 
 async def newest(fetch: Page, limit: int, most: int, length: int) -> list[Any]:
     """The newest ``limit`` rows, oldest first, or as many as the venue has.
 
-    ``most`` is the number of rows of a page, ``length`` that of a candle in ms (nominal for months, whose length
-    varies).
+    ``most`` is the number of rows of a page. ``length`` is the length of a candle in ms (nominal for months, whose
+    length varies).
     """
     rows = _by_time(await fetch(None, min(limit, most)))
     while rows and len(rows) < limit:
         first = min(rows)
-        page = _by_time(await fetch(max(0, first - most * length), most))  # a page of months begins before 1970
+        page = _by_time(await fetch(max(0, first - most * length), most))  # a page of months may begin before 1970
         older = {opened: row for opened, row in page.items() if opened < first}
         if not older:
             break

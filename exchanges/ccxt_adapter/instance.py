@@ -70,7 +70,7 @@ async def _in_turn(exchange: Any, settle: float, dial: Callable[[Any], Awaitable
 
 
 async def _refused(url: str, session: Any) -> Any:
-    raise ConnectionError(f"{url.partition('?')[0]} is not dialled: it is in plain text, although it came over TLS")
+    raise ConnectionError(f"{url.partition('?')[0]} is not dialled: it has no TLS, although it was received over TLS")
 
 
 def left_alone(name: str, seconds: float) -> Disconnected:
@@ -79,7 +79,7 @@ def left_alone(name: str, seconds: float) -> Disconnected:
 
 
 class _Hooks(JoiningBooks):
-    """Methods added to a ccxt.pro class: they redirect addresses, keep HTTP statuses and show new clients."""
+    """Methods added to a ccxt.pro class: they redirect addresses, keep HTTP statuses and report new clients."""
 
     quiet: Quiet | None = None  # while the venue wants no requests
     clean: Callable[[], Cleaner] = Cleaner  # makes the function that hides secrets in the venue's texts
@@ -168,7 +168,7 @@ class _Hooks(JoiningBooks):
     def _readable(self, ticker: Any) -> bool:
         try:
             self.parse_ticker(ticker)  # type: ignore[attr-defined] # ccxt's own
-        except Exception:  # noqa: BLE001 - that is the question
+        except Exception:  # noqa: BLE001 - the question is whether it raises anything
             return False
         return True
 
@@ -194,7 +194,7 @@ class _Hooks(JoiningBooks):
         return completed
 
     def authenticate(self, *args: Any, **kwargs: Any) -> Any:
-        """Do nothing where ccxt would log in for streams that are public too, under other names."""
+        """Like ccxt's method, but without a login for streams that are also public, under other names."""
         if self.profile.keyless_streams and not self.apiKey:
             return {}
         return super().authenticate(*args, **kwargs)  # type: ignore[misc] # ccxt's own
@@ -260,7 +260,7 @@ def make_instance(profile: Profile, access: Access) -> Any:
     exchange.options = exchange.deep_extend(exchange.options, profile.options)
     exchange.options["defaultType"] = access.market_type
     exchange.has.update(profile.has)
-    exchange.has["fetchCurrencies"] = False  # without this, ccxt makes one more request at every start, for names
+    exchange.has["fetchCurrencies"] = False  # otherwise ccxt makes one more request at every start
     _only(exchange, access.market_type)
     exchange.options = exchange.deep_extend(exchange.options, options)
     named = [address for address in (access.rest_url, access.ws_url) if address is not None]
@@ -282,7 +282,7 @@ def make_instance(profile: Profile, access: Access) -> Any:
 def proxies(exchange: Any, access: Access) -> dict[str, Proxy | str | None]:
     """A venue's REST and WebSocket addresses with their proxies.
 
-    The proxy is None if there is none; the result is a text if the setting is wrong.
+    None stands for no proxy. If the setting is wrong, a text that says why stands in place of the proxy.
     """
     found: dict[str, Proxy | str | None] = {}
     for url in _addresses(exchange, access):
@@ -294,7 +294,7 @@ def proxies(exchange: Any, access: Access) -> dict[str, Proxy | str | None]:
 
 
 def _addresses(exchange: Any, access: Access) -> Iterator[str]:
-    """The first address of each kind, with the settings' host in its place if they name one."""
+    """The first REST address and the first WebSocket address, or the addresses that the settings name instead."""
     known = list(_texts(exchange.urls.get("api")))
     for own, schemes in ((access.rest_url, ("http", "https")), (access.ws_url, ("ws", "wss"))):
         theirs = (exchange.implode_hostname(url) for url in known if url.partition("://")[0] in schemes)
@@ -366,7 +366,8 @@ async def _end_waiting(throttlers: list[Any]) -> None:
 
 def _unburden(exchange: Any) -> None:
     """Remove the large parts of a closed instance: because of reference cycles it lives until a full garbage
-    collection. These are rare with hundreds of thousands of cached objects; hundreds of dials may come between two.
+    collection. In a process with many objects full collections are rare, and there may be hundreds of dials between
+    two of them.
     """
     exchange.on_new_client = exchange.on_snapshot = None
     exchange.made = ()
@@ -376,9 +377,9 @@ def _unburden(exchange: Any) -> None:
 
 
 def forget(exchange: Any) -> None:
-    """Remove everything from a closed instance except the marks that show a late request that it is closed.
+    """Remove everything from a closed instance except its id and the mark that it is closed, which late requests read.
 
-    Otherwise it would live until a full garbage collection because of reference cycles, and its markets too.
+    Otherwise reference cycles would keep the instance and its markets in memory until a full garbage collection.
     """
     name = exchange.id
     vars(exchange).clear()

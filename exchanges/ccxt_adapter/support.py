@@ -12,7 +12,7 @@ from exchanges.venues.find import profile_of
 
 @dataclass(frozen=True, slots=True)
 class Support:
-    """What a venue supports: its own name as ``title``, the ``channels`` it streams, a remark.
+    """What a venue supports: ``title`` is its own name, ``channels`` are what it streams, ``note`` is a remark.
 
     ``book_proof`` says what proves its order books (docs/books.md), "" if it has none.
     """

@@ -18,10 +18,10 @@ class TradeReader:
 
     def __init__(self, profile: Profile) -> None:
         self._profile = profile
-        self._twins: dict[str, tuple[int, dict[str, int]]] = {}  # coin -> newest ms, count of each trade
+        self._twins: dict[str, tuple[int, dict[str, int]]] = {}  # coin -> newest time (ms), count of each trade then
 
     def read(self, row: Any, coin: str, received_at: int, scale: float = 1.0, market: str = "") -> TradeEvent | None:
-        """The same as :func:`exchanges.normalize.trade`."""
+        """Read a row with :func:`exchanges.normalize.trade`, correct the trade and give it an id if it has none."""
         trade = normalize.trade(row, coin, self._profile.name, received_at, scale, market)
         if trade is None:
             return None

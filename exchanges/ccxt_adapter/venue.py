@@ -50,9 +50,9 @@ from exchanges.venues.find import profile_of
 from exchanges.venues.profile import MARKET_ID, Profile
 from exchanges.venues.units import of_coin, units_of
 
-HISTORY_PAGE = 100  # past candles of one REST answer, if ccxt's features name no limit
-NAMED = 100  # markets that one request may name; for more, all markets are requested
-CANDLES = 1000  # candles of one request, if ccxt's features name no lower limit
+HISTORY_PAGE = 100  # past candles in one REST answer, if ccxt's features name no limit
+NAMED = 100  # the most markets that one request names; for more, all markets are requested
+CANDLES = 1000  # the most candles of one request, if ccxt's features name no lower limit
 
 
 class CcxtVenue:
@@ -98,11 +98,11 @@ class CcxtVenue:
         return self._markets.aged
 
     async def load(self, coins: Mapping[str, str | None] | None = None, *, anew: bool = False) -> None:
-        """Load the markets of the wanted type unless they are there. Raises VenueError.
+        """Load the markets of the wanted type unless they are loaded. Raises VenueError.
 
         A list from disk is used, unless one of ``coins`` (coin -> override, as in ``market``) is missing or halted in
-        it. With ``anew`` the same holds for an earlier answer of the venue, which is asked once a second at most. A
-        caller may be cancelled: the load continues for the others.
+        it. With ``anew``, the venue is also asked again if a coin is missing or halted in its earlier answer; at most
+        once a second. A caller may be cancelled: the load continues for the other callers.
         """
         await self._markets.load(coins or {}, anew=anew)
 
@@ -129,7 +129,7 @@ class CcxtVenue:
             return await run_aside(partial(_listed, self.profile, self.access))
 
     async def fetch_time(self) -> int | None:
-        """The venue's clock, Unix ms; None where it has no such request. Raises VenueError."""
+        """The venue's clock, Unix ms; None if the venue has no such request. Raises VenueError."""
         if self._api.has.get("fetchTime") is not True:
             return None
         async with self._urgent():
@@ -186,7 +186,7 @@ class CcxtVenue:
     ) -> CcxtConnection:
         """A new connection, not dialled yet. Markets must be loaded.
 
-        ``on_going_down`` is called when the venue will cut it soon.
+        ``on_going_down`` is called when the venue announces that it will end the connection soon.
         """
         exchange = make_instance(self.profile, self.access)
         exchange.pace = self._pace
@@ -210,7 +210,7 @@ class CcxtVenue:
         await close_instance(self._api)
 
     async def fetch_candles(self, coin: str, symbol: str, timeframe: str, since: int) -> list[Candle]:
-        """The candles of a market from the one that opened at ``since`` (Unix ms) on, as closed. Raises VenueError."""
+        """A market's candles that opened at ``since`` (Unix ms) or later, marked as closed. Raises VenueError."""
         async with self._urgent():
             most = self._api.feature_value(symbol, "fetchOHLCV", "limit") or CANDLES
             rows = await self._api.fetch_ohlcv(symbol, timeframe, since=since, limit=min(most, CANDLES))
@@ -222,9 +222,9 @@ class CcxtVenue:
         return tuple(self._api.timeframes or ()) if self._api.has.get("fetchOHLCV") is True else ()
 
     async def fetch_history(self, coin: str, symbol: str, timeframe: str, limit: int) -> list[Candle]:
-        """The newest ``limit`` candles of a market, oldest first, fewer where the venue has no more; all as closed.
+        """The newest ``limit`` candles of a market, oldest first, or as many as the venue has; all marked as closed.
 
-        The request waits for its turn among the venue's others. Raises VenueError.
+        The request waits for its turn among other requests to the venue. Raises VenueError.
         """
         api = self._api
         async with self._translated():
@@ -237,7 +237,7 @@ class CcxtVenue:
         return self._candles(rows, coin, symbol, timeframe)
 
     def _candles(self, rows: Iterable[Any], coin: str, symbol: str, timeframe: str) -> list[Candle]:
-        """The candles in ccxt's OHLCV rows, as closed; the volume in base currency, also of a venue with contracts."""
+        """The candles in ccxt's OHLCV rows, marked as closed; volumes that count contracts become base currency."""
         now, units = time.time_ns(), units_of(coin, symbol)
         scale = contract_size(self._api.markets[symbol]) if self.profile.candles_in_contracts else 1.0
         read = (normalize.candle(row, coin, timeframe, self.name, now, True, scale, symbol) for row in rows)
@@ -245,12 +245,12 @@ class CcxtVenue:
 
     @contextlib.asynccontextmanager
     async def _translated(self) -> AsyncIterator[None]:
-        """Translate a request's errors, and send none until a Retry-After of the venue has passed."""
+        """Translate a request's errors. Raises Disconnected at once until a Retry-After of the venue has passed."""
         if (wait := self._quiet.left(dial=False)) > 0:
             raise left_alone(self.name, wait)
         try:
             yield
-        except Exception as error:  # noqa: BLE001 - ccxt's parsers on whatever a venue answers: anything may come out
+        except Exception as error:  # noqa: BLE001 - ccxt's parsers may raise anything on an unexpected answer
             self._log(error)
             self._quiet.note(told(self.name, error), dial=False)
             failure = translated(self.name, error, FINAL_OVER_REST, self.clean)
@@ -294,7 +294,7 @@ def open_venue(name: str, access: Access | None = None) -> CcxtVenue:
 
 
 def _cache(profile: Profile, access: Access) -> MarketCache | None:
-    """The venue's cache file; another one for each combination of what the list depends on."""
+    """The venue's cache file; each combination of the values on which the list depends has its own file."""
     asked = access.options.get("market_cache")
     key = (access.market_type, profile.lean, {**profile.options}, {**access.options}, VERSION)
     try:
@@ -304,7 +304,7 @@ def _cache(profile: Profile, access: Access) -> MarketCache | None:
 
 
 async def _listed(profile: Profile, access: Access) -> MarketTable:
-    """Ask a venue for its markets: this runs beside the feed's loop."""
+    """Ask a venue for its markets; this runs in a thread with a loop of its own."""
     table = compacted(await _parsed_by_ccxt(profile, access))
     give_back_memory()
     return table

@@ -40,5 +40,5 @@ async def test_a_plain_text_address_that_came_over_tls_is_not_dialled(
             finally:
                 await session.close()
         assert isinstance(error, VenueError)
-        assert "is not dialled: it is in plain text, although it came over TLS" in error.reason
+        assert "is not dialled: it has no TLS, although it was received over TLS" in error.reason
         assert not wire.dials

@@ -19,7 +19,7 @@ from exchanges.venues.profile import Profile
 from exchanges.venues.units import units_of
 
 ANEW_WITHIN = 5.0  # seconds in which a venue must confirm the end of a subscription
-FIRST_PAUSE = 1.0  # seconds between two new subscriptions of one book; doubled by each, up to LONGEST_PAUSE
+FIRST_PAUSE = 1.0  # seconds between two new subscriptions of one book; doubled each time, up to LONGEST_PAUSE
 LONGEST_PAUSE = 30.0
 STEADY = 120.0  # seconds without a new subscription after which the pause is FIRST_PAUSE again
 
@@ -28,8 +28,8 @@ STEADY = 120.0  # seconds without a new subscription after which the pause is FI
 class ConnectionBooks:
     """The books of one connection over the ccxt instance ``exchange``.
 
-    ``heard`` is called with the coin of each delivered book, ``spawn`` makes a task that ends with the connection,
-    ``unavailable`` is called with the symbol whose book the venue refuses, and the reason.
+    ``heard`` is called with the coin of each delivered book. ``spawn`` makes a task that ends with the connection.
+    ``unavailable`` is called with the symbol of a book that the venue refuses, and the reason.
     """
 
     exchange: Any
@@ -62,7 +62,7 @@ class ConnectionBooks:
             self._take_from(self.exchange, self._own)
 
     def add(self, coins: Mapping[str, str], scales: Mapping[str, float]) -> None:
-        """Carry these markets (symbol -> coin) too; ``scales``: one unit of a market's sizes in its base currency."""
+        """Carry these markets (symbol -> coin) too; ``scales``: how much base currency one unit of a size is."""
         for symbol, coin in coins.items():
             self._symbols[coin] = symbol
             inverse = self.exchange.markets[symbol].get("inverse") is True
@@ -73,7 +73,7 @@ class ConnectionBooks:
             self._own.add({self.exchange.markets[symbol]["id"]: symbol for symbol in coins})
 
     def _names(self, symbol: str) -> Iterator[str]:
-        """The names of a market: the venue's, ccxt's, and another market's if its data comes with that name."""
+        """The names of a market: ccxt's and the venue's, and those of another market if its data comes under them."""
         markets = self.exchange.markets
         for each in (symbol, self._profile.arrives_as(symbol)):
             if each in markets:
@@ -86,7 +86,7 @@ class ConnectionBooks:
 
     def new_socket(self) -> Callable[[Any, str], bool]:
         """Return the function that gets each frame of a new socket and returns whether ccxt must read it. The function
-        may raise anything on an unexpected frame.
+        may raise any error on an unexpected frame.
         """
         return (lambda frame, text: True) if self._verified is None else self._verified.new_socket()
 
@@ -96,7 +96,7 @@ class ConnectionBooks:
             self._verified.on_book(book["symbol"], book, received_at)
 
     def on_bad_frame(self, text: str) -> None:
-        """Note an unreadable frame. Our own books find missing updates by their numbers; ccxt's may lack a change."""
+        """Note an unreadable frame. Our own books find missing updates by their numbers; ccxt's books may lack one."""
         if self._delivery.ended:
             return
         if self._own is not None:
@@ -112,7 +112,7 @@ class ConnectionBooks:
             self._delivery.doubt(symbol, reason)
 
     def survives(self, error: Exception, symbols: Iterable[str]) -> bool:
-        """Whether a call for books continues after ccxt's ``error``: one book was dropped and subscribed to again."""
+        """Whether the watch call continues after ccxt's ``error``, because only some books are subscribed to again."""
         if self._verified is None:
             return False
         if isinstance(error, errors.UnsubscribeError):  # we have unsubscribed ourselves
@@ -154,7 +154,7 @@ class ConnectionBooks:
         try:
             await client.throttle(1)
             await client.send(dict(request))
-        except Exception as error:  # ccxt's client and its transport may raise anything; the connection ends with it
+        except Exception as error:  # ccxt's client and transport may raise any error; the connection ends with it
             raise self.translate(error) from error
 
     def _have_anew(self, symbol: str) -> None:

@@ -24,7 +24,7 @@ class BookReceiver(Protocol):
 
 @dataclass(slots=True, eq=False)
 class _Told:
-    """What the listener knows of one market's book."""
+    """What the listener was told about one market's book."""
 
     coin: str
     units: int
@@ -60,7 +60,7 @@ class BookDelivery:
         self._listener.on_book_unsynced(coin, "its snapshot is awaited")
 
     def proven(self, symbol: str) -> bool:
-        """Whether the listener has the book as proven."""
+        """Whether the listener has a proven state of the book."""
         return self._told[symbol].proven
 
     def tell(
@@ -95,7 +95,7 @@ class BookDelivery:
         self._listener.on_book(book if told.units == 1 else of_coin(book, told.units))
 
     def lose(self, symbol: str, reason: str) -> None:
-        """Report that the book is not proven; reported again if the reason changes."""
+        """Report that the book is not proven, and why."""
         told = self._told[symbol]
         told.proven, told.bids, told.asks, told.crossed = False, [], [], CrossedBooks()
         self._listener.on_book_unsynced(told.coin, reason)

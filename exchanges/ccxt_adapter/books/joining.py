@@ -1,4 +1,4 @@
-"""How ccxt's books join a snapshot with their updates: replaces methods of ccxt's classes that fail for quiet coins."""
+"""Joins snapshots and updates of ccxt's books: replaces methods of ccxt's classes that fail for quiet coins."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from exchanges.venues.profile import Profile
 GATHERED = 5  # updates that a book waits for before its snapshot is fetched, because REST may be behind the stream
 GATHERED_FOR = 1.0  # seconds after which the snapshot is fetched in any case: quiet coins have few updates
 LOOK_EVERY = 0.05  # seconds
-PAUSES = (0.5, 1.0, 2.0)  # seconds after a snapshot that is older than the first update
+PAUSES = (0.5, 1.0, 2.0)  # seconds to wait after each snapshot that is older than the first update
 
 
 class JoiningBooks:
@@ -32,8 +32,8 @@ class JoiningBooks:
     async def load_order_book(self, client: Any, message_hash: Any, symbol: Any, limit: Any, params: Any) -> None:
         """Like ccxt's method: fetches a snapshot and joins the waiting updates to it.
 
-        ccxt closes the connection after three snapshots in a row that are too old. So ccxt's method is called only
-        after this method has fetched some more, with pauses.
+        ccxt closes the connection after three snapshots in a row that are too old. So this method first fetches some
+        snapshots itself, with pauses, and calls ccxt's method only if none of them has joined.
         """
         books: Any = self.orderbooks  # type: ignore[attr-defined] # ccxt's own
         book = books.get(symbol)
@@ -77,8 +77,8 @@ class JoiningBooks:
     def handle_order_book_snapshot(self, client: Any, message: Any, *args: Any) -> None:
         """Like ccxt's method: takes a snapshot that comes as an answer over the socket.
 
-        ccxt joins it only to an update that came before. If the profile makes an update without changes, none is
-        awaited.
+        ccxt joins the snapshot only to an update that came before it. If the profile can make an update without
+        changes, this method adds one, so that no update is awaited.
         """
         unchanged = self.profile.books.unchanged
         if unchanged is not None:
@@ -88,7 +88,7 @@ class JoiningBooks:
         super().handle_order_book_snapshot(client, message, *args)  # type: ignore[misc] # ccxt's own
 
     def handle_bids_asks_for_multidata(self, client: Any, changes: Any, *args: Any) -> None:
-        """Like ccxt's method: takes best bids and asks; Gemini's module takes a new book of two levels too."""
+        """Like ccxt's method: takes best bids and asks. Gemini's module also calls it for a new book of two levels."""
         if "top_of_book" in client.url:
             super().handle_bids_asks_for_multidata(client, changes, *args)  # type: ignore[misc] # ccxt's own
         else:

@@ -14,7 +14,7 @@ from exchanges.ccxt_adapter.books.pauses import PausesOfBooks, doubling
 from exchanges.ccxt_adapter.books.snapshots import VenueSnapshots
 from exchanges.errors import Disconnected, Rejected, VenueError
 
-FIRST_PAUSE = 0.25  # seconds until another request for a snapshot that failed or was too old
+FIRST_PAUSE = 0.25  # seconds until the next request, if a snapshot could not be fetched or was too old
 LONGEST_PAUSE = 2.0  # seconds: the pause doubles up to here, so that a book is proven soon once the venue works
 LOST_AGAIN = 1.0  # seconds: the longest pause of a book that is lost again and again
 STEADY = 5.0  # seconds: if a book was proven for longer and is lost, its snapshot is requested at once
@@ -28,9 +28,10 @@ Send = Callable[[Mapping[str, Any]], Awaitable[object]]
 
 @dataclass(eq=False, repr=False)
 class OwnBookKeeper:
-    """One connection's own books. ``ids`` are the venue's ids of its markets, ``send`` sends a request over it.
+    """The books that we build ourselves, of one connection. ``send`` sends a request over the connection.
 
-    Tasks are made with ``spawn`` in the connection's group: they end with it.
+    ``spawn`` makes a task that ends with the connection. ``unavailable`` is called with the symbol of a book whose
+    snapshot the venue refuses, and the reason.
     """
 
     rules: BookRules
@@ -48,9 +49,9 @@ class OwnBookKeeper:
         self._joining: dict[str, asyncio.Task[Any]] = {}  # market id -> the task that gets its snapshot
         self._renewing: dict[str, asyncio.Task[Any]] = {}  # market id -> the task that renews its proven book
         self._look_at: dict[str, int] = {}
-        # market id -> levels -> when such a snapshot last renewed the book, in the loop's time
+        # market id -> levels -> when a snapshot of so many levels was last requested to renew the book (loop's time)
         self._renewed: dict[str, dict[int, float]] = {}
-        # otherwise a venue that loses every third message would use up all the weight
+        # without pauses, a venue that loses every third message would use up all the weight
         self._pauses = PausesOfBooks(FIRST_PAUSE, LOST_AGAIN, STEADY)
         self._news = asyncio.Event()  # set when a book has joined
         self.delivery.on_lost = self._on_lost
@@ -72,7 +73,9 @@ class OwnBookKeeper:
         return update is not None
 
     def on_bad_frame(self, text: str) -> None:
-        """Note an unreadable frame. If it was an update, the next update shows it: wait for that, but not for long."""
+        """Note an unreadable frame. If it was an update, the next update's numbers show that it is missing. If no
+        update comes within SUSPECT seconds, the book counts as lost.
+        """
         loop = asyncio.get_running_loop()
         for market_id, book in self._books.items():
             if book.proven and (market_id in text or market_id.lower() in text):
@@ -81,7 +84,7 @@ class OwnBookKeeper:
     def _suspect(self, market_id: str, sequence: int | None) -> None:
         book = self._books[market_id]
         if book.proven and book.sequence == sequence and not self.delivery.ended:
-            self.delivery.doubt(self._symbols[market_id], "a message of it could not be read")
+            self.delivery.doubt(self._symbols[market_id], "a message about it could not be read")
 
     def on_update(self, update: BookUpdate) -> None:
         """Take an update of a book."""
@@ -117,7 +120,7 @@ class OwnBookKeeper:
 
     def _lost(self, market_id: str, verdict: Verdict) -> None:
         if (renewing := self._renewing.pop(market_id, None)) is not None:
-            renewing.cancel()  # the renewal may wait until lost books have had their turn
+            renewing.cancel()  # a renewal waits until all lost books have their snapshots
         self.delivery.lose(self._symbols[market_id], verdict.reason)
         self._begin(market_id)
 
@@ -155,10 +158,10 @@ class OwnBookKeeper:
     # --- snapshots over REST ------------------------------------------------------------------------------------------
 
     async def _fetch(self, market_id: str, snapshots: VenueSnapshots, first_pause: float, *, renewal: bool) -> None:
-        """Fetch snapshots until one has joined, or waits for the diff that joins it.
+        """Fetch snapshots until one has joined, or can be joined as soon as a later diff comes.
 
-        Unless it is a ``renewal``, it ends when the book is proven without a snapshot because the price is back in its
-        range. Otherwise lost books would wait behind this fetch, although it only renews a proven book.
+        Unless this is a ``renewal``, it also ends when the price is back in the book's range, so that the book is
+        proven again: other lost books must not wait for a fetch that only renews a proven book.
         """
         book, symbol = self._books[market_id], self._symbols[market_id]
         await asyncio.sleep(first_pause)
@@ -167,7 +170,7 @@ class OwnBookKeeper:
             if book.proven and not renewal:
                 return
             if not renewal and (wait := snapshots.seconds_for(limit)) > 1.0:
-                self._why(symbol, f"its snapshot is asked for in {wait:.0f} s, as the limit of REST requests allows")
+                self._why(symbol, f"its snapshot is requested in {wait:.0f} s, as the limit of REST requests allows")
             await snapshots.turn(limit, renewal=renewal)
             try:
                 snapshot = await snapshots.fetch(market_id, limit)

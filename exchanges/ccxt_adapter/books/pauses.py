@@ -1,4 +1,4 @@
-"""Computes pauses that double between attempts to prove a book; callers give the first and the longest one."""
+"""Computes the pauses between attempts to prove a book: each is twice as long as the last one, up to a limit."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from math import inf
 
 
 def doubling(first: float, longest: float, *, at_once: bool = False) -> Iterator[float]:
-    """Yield the seconds to wait before attempt 1, 2, ...: ``first``, doubled by each, ``longest`` at most.
+    """Yield the seconds to wait before attempt 1, 2, ...: ``first``, then doubled each time, at most ``longest``.
 
     ``at_once``: the first attempt does not wait; ``first`` is the wait before the second one.
     """
@@ -22,8 +22,8 @@ def doubling(first: float, longest: float, *, at_once: bool = False) -> Iterator
 class PausesOfBooks:
     """How long each book waits before it is synchronized again: not at all, unless it was lost shortly before.
 
-    From the second time on it waits ``first`` seconds, doubled each time, ``longest`` at most. After ``steady`` seconds
-    without a loss, the next time counts as the first again.
+    The second time it waits ``first`` seconds; each further time it waits twice as long, at most ``longest``. After
+    ``steady`` seconds without a loss, the next time counts as the first again.
     """
 
     def __init__(self, first: float, longest: float, steady: float) -> None:

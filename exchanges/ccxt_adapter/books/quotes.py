@@ -20,7 +20,7 @@ class QuotesOfBooks:
         self._tops: dict[str, tuple[object, object]] = {}  # coin -> the best level of each side that was delivered last
 
     def on_book(self, book: OrderBook) -> None:
-        """The same as in Listener."""
+        """See Listener.on_book."""
         if book.bids and book.asks:
             (bid, bid_size), (ask, ask_size) = top = book.bids[0], book.asks[0]
             if top != self._tops.get(book.coin):
@@ -35,7 +35,7 @@ class QuotesOfBooks:
             self._books.on_book(book)
 
     def on_book_unsynced(self, coin: str, reason: str) -> None:
-        """The same as in Listener."""
+        """See Listener.on_book_unsynced."""
         self._tops.pop(coin, None)
         if self._books is not None:
             self._books.on_book_unsynced(coin, reason)

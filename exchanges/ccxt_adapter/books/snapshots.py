@@ -34,18 +34,18 @@ class VenueSnapshots:
         return f"<VenueSnapshots {self._turns.limit!r}>"
 
     def seconds_for(self, limit: int) -> float:
-        """Seconds that one more snapshot of ``limit`` levels must wait for the weight."""
+        """Seconds that one more snapshot of ``limit`` levels must wait because of the weight limit."""
         return self._turns.seconds_for([self._rules.weights[limit]])
 
     async def turn(self, limit: int, *, renewal: bool) -> None:
-        """Wait until the weight allows a snapshot of ``limit`` levels; a ``renewal`` waits for all others."""
+        """Wait until the weight limit allows a snapshot of ``limit`` levels; a ``renewal`` comes after all others."""
         await self._turns.take(self._rules.weights[limit], renewal=renewal)
 
     async def fetch(self, market_id: str, limit: int) -> BookSnapshot:
         """Fetch a snapshot after ``turn``. Raises VenueError, also for an answer that cannot be read.
 
-        While requests fail, one is made per second, so that no weight is wasted on all coins. As soon as one succeeds,
-        all of them are requested.
+        While requests fail, only one is sent per second, so that no weight is wasted. As soon as one succeeds, the
+        waiting requests are sent too.
         """
         if self._failed_at is not None:
             async with self._probe:

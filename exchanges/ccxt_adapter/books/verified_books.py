@@ -1,8 +1,8 @@
-"""Decides whether a book that ccxt builds is right, by the venue's proof and plausibility; delivers it while it is.
+"""Decides whether ccxt's book is right, by the venue's proof and by plausibility; delivers the book while it is right.
 
-ccxt's sides grow without a bound if nobody calls their ``limit()``, and levels that left the range of ccxt's snapshot
-would stay although they are gone. So only levels inside the range that the book had when it was joined are used, and
-levels far outside are dropped.
+The sides of ccxt's books grow without a bound if nobody calls their ``limit()``, and keep levels outside of the
+snapshot's range although the venue has removed them. So only levels inside the range that the book had when it was
+joined are used, and levels far outside are dropped.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from exchanges.books.plausibility import fault_in
 from exchanges.books.proof import BookRules, FrameProof, ProofKind, Step, Verdict
 from exchanges.ccxt_adapter.books.delivery import BookDelivery
 
-HEALS_AFTER = 5.0  # seconds since a book of whole messages was wrong, after which the next message may heal it again
+HEALS_AFTER = 5.0  # seconds: if a book of whole messages was right for this long, its next message may correct it
 AGREED_WITHIN = 2.0  # seconds in which ccxt's book must reach the number of the frames, if it has numbers
 
 
 @dataclass(slots=True, eq=False)
 class _Judged:
-    """What is known of one market's book at ccxt."""
+    """What is known about ccxt's book of one market."""
 
     joined: bool  # True after a frame that joins the book to its snapshot, or if no proof is needed
     verdict: Verdict | None = None  # the last good verdict
@@ -54,7 +54,7 @@ class VerifiedBookKeeper:
         self._delivery = delivery
         self._renew = renew
         self._drop = drop
-        self._ids: dict[str, str] = {}  # each name that the venue or ccxt has for a market
+        self._ids: dict[str, str] = {}  # each name that the venue or ccxt has for a market -> its symbol
         self._books: dict[str, _Judged] = {}
         self._lost_at: dict[str, float] = {}  # symbol -> when its book was found to be wrong, loop's time
         delivery.on_lost = self._on_lost
@@ -69,7 +69,7 @@ class VerifiedBookKeeper:
         """Return the function that gets each frame of a new socket, decoded and as text, and says whether ccxt must
         read it.
 
-        It may raise any error if the venue's proof does not expect a frame.
+        The function may raise any error on a frame that the venue's proof does not expect.
         """
         if self._rules.proof is None:
             return lambda frame, text: True
@@ -92,8 +92,8 @@ class VerifiedBookKeeper:
             else:
                 symbols = carried
             self._judge(symbols, verdict)
-            # ccxt would apply a repeated change as a new one, and handle a lost one in the module's own way; some
-            # modules cannot read a change of a book that they do not have yet
+            # ccxt would apply a repeated change again, and each of its modules handles a missing change in another
+            # way; some modules cannot read a change of a book that they do not have yet
             needless = verdict.step in (Step.REPEATED, Step.EARLY)
             wanted = wanted or (not needless and not all(self._books[symbol].lost for symbol in symbols))
             wanted = wanted or (bool(market_id) and not symbols)
@@ -106,7 +106,7 @@ class VerifiedBookKeeper:
             judged.fetched = self._worst(book["bids"], 0.0), self._worst(book["asks"], inf)
 
     def _worst(self, side: Any, whole: float) -> float:
-        """The price down to which a fetched side shows all levels; ``whole``: it has all levels of the venue."""
+        """The worst price to which a fetched side has all levels; ``whole`` if it has all levels of the venue."""
         return whole if len(side) < max(self._rules.fetched, 1) else float(side[-1][0])
 
     def on_book(self, name: str, book: Any, received_at: int) -> None:
@@ -147,7 +147,7 @@ class VerifiedBookKeeper:
                 proof.forget(market_id)
 
     def lose(self, symbol: str, reason: str) -> None:
-        """Mark the book as wrong: ccxt or the feed has found that it is."""
+        """Mark the book as wrong: ccxt or the feed has found a fault in it."""
         judged = self._books.get(symbol)
         if judged is not None and not judged.lost:
             self._delivery.doubt(symbol, reason)
@@ -165,7 +165,7 @@ class VerifiedBookKeeper:
         judged.ready = True
         if self._window:
             return
-        if judged.fetched is not None:  # not the worst levels of the book: later changes may be far from the best price
+        if judged.fetched is not None:  # the snapshot's range, not the book's: changes may already lie outside of it
             judged.low, judged.high = judged.fetched
         else:
             judged.low = bids[-1][0] if bids else inf
@@ -197,7 +197,7 @@ class VerifiedBookKeeper:
     def _agrees(self, symbol: str, judged: _Judged, book: Any) -> bool:
         """Whether ccxt's book has reached the state of the frames, if its number shows that.
 
-        A snapshot from REST may be ahead of the frames: ccxt leaves out the updates that it has already.
+        A snapshot from REST may be ahead of the frames: ccxt skips the updates that the snapshot has already.
         """
         due = None if judged.verdict is None else judged.verdict.sequence
         number = book.get("nonce")
@@ -218,13 +218,11 @@ class VerifiedBookKeeper:
         here = bids[0][0] if bids else None, asks[0][0] if asks else None
         if best is None or here == best:
             return ""
-        return (
-            f"its best bid and ask are {here[0]} and {here[1]}, those of the venue's checksum {best[0]} and {best[1]}"
-        )
+        return f"its best bid and ask are {here[0]} and {here[1]}, but the venue's are {best[0]} and {best[1]}"
 
 
 def _top(side: Any, depth: int) -> list[Level]:
-    """The best levels of one of ccxt's sides, whose rows begin with price and size; orders of one price are added."""
+    """The best levels of a side of ccxt's book. Its rows begin with price and size; rows of one price are added up."""
     rows = side[:depth]
     levels = [(row[0], row[1]) for row in rows]
     if all(one[0] != other[0] for one, other in pairwise(levels)):

@@ -250,7 +250,7 @@ async def test_a_book_is_unproven_after_an_unreadable_message_even_if_no_other_m
         venue.send("btcusdt@depth@100ms", '{"e":"depthUpdate","E":1,"s":"BTCUSDT","U":')
         venue.flush()
         await running.until(lambda: len(heard.unsynced) > told)
-        assert heard.unsynced[told] == ("BTC", "a message of it could not be read")
+        assert heard.unsynced[told] == ("BTC", "a message about it could not be read")
         known = len(heard.books)
         await venue.move_book("BTC", 5)
         await running.until(lambda: any(book.coin == "BTC" for book in heard.books[known:]))
