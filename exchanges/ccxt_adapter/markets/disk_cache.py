@@ -1,13 +1,13 @@
 """Keeps market lists on disk; decides how long they are valid, and after what time a running feed renews them.
 
-One file per venue, market type, address, options and version of ccxt, in the platform's folder for such things:
-``$XDG_CACHE_HOME`` or ``~/.cache`` on Linux, ``~/Library/Caches`` on macOS, ``%LOCALAPPDATA%`` on Windows, below
-``market-feed``. The environment variable MARKET_FEED_CACHE names another folder, or turns this ``off``;
-``options: {market_cache: false}`` turns it off for one venue. A loopback ``rest_url`` (a simulator on some free port)
-is cached only when ``market_cache: true`` asks for it.
+Each venue, market type, address, set of options and version of ccxt has a file. The files are in the folder
+``market-feed`` in the platform's cache folder: ``$XDG_CACHE_HOME`` or ``~/.cache`` on Linux, ``~/Library/Caches`` on
+macOS, ``%LOCALAPPDATA%`` on Windows. The environment variable MARKET_FEED_CACHE names another folder, or turns the
+cache ``off``; ``options: {market_cache: false}`` turns it off for one venue. The markets of a loopback ``rest_url`` (a
+simulator on some free port) are kept only if ``market_cache: true`` asks for it.
 
 A file that is broken, too old, too large, another user's or from another version is ignored, and so is a folder that
-can't be written: nothing here raises for them.
+can't be written: nothing here raises an error for them.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ VARIABLE = "MARKET_FEED_CACHE"
 FORMAT = 2  # version of the file's format; part of the file's name
 TTL = 6 * 3600.0  # seconds for which a list is valid
 AGED = 3600.0  # seconds after which a valid list is requested again, once data flows
-MOST_BYTES = 32 << 20  # size of a file at most
-MOST_FILES = 64  # files in the folder at most
+MOST_BYTES = 32 << 20  # the largest size of a file
+MOST_FILES = 64  # the most files in the folder
 SUFFIX, UNFINISHED = ".markets", ".part"
-DIGEST = 16  # bytes of each of the two digests in front of the content: of the content, and of the key
+DIGEST = 16  # bytes of each of the two digests in front of the content: one of the content, one of the key
 
 
 class MarketCache:

@@ -1,8 +1,8 @@
 """Loads a long list of markets part by part, so that a process never holds thousands of parsed rows at once.
 
-ccxt's modules parse the whole of a venue's answer and copy each market twice: 30 MB for 3,000 markets, of which a
-process keeps a part for good. Here a module parses some rows of its answer at a time, and these are packed before the
-next ones are parsed.
+ccxt's modules parse the whole of a venue's answer and copy each market twice: 30 MB for 3,000 markets, and a process
+never frees all of it. Here a module parses some rows of its answer at a time, and these rows are packed before the next
+ones are parsed.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from exchanges.ccxt_adapter.markets.worker import Rows
 TICK_SIZE = 4  # ccxt's number for precisions that are steps, not digits
 ROWS = 200  # rows of an answer that are parsed at a time
 HELD = ("markets", "markets_by_id", "symbols", "ids", "codes",
-        "currencies", "currencies_by_id", "baseCurrencies", "quoteCurrencies")  # fmt: skip # by an instance, of a list
+        "currencies", "currencies_by_id", "baseCurrencies", "quoteCurrencies")  # fmt: skip # an instance's own tables
 
 
 async def load_in_parts(exchange: Any, taken: Callable[[], MarketTable]) -> MarketTable:
-    """Load a ccxt instance's markets; ``taken`` gives the table of those that it has. Raises what ccxt raises.
+    """Load a ccxt instance's markets; ``taken`` returns the table of the markets that it has. Raises what ccxt raises.
 
     If a part cannot be parsed, all answers are parsed again without the faulty rows.
     """
@@ -34,7 +34,7 @@ async def load_in_parts(exchange: Any, taken: Callable[[], MarketTable]) -> Mark
 
     async def part(url: str, method: str = "GET", headers: Any = None, body: Any = None) -> Any:
         if tables and (method, url, body) not in answers.kept:
-            raise ValueError(f"{url} was not asked for with the first part")
+            raise ValueError(f"{url} was not requested for the first part")
         return _part(await answers.get(url, method, headers, body), ROWS * len(tables))
 
     exchange.fetch = part

@@ -36,7 +36,7 @@ class Markets:
     def __post_init__(self) -> None:
         self._table: MarketTable | None = None
         self._from_disk = False
-        self._gone: Collection[str] = ()  # symbols that were listed earlier
+        self._gone: Collection[str] = ()  # symbols that were listed earlier and are not listed any more
         self._asked_at = -inf  # monotonic seconds
         self._loading: asyncio.Task[None] | None = None
         self._keeping: asyncio.Future[None] | None = None
@@ -95,8 +95,8 @@ class Markets:
         await asyncio.shield(self._loading)
 
     async def _load(self, fresh: bool) -> None:
-        """Load the markets in a thread, because parsing thousands takes part of a second while another venue delivers.
-        The venue is asked once per PAUSE, however many coins are missing.
+        """Load the markets from disk or from the venue. The file is read in a thread: parsing thousands of markets
+        takes part of a second, and another venue may deliver meanwhile. The venue is asked at most once per PAUSE.
         """
         table = None if fresh or self.cache is None else await asyncio.to_thread(self.cache.read)
         from_disk = table is not None

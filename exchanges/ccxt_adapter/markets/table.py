@@ -1,6 +1,6 @@
 """The markets that a venue lists, independent of a ccxt instance, so that they can be shared and kept on disk.
 
-ccxt hands markets from one instance to the next with ``set_markets_from_exchange``; a table is such a source.
+ccxt's ``set_markets_from_exchange`` copies the markets of another instance; a table can stand in for that instance.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ class _Currency(msgspec.Struct):
 class MarketTable(msgspec.Struct):
     """The markets of one type of a venue, as ccxt has parsed them.
 
-    ``markets`` are ccxt's rows by symbol, ``ids`` the symbols of each of the venue's ids, ``currencies`` ccxt's by
-    code, ``options`` what the module noted in its own options while it loaded (kraken its names, hyperliquid its
-    tokens), ``loaded_at`` when the venue was asked, Unix seconds. Markets and currencies may be lazy rows.
+    ``markets`` are ccxt's rows by symbol, and ``currencies`` ccxt's rows by code; both may be lazy rows. ``ids`` maps
+    each of the venue's ids to its symbols. ``options`` is what ccxt's module wrote into its own options while it loaded
+    (kraken its names, hyperliquid its tokens). ``loaded_at`` is when the venue was asked, in Unix seconds.
     """
 
     loaded_at: float
@@ -53,7 +53,7 @@ class MarketTable(msgspec.Struct):
 
 
 def taken_from(exchange: Any, options: Mapping[str, Any], loaded_at: float, *, lean: bool) -> MarketTable:
-    """The table of a ccxt instance that has loaded its markets; ``options`` are a copy of those it had before.
+    """The table of a ccxt instance that has loaded its markets; ``options`` is a copy of its options before that.
 
     ``lean`` leaves out the venue's own answers (``info``), which are most of it. A market whose name cannot be printed
     is left out: no settings name it, and it would be logged.
@@ -140,7 +140,7 @@ def changed(before: MarketTable, after: MarketTable) -> Collection[str]:
 
 
 def with_gone(table: MarketTable, before: MarketTable) -> MarketTable:
-    """The table with the markets of ``before`` that it lacks, as not traded."""
+    """The table, and the markets that only ``before`` has: these are marked as not traded."""
     rows = table.markets
     gone = {symbol: {**before.markets[symbol], "active": False} for symbol in before.markets if symbol not in rows}
     if not gone:

@@ -13,7 +13,7 @@ from exchanges.ccxt_adapter.markets.table import MarketTable
 
 
 class _Packed(msgspec.Struct):
-    """A table with its rows in blocks: only those that are read are decoded."""
+    """A table with its rows in blocks: only rows that are read are decoded."""
 
     loaded_at: float
     markets: list[Block]
@@ -61,7 +61,7 @@ def compacted(table: MarketTable) -> MarketTable:
 def give_back_memory() -> None:
     """Give freed memory back to the system: 20 MB after parsing a list of 3,000 markets, 3 MB after importing ccxt.
 
-    The C library keeps it otherwise; only glibc has a call that returns it.
+    Otherwise the C library keeps this memory; only glibc has a call that gives it back.
     """
     with suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)

@@ -1,7 +1,7 @@
 """Skips unreadable rows of a venue's list of markets, so that the others are used; decides how many are too many.
 
-ccxt's modules parse a list in one go: a null among thousands of markets, or a row that lacks a field, ends in an error,
-and nothing is left of the answer. Here the answers are kept while the markets are loaded. If parsing them fails, the
+ccxt's modules parse a list in one go: if one of thousands of markets is null or lacks a field, ccxt raises an error and
+no market of the answer can be used. Here the answers are kept while the markets are loaded. If parsing them fails, the
 faulty rows are searched by halving the list, and the others are used.
 """
 
@@ -140,13 +140,13 @@ class _Repair:
     async def _parses(self) -> bool:
         try:
             self._exchange.set_markets(await self._exchange.fetch_markets())
-        except Exception:  # noqa: BLE001 - that is the question
+        except Exception:  # noqa: BLE001 - the question is whether it raises anything
             return False
         return True
 
     async def _answer(self, url: str, method: str = "GET", headers: Any = None, body: Any = None) -> Any:
         await asyncio.sleep(0)  # at this point parsing can be cancelled
-        return await self._asked.get(url, method, headers, body)  # a request may not have ended when parsing failed
+        return await self._asked.get(url, method, headers, body)  # it is sent if it had no answer when parsing failed
 
 
 def _ways(answer: Any) -> list[_Way]:

@@ -37,7 +37,7 @@ STAND_INS: Mapping[tuple[str, str], StandIn] = {
     ("modetrade", "quotes"): StandIn.TICKERS,
     ("woofipro", "quotes"): StandIn.TICKERS,
 }
-"""(ccxt id, channel) -> what stands in."""
+"""(ccxt id, channel) -> what replaces the channel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +75,8 @@ def has_calls(exchange: Any, channel: str) -> bool:
 def calls(
     exchange: Any, channel: str, symbols: Sequence[str], chunk: int, asked: Asked = Asked()
 ) -> Iterator[tuple[tuple[str, ...], Watch]]:
-    """The watch calls of one channel, and for which symbols: ``chunk`` of them in one call if ccxt can do that, else
-    one call each.
+    """Yield the watch calls of one channel, each with its symbols: ``chunk`` symbols in a call if ccxt can do that,
+    else one symbol in a call.
 
     A ``chunk`` of 1 chooses ccxt's calls for one symbol, where ccxt has them.
     """
@@ -91,7 +91,7 @@ def calls(
 
 
 def _watch(call: Callable[..., Awaitable[Any]], channel: str, asked: Asked, alone: bool, symbols: Sequence[str]) -> Any:
-    """Make one of ccxt's watch calls; ``alone``: the one for a single symbol."""
+    """Make one of ccxt's watch calls; ``alone``: ``call`` is the one for a single symbol."""
     if channel == "candles" and not alone:
         return call([[symbol, asked.timeframe] for symbol in symbols])
     more = {"candles": (asked.timeframe,), "books": (asked.depth, dict(asked.params))}.get(channel, ())
@@ -99,7 +99,7 @@ def _watch(call: Callable[..., Awaitable[Any]], channel: str, asked: Asked, alon
 
 
 def streamed(exchange: Any) -> tuple[str, ...]:
-    """The channels that a venue streams and whose rows ccxt keeps in a way that delivers them."""
+    """The channels that a venue streams and whose rows ccxt keeps as they came, so that they can be delivered."""
     without = (StandIn.NOTHING, StandIn.TRADES)
     return tuple(
         channel

@@ -26,9 +26,9 @@ from exchanges.ccxt_adapter.stream.row_caches import Latest, in_rows, is_book, p
 from exchanges.foreign_text import READ, Cleaner, beginning
 from exchanges.venues.fast_decoder import Blame, Take
 
-SLICE = 0.05  # seconds for which messages that wait are handled before the loop has its turn
-LOOK_EVERY = 16  # messages until the clock is read again
-UNSENT = 4 << 20  # bytes that wait until the peer reads: more than all subscriptions of a connection
+SLICE = 0.05  # seconds for which waiting messages are handled before other tasks run
+LOOK_EVERY = 16  # messages that are handled between two readings of the clock
+UNSENT = 4 << 20  # the most bytes that may wait for the peer: more than all subscriptions of a connection have
 SAMPLE = 200  # characters of a bad frame that are reported
 
 
@@ -57,11 +57,11 @@ def arm(
 ) -> None:
     """Guard ``client``, a ccxt ``Client`` that has not dialled yet.
 
-    ``timeout``: seconds a dial may take; ccxt counts whole ones. The function that ``taker`` makes gets each text
-    before ccxt does, and returns whether it has delivered the text; ``on_book`` gets each order book that ccxt has
-    updated. ``on_frame`` is called after ccxt has handled a frame that was not taken. ``clean`` makes what a venue
-    sends fit for showing. ``check`` raises OtherMarket for a frame, or one of its rows, that must not be delivered.
-    ``look`` gets each frame, decoded and as text, and returns whether ccxt must read the frame.
+    ``timeout``: seconds that a dial may take, rounded up to whole seconds for ccxt. The function that ``taker`` makes
+    gets each text before ccxt does, and returns whether it has delivered the text. ``on_book`` gets each order book
+    that ccxt has updated. ``on_frame`` is called after ccxt has handled a frame that was not taken. ``clean`` makes a
+    venue's text printable and safe. ``check`` raises OtherMarket for a frame, or one of its rows, that must not be
+    delivered. ``look`` gets each frame, decoded and as text, and returns whether ccxt must read the frame.
     """
     handle, dispatch = client.handle_message, client.on_message_callback
     resolve, reject, begin_dial, send = client.resolve, client.reject, client.open, client.send
@@ -96,7 +96,7 @@ def arm(
         reading.text = message.data if type(message.data) is str else ""
         try:
             handle(message)
-        except Exception as error:  # noqa: BLE001 - ccxt's parsers on whatever a venue sends; anything may come out
+        except Exception as error:  # noqa: BLE001 - ccxt's parsers may raise anything on an unexpected frame
             _salvage(message.data, error)
         _through(message.data)
 
@@ -110,7 +110,7 @@ def arm(
         logger.opt(lazy=True).debug(
             "a frame could not be handled\n{}", lambda: told("".join(traceback.format_exception(error)))
         )
-        # ccxt's handlers take the rows of a "data" list in order (read: Bybit, HashKey): the first ones are delivered
+        # ccxt's handlers take the rows of a "data" list in order (checked for Bybit, HashKey): the others remain
         rows = list(in_rows(reading.frame))[reading.delivered :]
         if not rows:
             bad(data, error)
@@ -125,7 +125,7 @@ def arm(
         if reading.frame is not None:
             try:
                 on_frame(reading.frame)
-            except Exception as error:  # noqa: BLE001 - it looks into whatever a venue sends
+            except Exception as error:  # noqa: BLE001 - on_frame may raise anything on an unexpected frame
                 bad(data, error)
 
     def noted(client: Any, frame: Any) -> None:
@@ -147,7 +147,7 @@ def arm(
 
     def addressed(error: Any, message_hash: Any = None) -> Any:
         if message_hash is None and dispatching:
-            error.frame = reading.frame  # all calls get the error, and decide whether it concerns them
+            error.frame = reading.frame  # each watch call gets the error, and decides whether the frame concerns it
             bad(reading.frame, error)
         return reject(error, message_hash)
 
@@ -157,7 +157,7 @@ def arm(
 
     async def sent(message: Any) -> None:
         if not client.error and _unsent(client) > UNSENT:
-            client.on_error(errors.NetworkError("it does not read what it is sent"))
+            client.on_error(errors.NetworkError("it does not read what we send"))
             abort(client)
         if client.error:
             raise ConnectionError(str(client.error))
@@ -190,8 +190,8 @@ def arm(
 
 
 def _answering(client: Any) -> Callable[[bytes], None]:
-    """A function that answers pings: of the pings of one turn only the last, which is enough (RFC 6455, 5.5.3). ccxt
-    would begin a task for each.
+    """Return a function that answers pings. If several pings come in one turn of the loop, it answers only the last,
+    which is enough (RFC 6455, 5.5.3). ccxt would start a task for each ping.
     """
     newest: bytes | None = None
 
@@ -213,10 +213,10 @@ def _answering(client: Any) -> Callable[[bytes], None]:
 
 
 def _drained(client: Any) -> Callable[[], None]:
-    """``client``'s receive_loop, which first reads the messages that wait in the buffer.
+    """Return a ``receive_loop`` for the client that first reads the messages that wait in the buffer.
 
-    ccxt's own loop would do the same, but it looks up the buffer, a property five attributes deep, twice per message.
-    It also empties the whole buffer at once: with slow callbacks it would block the loop's timers for many seconds.
+    ccxt's own method would do the same, but looks up the buffer, a property five attributes deep, twice per message. It
+    also empties the whole buffer at once: with slow callbacks it would block the loop's timers for many seconds.
     """
     own: Callable[[], None] = client.receive_loop
     # what aiohttp adds to each message's size; a version of ccxt without this reads the buffer in another way

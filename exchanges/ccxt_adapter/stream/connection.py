@@ -46,10 +46,10 @@ class _Call:
 class CcxtConnection:
     """One connection's life, from the dial to the error that ends it, over a ccxt.pro instance of its own.
 
-    A fresh instance carries no dial backoff, subscription or future of an earlier connection, and an old one can be
-    closed while the new one runs. ``translate`` turns any error of ccxt into a VenueError, ``clean`` makes a venue's
-    text printable and safe, ``release`` closes the instance within a bound, ``renew`` gives it the venue's current
-    markets. ``snapshots`` are the venue's, for books.
+    A fresh instance has no dial backoff, subscription or future of an earlier connection, and an old instance can be
+    closed while the new one runs. ``translate`` turns any error of ccxt into a VenueError. ``clean`` makes a venue's
+    text printable and safe. ``release`` closes the instance within a limited time. ``renew`` gives the instance the
+    venue's current markets. ``snapshots`` fetches the venue's REST snapshots of books.
     """
 
     exchange: Any
@@ -69,7 +69,7 @@ class CcxtConnection:
         self._reading = FrameReading()
         self._ledger = RejectionTracker()
         self._keepers: dict[_Call, asyncio.Task[Any]] = {}
-        self._confirmed: set[tuple[str, str]] = set()  # channels and market ids
+        self._confirmed: set[tuple[str, str]] = set()  # (channel, market id) of each confirmed subscription
         self._refusals: dict[_Call, Rejected] = {}  # calls that end because of a refusal
         self._coins = {symbol: coin for coin, symbol in self.wanted.markets.items()}
         own = streamed(self.exchange)
@@ -78,19 +78,19 @@ class CcxtConnection:
         self._delivery.add(self._coins)
         self._group = asyncio.TaskGroup()
         self._standing: set[asyncio.Task[None]] = set()  # a task for each call that may deliver data
-        self._subscribing = False  # additions are subscribed to at once: True only while the connection is open
+        self._subscribing = False  # whether added coins are subscribed to at once: only while the connection is open
         self._delivery.clean = self.clean
         quotes = "quotes" in self.wanted.channels
         self._delivery.tickers_wanted = "ticker" in self.wanted.channels
         self._delivery.quotes_in_tickers = quotes and quotes_in_tickers(self.exchange)
         self._delivery.on_no_quote = self._look_into_book
-        # the books of all coins, as books or for quotes; otherwise made for coins without quotes in tickers
+        # whether all coins have books here, as books or for quotes; otherwise only coins without quotes in tickers do
         self._books_of_all = "books" in own and (
             "books" in self.wanted.channels or (quotes and source_of_quotes(self.exchange) == "books")
         )
         self._book_depth = self.wanted.book_depth if "books" in self.wanted.channels else 1  # one level for quotes
         self._books: ConnectionBooks | None = None
-        self._sockets: dict[Any, Callable[[Any, str], bool]] = {}  # client -> judges its frames for books
+        self._sockets: dict[Any, Callable[[Any, str], bool]] = {}  # client -> the function that judges its frames
         if self._books_of_all:
             self._carry_books(self._coins)
         self._install()
@@ -106,7 +106,7 @@ class CcxtConnection:
         nothing is left.
         """
         try:
-            self.exchange.open()  # ccxt's modules that fetch an address first start a task before they dial
+            self.exchange.open()  # some of ccxt's modules fetch an address in a task before they dial
         except (OSError, ValueError) as error:  # certificates that cannot be read (OSError) or parsed
             raise self.translate(error) from error
         try:
@@ -115,7 +115,7 @@ class CcxtConnection:
                 for call in self._beside():
                     self._begin(call)
                 self._subscribing = True
-                while self._standing:  # while calls are running: then tasks can still be added to the group
+                while self._standing:  # tasks can be added to the group only while calls are running
                     await asyncio.wait(self._standing)
                 self._subscribing = False
                 raise Rejected(self.name, "refused every subscription")
@@ -126,7 +126,7 @@ class CcxtConnection:
                 self._books.end("the connection has ended")
 
     async def close(self) -> None:
-        """Close the ccxt instance within a bound, and remove its large parts."""
+        """Close the ccxt instance within a limited time, and remove its large parts."""
         await self.release()
         self._ledger.clear()
         self._keepers.clear()
@@ -244,7 +244,7 @@ class CcxtConnection:
         if channel == "quotes":
             way = source_of_quotes(exchange)
             if way in self.wanted.channels and way != "quotes":
-                return  # the quotes come with the tickers
+                return  # the quotes come with that channel
         elif channel not in self._streamed:
             if channel == "ticker" and (exchange.has.get("fetchTickers") or exchange.has.get("fetchTicker")):
                 return  # day stats come over REST, prices with the trades
@@ -285,7 +285,7 @@ class CcxtConnection:
         return answered
 
     async def _keep(self, call: _Call) -> None:
-        """Repeat one watch call: it subscribes and raises errors, the data comes through the caches."""
+        """Repeat one watch call. The call subscribes and raises errors; the data comes through the caches."""
         task = asyncio.current_task()
         assert task is not None
         asking.set(call)
@@ -301,7 +301,7 @@ class CcxtConnection:
                     raise
                 failure: VenueError = refused
                 break
-            except Exception as error:  # noqa: BLE001 - ccxt's modules raise whatever their parsers meet
+            except Exception as error:  # noqa: BLE001 - ccxt's modules may raise any error
                 if (
                     call.channel in ("books", "quotes")
                     and self._books is not None
@@ -324,7 +324,7 @@ class CcxtConnection:
             self._begin(replace(call, symbols=(symbol,)))
 
     def _minds(self, call: _Call, frame: Any) -> bool:
-        """Whether a refusal may be about this call: its text allows that, and no data has come for the call."""
+        """Whether a refusal may be about this call: its text does not rule it out, and the call has brought no data."""
         if (asker := self._ledger.asker(frame)) is not None:
             return call == asker
         if not call.symbols:
@@ -358,7 +358,7 @@ class CcxtConnection:
             keeper.cancel()
 
     def _on_unnamed(self) -> None:
-        """End the calls that were refused without being named, once the others were accepted."""
+        """End the calls whose refusals did not name them, as soon as all other calls are accepted."""
         for call, reason in self._ledger.blamed(self._is_accepted).items():
             if (keeper := self._keepers.get(call)) is not None:
                 self._refuse(call, keeper, reason)

@@ -1,4 +1,4 @@
-"""Decides when the next socket to a venue may be opened: over all connections, a limited number at the same time."""
+"""Decides when the next socket to a venue may be opened: all connections together may open so many in a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds which subscription a venue has rejected, if ccxt does not report it to the caller or never subscribes again."""
+"""Finds which subscription a venue has rejected, if ccxt does not tell the caller; lets ccxt send it again later."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 asking: ContextVar[Hashable] = ContextVar("asking", default=None)
 """The running watch call: requests and notes that ccxt makes in this context, or in its tasks, belong to it."""
 
-REQUESTS = 10_000  # requests whose numbers are remembered; bounded, because pings are numbered too, for weeks
+REQUESTS = 10_000  # the most requests whose numbers are remembered: pings are numbered too, and come for weeks
 _IDS = ("id", "req_id", "reqid")  # how the venues name a request's number
 
 
 class _Subscriptions(dict[Any, Any]):
-    """A client's ``subscriptions``, in which ccxt notes its requests; ``notes`` also get the call."""
+    """A client's ``subscriptions``, in which ccxt notes its requests; ``notes`` gets each note and the running call."""
 
     __slots__ = ("_notes",)
 
@@ -32,7 +32,7 @@ _Note = tuple[dict[Any, Any], Any, Hashable]  # the dict, the key, and the call
 
 
 class RejectionTracker:
-    """Remembers which call has sent which request, and the keys with which ccxt notes that it was sent."""
+    """Remembers which call has sent which request, and under which keys ccxt has noted the requests."""
 
     def __init__(self) -> None:
         self._askers: dict[str, Hashable] = {}
@@ -69,10 +69,10 @@ class RejectionTracker:
         return next((call for key in _IDS if (call := self._askers.get(str(frame.get(key)))) is not None), None)
 
     def blamed(self, answered: Callable[[Any], bool]) -> dict[Any, str]:
-        """The calls that were refused without a name, with the reasons; none while that can't be known.
+        """The calls whose refusals did not name them, with the reasons; none as long as they are not known.
 
-        A venue answers every request once. So the calls are known once as many requests are without an answer as there
-        are unnamed refusals.
+        A venue answers every request once. So the calls are known when the number of requests without an answer is not
+        larger than the number of unnamed refusals.
         """
         self._open = {call: still and not answered(call) for call, still in self._open.items()}
         waiting = [call for call, still in self._open.items() if still]

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-SPAN = 0.25  # seconds; four requests within a second at most
+SPAN = 0.25  # seconds between two requests: at most four requests per second
 
 
 def gather(client: Any, joined: Callable[[Sequence[Any]], Any]) -> None:

@@ -1,4 +1,4 @@
-"""Caches that ccxt fills with parsed rows and that deliver each row at that moment.
+"""Caches that ccxt fills with parsed rows and that deliver each row at once.
 
 All ccxt.pro modules keep public data the same way: they look up ``exchange.trades[symbol]`` (``tickers``, ``ohlcvs``,
 ``bidsasks`` likewise), append or assign the parsed row, then resolve a future. The adapter puts its own stores there
@@ -18,8 +18,8 @@ Deliver = Callable[[str, Row], None]
 
 
 class RowCache(list[Any]):
-    """Used in place of ccxt's ArrayCache: ``append`` delivers, only the newest row is kept for handlers that look
-    back.
+    """Used in place of ccxt's ArrayCache: ``append`` delivers the row. Only the newest row is kept, for handlers that
+    read the last row.
     """
 
     __slots__ = ("_deliver", "hashmap")
@@ -43,7 +43,8 @@ class RowCaches(dict[str, Any]):
     """``exchange.trades``: one fixed store per wanted symbol; a row of any other symbol is ignored.
 
     Assigning and deleting are ignored, because handlers re-assign the store on every frame and un_watch deletes it.
-    For ``exchange.ohlcvs``, ``make`` makes each symbol's store: again one of these, with a store per timeframe.
+    ``make`` makes each symbol's store. For ``exchange.ohlcvs`` this store is a RowCaches too, with a store per
+    timeframe.
     """
 
     def __init__(
@@ -73,10 +74,10 @@ class RowCaches(dict[str, Any]):
 
 
 class Latest(dict[str, Any]):
-    """``exchange.tickers`` or ``bidsasks``: assigning is the delivery; the newest of each listed market is kept.
+    """``exchange.tickers`` or ``bidsasks``: assigning a row delivers it; each listed market's newest row is kept.
 
-    Handlers merge deltas into the row that is kept here, so it stays. ``last`` is the row that was delivered last; it
-    shows the connection which future need not be resolved.
+    Handlers merge changes into the row that is kept here. ``last`` is the row that was delivered last: a future with
+    this row need not be resolved.
     """
 
     def __init__(self, wanted: Collection[str], listed: Collection[str], deliver: Deliver) -> None:
@@ -94,7 +95,7 @@ class Latest(dict[str, Any]):
     def stand(self, symbol: str, make: Callable[[], Row]) -> None:
         """Call this when the newest row of ``symbol`` was delivered without this store.
 
-        ``make`` makes it if a handler reads it.
+        ``make`` makes that row if a handler reads it.
         """
         self.pop(symbol, None)
         self._standing[symbol] = make
@@ -125,7 +126,7 @@ def pushed(result: Any, latest: Iterable[Latest]) -> bool:
 
 
 def _all_latest(result: dict[str, Any], latest: Iterable[Latest]) -> bool:
-    """A dict of tickers by symbol, as okx, poloniex and hyperliquid resolve it."""
+    """Whether ``result`` is a dict of delivered tickers by symbol: okx, poloniex and hyperliquid resolve futures so."""
     return bool(result) and any(
         all(isinstance(row, dict) and rows.get(symbol) is row for symbol, row in result.items()) for rows in latest
     )

@@ -17,7 +17,7 @@ from exchanges.venues.fast_decoder import Blame, Destination, Take, taker, unamb
 from exchanges.venues.profile import Profile
 from exchanges.venues.units import of_coin, units_of
 
-REPLAY = 2_000  # ms: an older trade may be a repeated one; clocks differ by a second or so
+REPLAY = 2_000  # ms: a trade that is older may be a repeated one; clocks differ by a second or so
 
 
 class RowHandler:
@@ -38,8 +38,9 @@ class RowHandler:
         self._reader = TradeReader(self._profile)
         self._past: list[TradeEvent] = []  # past trades of the frame that is being read
         self._turned: list[TradeEvent] = []  # trades of the frame that must be delivered from the last to the first
-        self._first_candles: dict[tuple[str, str], tuple[Candle, bool]] = {}  # first candles of a frame
-        self._begun_candles: set[tuple[str, str]] = set()  # the coins and timeframes with a candle so far
+        # (coin, timeframe) -> its first candle, which waits until the frame is read, and whether it has a flag
+        self._first_candles: dict[tuple[str, str], tuple[Candle, bool]] = {}
+        self._begun_candles: set[tuple[str, str]] = set()  # (coin, timeframe) of each delivered candle
         self._untraded: set[str] = set()  # symbols without a trade so far, whose first trade may be a past one
         self._first_read: dict[str, int] = {}  # when the first frame with trades of each such symbol was read
         self._unheard: dict[type, set[str]] = {kind: set() for kind in _EVENTS.values()}  # symbols without an event yet
@@ -147,7 +148,7 @@ class RowHandler:
         profile, reading = self._profile, self._reading
         reading.delivered += 1
         if not profile.trade_market and type(row) is dict and (own := row.get("symbol")) != symbol:
-            # ccxt keeps the trades of a frame under the first one's market (pro/coinbase.py, handle_trade)
+            # ccxt keeps all trades of a frame under the market of the first trade (pro/coinbase.py, handle_trade)
             if own in self._coins:
                 symbol = own
             elif own in self._exchange.markets:
@@ -175,8 +176,8 @@ class RowHandler:
             self._deliver_trade(trade)
 
     def _is_past(self, symbol: str, trade: TradeEvent) -> bool:
-        """Whether the trade is a repeated one at a subscription: the frame says so, or it is old and in the first
-        frame. A repeated trade that is younger than REPLAY counts as live.
+        """Whether the venue has repeated a past trade at the subscription: the frame says so, or the trade is old and
+        in the symbol's first frame. A repeated trade that is younger than REPLAY counts as live.
         """
         profile, reading = self._profile, self._reading
         if profile.is_history(reading.frame):
@@ -200,7 +201,7 @@ class RowHandler:
         return info.get(profile.trade_market) == market_id and all(type(text) is str and text for text in texts)
 
     def on_book(self, book: Any) -> bool:
-        """Take an order book that ccxt has updated; True if it is of a wanted market: then no future must resolve."""
+        """Take an order book that ccxt has updated; True if its market is wanted, so no future need be resolved."""
         if book["symbol"] not in self._coins:
             return False
         self._reading.delivered += 1
@@ -241,7 +242,7 @@ class RowHandler:
             self._tell_quote(quote)
 
     def on_quote_of_book(self, quote: Quote) -> None:
-        """The best bid and ask of a proven book, in units of the coin."""
+        """Deliver the best bid and ask of a proven book, in units of the coin."""
         self._unheard[Quote].discard(quote.coin)
         self._listener.on_quote(quote)
 

@@ -37,13 +37,13 @@ def tls_context(cafile: str, system: bool = False) -> ssl.SSLContext:
     """The context in which servers are verified. With ``system`` the authorities that OpenSSL trusts by itself are
     trusted too.
 
-    All instances share it: ccxt would make one for each, of 0.7 MB, and block the loop for 35 ms.
+    All ccxt instances share it: ccxt would make one of 0.7 MB for each instance, and block the loop for 35 ms.
     """
     return _context(cafile, system, os.environ.get(FILE, ""), os.environ.get(FOLDER, ""))
 
 
 def trust_the_systems(context: ssl.SSLContext) -> None:
-    """Make ``context`` trust what OpenSSL trusts by default: those of the two variables, else the system's."""
+    """Make ``context`` trust OpenSSL's default authorities: those that the variables name, else the system's."""
     if not is_endless(os.environ.get(FILE, "")):
         context.load_default_certs()
         return
@@ -60,7 +60,7 @@ def is_endless(path: str) -> bool:
 
 
 def problems() -> list[str]:
-    """What the two variables name that is not used, and why, one line each."""
+    """One line for each file or folder that the two variables name and that is not used, with the reason."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     return list(_trust(context, os.environ.get(FILE, ""), os.environ.get(FOLDER, "")))
 

@@ -1,9 +1,9 @@
 """Chooses the transport of ccxt's WebSockets: aiohttp, which ccxt installs, or picows with the extra ``[fast]``.
 
-With picows a message is in the callback sooner, and a flood takes less work (tests/benchmarks/RESULTS.md). ``options:
-{transport: aiohttp}`` or ``picows`` chooses for one venue, the environment's MARKET_FEED_TRANSPORT for all venues
-without that option; without either, picows is used if it is installed. The event loop is the program's own choice;
-nothing here installs uvloop.
+With picows a message reaches its callback sooner, and many messages take less work (tests/benchmarks/RESULTS.md). The
+option ``{transport: aiohttp}`` or ``{transport: picows}`` chooses for one venue. The environment's
+MARKET_FEED_TRANSPORT chooses for all venues without that option. Without both, picows is used if it is installed. The
+event loop is the program's own choice; nothing here installs uvloop.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ VARIABLE = "MARKET_FEED_TRANSPORT"
 
 
 def uses_picows(name: Any = None) -> bool:
-    """Whether picows is the transport, by the user's ``name``; ValueError if that is not one of TRANSPORTS.
+    """Whether picows is the transport; ``name`` is the user's choice.
 
-    If neither ``name`` nor the environment chooses one, picows is used if it is installed.
+    If neither ``name`` nor the environment chooses one, picows is used if it is installed. Raises ValueError for a name
+    that is not in TRANSPORTS, and for picows if it is not installed.
     """
     installed = find_spec("picows") is not None
     said = "options.transport"

@@ -32,7 +32,7 @@ _log = logging.Logger("picows", logging.CRITICAL + 1)  # disabled: the errors th
 async def connect(url: str, headers: Mapping[str, str], tls: SSLContext, limit: int, compress: bool) -> WebSocket:
     """Dial ``url``; cancelling ends the dial, and nothing of it stays open.
 
-    ``limit``: bytes of a message. ``compress``: offer the server to compress. ``tls`` verifies the server.
+    ``limit``: the most bytes of a message. ``compress``: offer compression to the server. ``tls`` verifies the server.
     Raises aiohttp's errors: WSServerHandshakeError (the status, the headers) and ClientConnectionError.
     """
     if compress:
@@ -83,7 +83,7 @@ async def connect(url: str, headers: Mapping[str, str], tls: SSLContext, limit: 
 
 
 def headers_for(url: str, cookie_jar: aiohttp.abc.AbstractCookieJar, given: Any) -> dict[str, str]:
-    """The headers that aiohttp would send, with the ``given`` ones: some gateways refuse clients with others."""
+    """The headers that aiohttp would send, and the ``given`` ones: some gateways refuse clients with other headers."""
     cookies = cookie_jar.filter_cookies(URL(url))
     headers = dict(_LIKE_AIOHTTP)
     if cookies:
@@ -114,7 +114,7 @@ async def _give_up(dialling: asyncio.Task[Any], socks: list[socket.socket], open
     _hang_up(socks)
     with suppress(TimeoutError):
         async with asyncio.timeout(GONE_WITHIN):
-            while any(sock.fileno() >= 0 for sock in socks):  # noqa: ASYNC110 - nothing tells of the end
+            while any(sock.fileno() >= 0 for sock in socks):  # noqa: ASYNC110 - no event reports the end
                 await asyncio.sleep(0)
 
 

@@ -1,4 +1,4 @@
-"""A ccxt instance's REST and dials, also through proxies; decides on redirects, sizes of answers and of messages.
+"""Sends a ccxt instance's requests and dials, also through proxies; limits redirects and the size of answers.
 
 It takes the proxy of each address (``proxies``), looks names up without delaying the end of the program
 (``name_lookup``), limits the bytes of an answer and of a message, and follows no redirect from TLS to plain text, or to
@@ -34,8 +34,8 @@ from exchanges.ccxt_adapter.transport.name_lookup import look_up
 from exchanges.ccxt_adapter.transport.proxies import PORTS, TLS, Proxy
 from exchanges.foreign_text import READ
 
-MOST_BYTES = 64 << 20  # size of an unpacked REST answer at most; the largest lists of markets have some 20 MB
-MOST_MESSAGE_BYTES = 10 << 20  # size of an unpacked WebSocket message at most; ccxt's own limit is the same
+MOST_BYTES = 64 << 20  # the largest size of an unpacked REST answer; the largest lists of markets have some 20 MB
+MOST_MESSAGE_BYTES = 10 << 20  # the largest size of an unpacked WebSocket message; ccxt's own limit is the same
 REFUSAL_WITHIN = 1.0  # seconds for reading the answer of a server that refuses a dial
 REDIRECTS = (301, 302, 303, 307, 308)
 SOCKS_PORT = 1080  # the port if the address names none
@@ -124,7 +124,7 @@ class HttpClient:
         return self._session.closed
 
     def ws_connect(self, url: str, **options: Any) -> _PendingSocket:
-        """Return a context manager that ccxt enters and never leaves, as it does with that of aiohttp's session."""
+        """Return a context manager; ccxt enters it and never leaves it, as ccxt does with an aiohttp session's."""
         return _PendingSocket(self, redirect(url, self._ws_url), {**options, "max_msg_size": MOST_MESSAGE_BYTES})
 
     async def dial(self, url: str, options: Mapping[str, Any]) -> Any:
@@ -139,7 +139,7 @@ class HttpClient:
                 return connection
             return await session.ws_connect(url, **way)
         except aiohttp.WSServerHandshakeError as error:
-            error.body = getattr(error, "body", "") or "".join(words)  # type: ignore[attr-defined] # ours: it may tell of a ban
+            error.body = getattr(error, "body", "") or "".join(words)  # type: ignore[attr-defined] # ours: the text may report a ban
             raise
         except self._reworded as error:
             failed = _failed(error, proxy)
@@ -192,7 +192,7 @@ class HttpClient:
             raise aiohttp.ClientConnectionError(str(error)) from None
 
     async def _way(self, url: str, options: Mapping[str, Any]) -> tuple[ClientSession, dict[str, Any], Proxy | None]:
-        """The session for an address, the options with its proxy (without the login, which errors quote), the proxy."""
+        """The session for an address, the options with its proxy (without login: errors quote them), and the proxy."""
         way = dict(options)
         given = way.pop("proxy", None)
         proxy = Proxy(str(given), "ccxt") if given else self._proxy(url)
@@ -303,7 +303,7 @@ class _PendingSocket:
 
 
 def redirect(url: str, target: str | None) -> str:
-    """``url`` with the scheme and host of ``target``; unchanged where there is none."""
+    """``url`` with the scheme and host of ``target``; unchanged if ``target`` is None."""
     if target is None:
         return url
     to = urlsplit(target)
@@ -311,8 +311,8 @@ def redirect(url: str, target: str | None) -> str:
 
 
 def why_refused(at: URL, to: URL, named: Collection[Place] = ()) -> str:
-    """Why a redirect is not followed; "" if it is. None is followed from TLS to plain text. Redirects are followed on
-    the same host and port, from plain text to TLS on the usual ports, and to the ``named`` places.
+    """Why a redirect is not followed; "" if it is followed. Redirects are followed on the same host and port, from
+    plain text to TLS on the usual ports, and to the ``named`` places; but never from TLS to plain text.
     """
     if not to.host:
         return "it is no address"

@@ -20,7 +20,7 @@ _SETTER = "set_default_verify_paths"  # the method that loads the authorities
 
 
 class _LateContext(ssl.SSLContext):
-    """A context without its authorities; a plain one as soon as it is used."""
+    """A context that loads its authorities when it is first used; then it is a plain context."""
 
     __slots__ = ()
 
@@ -47,7 +47,7 @@ def _loaded(context: ssl.SSLContext) -> ssl.SSLContext:
 def authorities_when_used() -> Iterator[None]:
     """Context in which the TLS contexts that this thread makes load the system's authorities when they are used.
 
-    No effect where a program has replaced ``ssl.SSLContext`` or this method of it, as truststore does.
+    This has no effect if a program has replaced ``ssl.SSLContext`` or its method that loads them, as truststore does.
     """
     if ssl.SSLContext is not _LateContext.__base__ or _SETTER in vars(ssl.SSLContext):
         yield

@@ -33,11 +33,11 @@ async def look_up(host: str, port: int, family: int = socket.AF_UNSPEC) -> _Foun
         ip_address(host)
         return list(socket.getaddrinfo(host, port, family, socket.SOCK_STREAM))
     found = asyncio.wrap_future(_lookup((host, port, family)))
-    found.add_done_callback(lambda found: found.cancelled() or found.exception())  # or Python warns
+    found.add_done_callback(lambda found: found.cancelled() or found.exception())  # otherwise asyncio warns
     failed: OSError
     try:
         async with asyncio.timeout(PATIENCE):
-            return await asyncio.shield(found)  # others may wait for the same lookup
+            return await asyncio.shield(found)  # other requests may wait for the same lookup
     except TimeoutError:
         silence = f"the name server has not answered for {host} within {PATIENCE:g} s"
         failed = socket.gaierror(socket.EAI_AGAIN, silence)

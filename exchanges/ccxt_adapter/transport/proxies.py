@@ -1,9 +1,9 @@
-"""Finds the proxy for an address: the one of the settings, else that of the environment, as curl does.
+"""Finds the proxy for an address: the settings' proxy, else the proxy that the environment names by curl's rules.
 
 The environment's variables are ``http_proxy`` (for http and ws), ``https_proxy`` (for https and wss), ``all_proxy``
-(for what has none) and ``no_proxy``, each in lower or upper case; lower case takes precedence, and an empty value means
-no proxy. HTTP_PROXY is ignored in a CGI program, where a client could set it (https://httpoxy.org). A loopback address
-is never requested through the environment's proxy.
+(for addresses without either) and ``no_proxy``, each in lower or upper case; lower case takes precedence, and an empty
+value means no proxy. HTTP_PROXY is ignored in a CGI program, where a client could set it (https://httpoxy.org). A
+loopback address is never requested through the environment's proxy.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Proxy:
 def proxy_for(url: str, configured: str | None, environ: Mapping[str, str] | None = None) -> Proxy | None:
     """The proxy for ``url`` (http, https, ws or wss); None for a direct connection.
 
-    ``configured`` is the settings' ``proxy``. Raises ValueError for a proxy of the environment that can't be one.
+    ``configured`` is the settings' ``proxy``. Raises ValueError if the environment names a proxy in a wrong form.
     """
     if configured is not None:
         return None if configured == NONE else Proxy(configured, "settings")
@@ -85,7 +85,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _variable(name: str, environ: Mapping[str, str]) -> tuple[str, str | None]:
-    """The variable's name as it is written, and its value; None where there is none."""
+    """The variable's name in the case that is used, and its value; None if the variable is not set."""
     if name in environ:
         return name, environ[name]
     upper = name.upper()
@@ -113,7 +113,7 @@ def _read(name: str, value: str) -> Proxy:
 
 
 def _excepted(host: str, port: int, environ: Mapping[str, str]) -> bool:
-    """Whether ``no_proxy`` names the host: a name and all below it, an address, a network, ``*``, each with a port."""
+    """Whether ``no_proxy`` has the host: as a name or its subdomain, an address, in a network or ``*``, with a port."""
     _, value = _variable("no_proxy", environ)
     entries = [entry.strip().lower() for entry in re.split(r"[,\s]+", value or "") if entry.strip()]
     return any(_matches(entry, host.rstrip(".").lower(), port) for entry in entries)

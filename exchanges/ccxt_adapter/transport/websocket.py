@@ -1,8 +1,8 @@
 """A WebSocket over picows, with the methods of aiohttp's WebSocket that ccxt's client uses.
 
-Needs the extra ``[fast]``. A frame goes from the read buffer to its handler in the same turn of the loop, with no task,
-future or queue between them. It passes on messages and errors of aiohttp's types, because ccxt's client and the adapter
-know these types.
+It needs the extra ``[fast]``. A frame goes from the read buffer to its handler in the same turn of the loop, with no
+task, future or queue between them. Messages and errors have aiohttp's types, because ccxt's client and the adapter know
+these types.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from aiohttp import WebSocketError, WSMessage, WSMsgType
 Tell = Callable[[WSMessage], object]
 Offer = Callable[[str], bool]
 
-CONTROL = 125  # bytes of the payload of a ping, pong or close frame at most: RFC 6455, 5.5
+CONTROL = 125  # the most bytes in the payload of a ping, pong or close frame: RFC 6455, 5.5
 LOST = 1006  # the code of an end without a close frame
 READ = 65_536  # bytes that are read at once: they fit into the processor's cache
 FIRST, LEAST = 4096, 512  # bytes that are read at first, and at least
@@ -170,7 +170,7 @@ class WebSocket(picows.WSListener):
         tell, error = self._tell, None
         try:
             await self._transport.wait_disconnected()
-        except Exception as raised:  # noqa: BLE001 - whatever picows ended it for
+        except Exception as raised:  # noqa: BLE001 - picows raises whatever has ended the connection
             broken: Any = raised
             error = WebSocketError(broken.code, str(raised)) if isinstance(raised, picows.WSProtocolError) else raised
         if not self._closed and not told:
@@ -192,7 +192,7 @@ class WebSocket(picows.WSListener):
 
     @property
     def unsent(self) -> int:
-        """Bytes that wait to be sent, without those in the sockets."""
+        """Bytes that wait to be sent, without those in the operating system's buffers."""
         return int(self._transport.underlying_transport.get_write_buffer_size()) if self._connected else 0
 
     async def send_str(self, data: str) -> None:
@@ -252,9 +252,9 @@ class _Measured(asyncio.BufferedProtocol):
     """picows's protocol, reading at most READ bytes at a time.
 
     picows alone would let its buffer grow to what the kernel holds, which is megabytes in a burst. All of it would be
-    handled in one turn of the loop, and overflow the queues of coroutine callbacks. aiofastnet, which calls this, reads
-    about 256 KiB per turn, as asyncio does for aiohttp. It reads less if callbacks are slow, because timers must run
-    too. The size of a read is halved as long as reads take more than SLICE: 64 KiB may be 32,768 frames.
+    handled in one turn of the loop, and overflow the queues of coroutine callbacks. aiofastnet, which calls this class,
+    reads about 256 KiB per turn, as asyncio does for aiohttp. If callbacks are slow, less is read, because timers must
+    run too: the size of a read is halved as long as reads take more than SLICE. 64 KiB may be 32,768 frames.
     """
 
     def __init__(self, own: Any, connection: WebSocket) -> None:

@@ -87,7 +87,7 @@ async def test_the_connection_to_a_peer_that_reads_no_answers_is_closed(over_pic
         dialled(url, over_picows, frames=frames, ready=lambda made: setattr(frames, "client", made.client)) as made,
     ):
         await until(lambda: bool(made.errors), timeout=60)
-        assert made.reason == "it does not read what it is sent"
+        assert made.reason == "it does not read what we send"
         await until(lambda: not frames.answers)
         assert frames.sent < 2 * UNSENT + MOST  # MOST also covers the bytes in the sockets
 
