@@ -32,7 +32,7 @@ class Halted(Rejected):
 
 
 class Blocked(VenueError):
-    """The venue does not serve this place (HTTP 451, 403): try another venue. ``status`` is the HTTP status."""
+    """The venue does not serve our location (HTTP 451, 403): try another venue. ``status`` is the HTTP status."""
 
     def __init__(self, exchange: str, reason: str, status: int) -> None:
         super().__init__(exchange, reason)

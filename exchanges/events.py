@@ -1,7 +1,7 @@
 """The types that both packages use: one venue's events, the listener that receives them, and the price tick.
 
-Prices are in the quote currency, quantities in the base currency, ``timestamp`` is the venue's time in Unix ms and
-``received_at`` the local Unix time in ns at which the frame was read. ``market`` is ccxt's symbol of the event's
+Prices are in the quote currency, quantities in the base currency. ``timestamp`` is the venue's time in Unix ms, and
+``received_at`` is the local Unix time in ns at which the frame was read. ``market`` is ccxt's symbol of the event's
 market: BTC/USDT on spot, BTC/USDT:USDT for a perpetual swap. Events are plain and mutable, so the sender of an event
 keeps no reference to it.
 """
@@ -233,9 +233,9 @@ class Listener(Protocol):
         """Count a trade outside the order book, such as a block trade; it is not delivered and is no price."""
 
     def on_source(self, source: str, reason: str, missed: Collection[str]) -> None:
-        """Note that data comes from another ``source`` than before (a collector on a bus); this does not end a silence.
+        """Note that data comes from another ``source`` than before (a collector on a bus); this call is no new data.
 
-        Trades of the coins in ``missed`` may be missing before the next one.
+        Trades of the coins in ``missed`` may be missing before the coin's next trade.
         """
 
     def on_bad_frame(self, sample: str) -> None:

@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl, unquote, unquote_plus
 
 LENGTH = 200  # characters of one text, unless the caller gives another length
 READ = 16_384  # characters of a foreign text that are read at all
-CUT = 2_048  # characters before the end of a longer text that are not read: a secret there may be cut, and not be found
+CUT = 2_048  # if a text is longer, so many characters before READ are dropped: a secret that is cut would not be found
 TRACE = 20_000  # characters of a traceback
 HIDDEN = "***"
 ANYWHERE = 6  # characters; longer secrets are hidden everywhere, shorter ones only as whole words
@@ -121,7 +121,7 @@ def secrets_in_options(options: Any, *, key: str = "") -> Iterator[str]:
         text = str(options)
         if key:
             yield text
-            yield text.rpartition(" ")[2]  # of "Bearer ..."
+            yield text.rpartition(" ")[2]  # the token in "Bearer ..."
         if "://" in text:
             yield from secrets_in_address(text)
 
@@ -206,7 +206,7 @@ def _forms(secret: str) -> Iterator[str]:
 
 
 def _written(form: str) -> str:
-    """A pattern that matches ``form`` with each character in any of its encodings; white space may be a blank."""
+    """A pattern that matches ``form`` with each character, and any white space, in any of its encodings."""
     return "".join(map(_part, _PARTS.findall(form)))
 
 

@@ -56,7 +56,7 @@ def _told(error: OSError) -> str:
 
 
 def _is_programs(error: BaseException) -> bool:
-    """Whether the program causes an error: an event loop that cannot do this, or a missing part of Python."""
+    """Whether the program causes an error: its event loop lacks a feature, or a part of Python is missing."""
     if isinstance(error, NotImplementedError | ImportError):
         return True
     if isinstance(error, RecursionError) or not isinstance(error, RuntimeError | AttributeError | TypeError):

@@ -1,4 +1,4 @@
-"""The names and aliases of all venues, found without importing ccxt (a second), and those nearest to a wrong name."""
+"""Lists the names of all venues without importing ccxt, which takes a second; finds those nearest to a wrong name."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _built_in() -> list[str]:
 
 
 def canonical(name: str) -> str:
-    """Return the one name of a venue that has two: ``binanceus`` is ``binance_us``. Others stay as they are."""
+    """Return the name that we use for a venue with two names: ``binance_us`` for ``binanceus``; else ``name``."""
     return "binance_us" if name == "binanceus" else name
 
 

@@ -9,7 +9,7 @@ of milliseconds, or a missing key takes a slow path to the same result.
 
 ``received_at`` is the local Unix time in ns at which the frame was read, 0 when unknown. Together with the venue's
 clock, if that is known (:mod:`exchanges.venue_time`), it limits how far in the future a row's time may be. ``scale``
-turns the venue's sizes into base units (the contract size of a swap market). ``market`` is the event's symbol.
+turns the venue's sizes into base units (the contract size of a swap market). ``market`` is the market's symbol.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["candle", "milliseconds", "quote", "ticker", "trade", "trade_id"]
 
 ABSURD = 1e15  # no price or quantity of a listed market is as large as this, but an id in the wrong place may be
 _ABSURD_VOLUME = 1e21  # turnovers in weak currencies and volumes of dust coins are far larger than prices
-_EARLIEST_S, _LATEST_S = 1_230_768_000, 4_102_444_800  # Unix ms of 2009, the year of the first coin, and of 2100
+_EARLIEST_S, _LATEST_S = 1_230_768_000, 4_102_444_800  # Unix seconds of 2009, the year of the first coin, and of 2100
 EARLIEST, _LATEST = _EARLIEST_S * 1000, _LATEST_S * 1000
 _EXACT_INTEGER = 2**53  # floats are exact up to here
 _LONGEST_ID = 10**100  # Python refuses to print integers of more than 4,300 digits
@@ -84,7 +84,7 @@ def ticker(
 
     ``volume_24h`` is ``quoteVolume``, else ``baseVolume`` times the average price, else times the last price.
     ``change_24h`` is ``percentage``, else it is computed from ``open`` or ``previousClose``. A missing or impossible
-    figure becomes None, a missing timestamp 0; an impossible timestamp makes the whole ticker None. ``scale`` applies
+    value becomes None, a missing timestamp 0; an impossible timestamp makes the whole ticker None. ``scale`` applies
     to bid and ask sizes, ``volume_scale`` to ``baseVolume``.
     """
     if not isinstance(row, dict):
@@ -120,7 +120,7 @@ def ticker(
 
 
 def quote(row: Any, coin: str, exchange: str, received_at: int, scale: float = 1.0, market: str = "") -> Quote | None:
-    """The best bid and ask in a ccxt ticker or bid/ask row, or None unless both are there and not crossed.
+    """The best bid and ask in a ccxt ticker or bid/ask row; None if one of them is missing or they are crossed.
 
     A size that the venue does not send is 0.0, a timestamp that it does not send is 0 (Binance's book ticker has none).
     A bid above the ask gives None: the two are not of the same moment, and the next row comes within milliseconds.
@@ -192,7 +192,7 @@ def milliseconds(value: Any) -> int | None:
 
 
 def _any_trade(row: Any, coin: str, exchange: str, received_at: int, scale: float, market: str) -> TradeEvent | None:
-    """The same as :func:`trade`, for a row of any shape."""
+    """Like :func:`trade`, for a row of any shape."""
     if not isinstance(row, dict):
         return None
     get = row.get
@@ -224,7 +224,7 @@ def _number(value: Any) -> float | None:
 
 
 def _positive(value: Any) -> float | None:
-    """``value`` as a price."""
+    """``value`` as a price; None if it can't be a price."""
     number = value if type(value) is float else _number(value)
     return number if number is not None and 0.0 < number < ABSURD else None
 
@@ -236,9 +236,9 @@ def _size(value: Any, scale: float = 1.0) -> float | None:
 
 
 def _time(value: Any, exchange: str, received_at: int, missing: int | None) -> int | None:
-    """``value`` in Unix ms, ``missing`` for None.
+    """``value`` in Unix ms; ``missing`` if ``value`` is None.
 
-    None if a row that was read at ``received_at`` can't have that time.
+    Returns None if a row that was read at ``received_at`` can't have that time.
     """
     if value is None:
         return missing
@@ -252,7 +252,7 @@ def trade_id(value: Any) -> str:
     """A trade id exactly as the venue sent it, "" if it can't be known any more."""
     kind = type(value)
     if kind is str:
-        # htx's ids of 24 digits come out of ccxt as "1.0234567890123457e+26": a rounded number, shared by neighbours
+        # htx's ids of 24 digits come out of ccxt as "1.0234567890123457e+26": rounded, so several trades share one
         if not value.isprintable() or len(value) > LONGEST_NAME:  # control characters are not part of an id
             return ""
         return "" if "e+" in value and _ROUNDED_ID.match(value) else str(value)

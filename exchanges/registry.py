@@ -1,4 +1,4 @@
-"""Finds the venue for a name in the settings: an exchange of ccxt or on a bus, or a venue of a program's own."""
+"""Finds the venue for a name in the settings: an exchange of ccxt or on a bus, or a venue that a program registered."""
 
 from __future__ import annotations
 

@@ -18,9 +18,9 @@ __all__ = ["Access", "BusAddress", "Capacity", "Connection", "Limits", "Listener
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """What one connection may carry: ``limit`` subscriptions, or characters of them where a subscription has a length.
+    """What one connection may carry: ``limit`` counts subscriptions, or their characters if the venue limits these.
 
-    A subscription uses ``each``, and in addition ``per_character`` for every character of its market's id.
+    A subscription uses ``each`` of the limit, and in addition ``per_character`` for every character of its market's id.
     """
 
     limit: int
@@ -37,9 +37,9 @@ class Limits:
     """What a venue allows, and the properties of its trades; the defaults suit a venue that documents nothing."""
 
     capacity: Capacity | None = None
-    """Of one connection; None where the venue names no limit."""
+    """What one connection may carry; None if the venue names no limit."""
     session_limit: float | None = None
-    """Seconds after which the venue cuts a connection."""
+    """Seconds after which the venue ends a connection; None if it names no limit."""
     dials: int = 100
     """Connection attempts per 5 minutes."""
     requests: int = 60
@@ -49,7 +49,7 @@ class Limits:
     older_trades: bool = False
     """Trades can be requested from an id on."""
     recent_trades: int = 1000
-    """Trades that one request gives at most."""
+    """The most trades that one request returns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class BusAddress:
 class Access:
     """How to reach a venue. ``timeout`` in seconds, per REST request and per dial.
 
-    ``market_type`` spot or swap, ``quote`` the quote currencies in the order in which a market is looked for.
+    ``market_type`` is spot or swap. ``quote`` has the quote currencies in the order in which a market is looked for.
 
     ``rest_url`` and ``ws_url`` replace the scheme and host of every address. ``proxy``: see
     ccxt_adapter/transport/proxies.py. ``options`` are passed to ccxt unchanged, except these:
@@ -121,8 +121,9 @@ class Access:
 class Subscription:
     """What a connection carries.
 
-    ``markets`` maps each coin to its market symbol, ``channels`` are some of trades, ticker, candles, quotes and books,
-    ``timeframes`` are the candles' (1m, 5m, ...), ``book_depth`` is how many levels of each side of a book are wanted.
+    ``markets`` maps each coin to its market symbol. ``channels`` are some of trades, ticker, candles, quotes and books.
+    ``timeframes`` are those of the candles (1m, 5m, ...). ``book_depth`` is how many levels of each side of a book are
+    wanted.
     """
 
     markets: Mapping[str, str]
@@ -155,7 +156,7 @@ class Venue(Protocol):
 
     name: str
     clean: Cleaner
-    """Makes text of the other side fit to be shown: printable, and without what the settings keep secret."""
+    """Makes text from the venue safe to show: printable, and without the secrets of the settings."""
 
     @property
     def limits(self) -> Limits: ...
@@ -180,7 +181,7 @@ class Venue(Protocol):
 
     @property
     def proxies(self) -> Mapping[str, object]:
-        """Address -> the proxy on the way to it, None if there is none; ``str`` of a proxy may be shown."""
+        """Address -> the proxy that is used for it, None if there is none; ``str`` of a proxy may be shown."""
 
     async def load(self, coins: Mapping[str, str | None] | None = None, *, anew: bool = False) -> None:
         """Load the markets, unless they are loaded and list all of ``coins`` (coin -> market symbol or None).
@@ -200,10 +201,10 @@ class Venue(Protocol):
         """The venue's own id of a market."""
 
     def connect(self, subscription: Subscription, listener: Listener, on_going_down: Callable[[], None]) -> Connection:
-        """A new connection, not dialled yet. ``on_going_down`` is called when the venue says that it will cut it."""
+        """A new connection, not dialled yet. ``on_going_down`` is called when the venue announces that it will end."""
 
     async def fetch_time(self) -> int | None:
-        """The venue's clock, Unix ms; None where it has no such request."""
+        """The venue's clock, Unix ms; None if the venue has no such request."""
 
     async def fetch_tickers(self, markets: Mapping[str, str]) -> list[Ticker]:
         """The 24 h summary of each coin in ``markets`` (coin -> symbol)."""
@@ -214,10 +215,10 @@ class Venue(Protocol):
         """Trades with the stream's own ids, oldest first: the newest, or those from ``from_id`` on."""
 
     async def fetch_candles(self, coin: str, symbol: str, timeframe: str, since: int) -> list[Candle]:
-        """The candles from the one that opened at ``since`` (Unix ms) on; the newest candle may still be open."""
+        """The candles that opened at ``since`` (Unix ms) or later; the newest candle may still be open."""
 
     async def fetch_history(self, coin: str, symbol: str, timeframe: str, limit: int) -> list[Candle]:
-        """The newest ``limit`` candles, oldest first, all as closed."""
+        """The newest ``limit`` candles, oldest first, all marked as closed."""
 
     async def close(self) -> None:
         """Close all resources except connections, which are closed one by one."""

@@ -17,7 +17,7 @@ _WITHIN = 2_000  # ms by which these stamps may differ from a running clock
 _OVER = 2_500  # ms between the first and the last of these stamps
 
 _told: dict[str, float] = {}  # venue -> its Unix ms minus the ms of the clock that never steps
-_suspected: dict[str, list[tuple[float, float]]] = {}  # venue -> arrivals of unbelieved stamps, and the differences
+_suspected: dict[str, list[tuple[float, float]]] = {}  # venue -> (arrival, stamp - arrival) of doubted stamps
 
 _clock = getattr(time, "CLOCK_BOOTTIME", None)  # this clock also runs during a suspend
 
@@ -52,7 +52,7 @@ def latest(venue: str, received_at: int) -> int:
 
 
 def is_time(venue: str, stamp: int, received_at: int) -> bool:
-    """Return whether a stamp is plausible. Others are kept: several may prove that the local clock is wrong."""
+    """Return whether a stamp is plausible. Other stamps are kept: several may prove that the local clock is wrong."""
     if stamp <= latest(venue, received_at):
         return True
     if venue in _told:

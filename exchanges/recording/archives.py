@@ -1,7 +1,8 @@
 """Imports Binance's public archives (daily or monthly; zip or CSV): trades, aggregated trades and candles.
 
-Some of the files (https://github.com/binance/binance-public-data) have a header. Their times are in ms, on spot since
-2025 in µs. They do not say when a trade was received: ``received_at`` is the trade's own time, or a candle's end.
+Some of the files (https://github.com/binance/binance-public-data) have a header. Times are in ms; on spot they are in
+µs since 2025. The files do not say when an event was received: ``received_at`` is the trade's own time, or the candle's
+end.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from exchanges.recording.writing import replace, write_empty
 
 DAY = 86_400_000  # ms
 EARLIEST = 10**12  # ms: no market existed before 2001, so a smaller number is not a time in ms
-MICROSECONDS = 10**14  # a time above it is in µs
+MICROSECONDS = 10**14  # a time above this number is in µs
 _TIMEFRAMES = "|".join((*TIMEFRAMES, "1mo"))  # a month is written in two ways
 _NAME = re.compile(rf"(?P<market>\w+)-(?P<kind>trades|aggTrades|{_TIMEFRAMES})-\d{{4}}-\d{{2}}(?:-\d{{2}})?$", re.A)
 _TRADES = ("id", "price", "quantity", "quote_quantity", "time", "is_buyer_maker", "is_best_match")
@@ -108,7 +109,7 @@ class _Archive:
     def _trades(self, batch: pa.RecordBatch, kind: str) -> pa.Table:
         stamps = batch.column("time")
         ids = batch.column("id")
-        if kind == "aggTrades":  # their ids are not those of trades
+        if kind == "aggTrades":  # aggregated trades are numbered apart from trades
             ids = pc.binary_join_element_wise("a", ids, "")
         return self._table(
             "trades",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from exchanges.events import OrderBook
 from exchanges.recording.rows import BookRow
 
-SNAPSHOT_EVERY = 60 * 10**9  # ns: a replay that begins in between has books after this time at the latest
+SNAPSHOT_EVERY = 60 * 10**9  # ns: a replay that begins between two snapshots has its books at most this much later
 
 Levels = Sequence[tuple[float, float]]
 _Sides = tuple[list[tuple[float, float]], list[tuple[float, float]]]
@@ -17,7 +17,8 @@ class BookEncoder:
     """Turns each book into a row, a snapshot or its changes; ``BookDecoder`` makes the same book from that row."""
 
     def __init__(self) -> None:
-        self._last: dict[tuple[str, str], tuple[_Sides, int]] = {}  # (exchange, coin) -> the book, its last snapshot
+        # (exchange, coin) -> the last book, and when its last snapshot was received
+        self._last: dict[tuple[str, str], tuple[_Sides, int]] = {}
 
     def encode(self, book: OrderBook) -> BookRow:
         """The row of a book."""

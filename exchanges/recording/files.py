@@ -22,7 +22,7 @@ from urllib.parse import quote, unquote
 
 from exchanges.recording.rows import CHANNELS
 
-import pyarrow as pa  # isort: skip # rows says what to install where pyarrow is missing
+import pyarrow as pa  # isort: skip # the import of rows, above, says what to install if pyarrow is missing
 import pyarrow.parquet as pq  # isort: skip
 
 MANIFEST = "manifest.jsonl"
@@ -56,7 +56,7 @@ class RecordedFile:
 
 @dataclass(slots=True)
 class RecorderRun:
-    """One run of a recorder; times in Unix ms, ``last``: the number of its last row, None while the run has not
+    """One run of a recorder; times are in Unix ms. ``last`` is the number of its last row, None while the run has not
     ended.
     """
 
@@ -140,7 +140,10 @@ def digest(path: Path) -> str:
 
 
 def manifest(folder: Path) -> Manifest:
-    """Read the manifest, without a last line that a crash cut off. Raises ValueError for another line, or no file."""
+    """Read the manifest, without lines that a crash cut off; it is empty if there is no file.
+
+    Raises ValueError for a line that no recorder writes, and if the file can't be read.
+    """
     found, path = Manifest(), folder / MANIFEST
     try:
         _check(path)
@@ -237,7 +240,7 @@ def numbered_name(first: int, last: int) -> str:
 
 
 def checked_name(first: int, last: int, check: str) -> str:
-    """The same with the file's checksum, for files that the manifest does not list."""
+    """A file's name by its rows' numbers and its checksum, for files that the manifest does not list."""
     return f"{first:012}-{last:012}.{check}.parquet"
 
 

@@ -9,7 +9,7 @@ QUOTES = (
 
 
 def symbol_of(market_id: str, *, swap: bool = False) -> tuple[str, str]:
-    """Coin and market symbol of an id: BTCUSDT -> BTC, BTC/USDT. Raises ValueError for one of an unknown quote."""
+    """Coin and market symbol of an id: BTCUSDT -> BTC, BTC/USDT. Raises ValueError for an unknown quote currency."""
     quote = next((quote for quote in QUOTES if market_id.endswith(quote) and market_id != quote), None)
     if quote is None:
         raise ValueError(f"found the market {market_id}, allowed are those against {', '.join(QUOTES)}")

@@ -42,7 +42,7 @@ class ChannelOverview:
 
 
 def overview(folder: Path) -> dict[str, ChannelOverview]:
-    """What each channel of a recording has, read from the files' ends. Raises FileNotFoundError, and ValueError."""
+    """What each channel of a recording has, read from the files' metadata. Raises FileNotFoundError and ValueError."""
     found: dict[str, ChannelOverview] = {}
     for each in checked_files(folder):
         channel = found.setdefault(each.channel, ChannelOverview())
@@ -116,7 +116,7 @@ def _problems(each: RecordedFile, entry: dict[str, Any] | None) -> Iterator[str]
 def export_csv(
     folder: Path, out: Path, channels: Collection[str] | None = None, coins: Collection[str] | None = None
 ) -> int:
-    """Write the rows as CSV, ``out/trades/binance/BTC/2026-11-28.csv``; returns how many rows.
+    """Write the rows as CSV, to files such as ``out/trades/binance/BTC/2026-11-28.csv``; returns how many rows.
 
     Raises OSError, and ValueError where there is no recording, or not that channel or coin.
     """
@@ -145,7 +145,7 @@ def _check_known(name: str, asked: Collection[str] | None, known: Collection[str
 
 
 def _flat(rows: pa.Table) -> pa.Table:
-    """The rows without lists, which CSV does not have: their values with spaces between them."""
+    """The rows with each list as a text, its values with spaces between them: CSV has no lists."""
     for place, each in enumerate(rows.schema):
         if pa.types.is_list(each.type):
             texts = [" ".join(map(repr, values)) for values in rows.column(place).to_pylist()]

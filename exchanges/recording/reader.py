@@ -99,7 +99,7 @@ class Recording:
         return found
 
     def _numbered(self, files: Sequence[RecordedFile], wanted: RowSelection) -> Iterator[Rows]:
-        """The rows that a recorder wrote, by their numbers, with a Hole where another run of it begins."""
+        """The rows that a recorder wrote, by their numbers, with a Hole where another run of the recorder begins."""
         decoder = BookDecoder()
         has_books = any(each.channel == "books" for each in files)
         marks: dict[int, Any] = {
@@ -227,7 +227,7 @@ def _timed(stream: Iterator[Rows]) -> Iterator[Rows]:
 
 
 def within(stream: Iterator[Rows], wanted: RowSelection) -> Iterator[Rows]:
-    """The rows from the start to the end that are wanted."""
+    """The rows between the wanted start and the wanted end."""
     for ats, items, priced in stream:
         first = 0 if wanted.start is None else bisect_left(ats, wanted.start)
         last = len(ats) if wanted.end is None else bisect_right(ats, wanted.end)
@@ -264,7 +264,7 @@ def _bounds(group: Any) -> tuple[int, int] | None:
 
 
 def _span(each: RecordedFile) -> tuple[int, int]:
-    """The first and last time (Unix ns) of a file's rows; 0 of an empty one."""
+    """The first and last time (Unix ns) of a file's rows; 0 and 0 for an empty file."""
     with opened(each.path) as file:
         return _around(_bounds(file.metadata.row_group(number)) for number in range(file.metadata.num_row_groups))
 
@@ -276,7 +276,7 @@ def _around(spans: Iterable[tuple[int, int] | None]) -> tuple[int, int]:
 
 
 def bounds(folder: Path, channels: Iterable[str] = PLAYED) -> tuple[int, int]:
-    """The times (Unix ms) of the first and the last row of a recording; 0 where it has none."""
+    """The times (Unix ms) of the first and the last row of a recording; 0 and 0 if it has no rows."""
     low, high = _around(map(_span, recorded_files(folder, channels)))
     return low // 1_000_000, high // 1_000_000
 

@@ -41,7 +41,7 @@ class BookRow:
 
 @dataclass(slots=True)
 class StatusRow:
-    """A status event; ``at`` in Unix ms, ``details`` as JSON, ``feed`` the state of the feed just after it, as JSON."""
+    """A status event; ``at`` in Unix ms, ``details`` as JSON. ``feed`` is the feed's state just after it, as JSON."""
 
     event: str
     exchange: str
@@ -80,7 +80,7 @@ CHANNELS: Mapping[str, type] = {
     "quotes": Quote,
     "books": BookRow,
     "history": PastCandle,
-    "prices": PriceTick,  # price ticks that do not follow from the trade or the ticker beside them
+    "prices": PriceTick,  # price ticks that cannot be made again from a recorded trade or ticker
     "status": StatusRow,
     "gaps": GapRow,
 }
@@ -97,7 +97,7 @@ _TYPES: Mapping[Any, pa.DataType] = {
 REPEATED = ("coin", "exchange", "market", "timeframe", "event", "channel", "reason")
 """Columns with few different values."""
 STAMPS = ("received_at", "at", "from_ts")
-"""Columns with a row's time: the first that a channel has, only ``received_at`` in Unix ns, the others in ms."""
+"""Columns with a row's time: the first that a channel has counts. ``received_at`` is in Unix ns, the others in ms."""
 COUNTED = ("seq", "timestamp", "received_at", "at", "sequence")
 """Columns of whole numbers that grow from row to row."""
 

@@ -28,7 +28,7 @@ from exchanges.recording.files import (
 )
 from exchanges.recording.rows import COUNTED, REPEATED, STAMPS, Columns
 
-import pyarrow as pa  # isort: skip # rows says what to install where pyarrow is missing
+import pyarrow as pa  # isort: skip # the import of rows, above, says what to install if pyarrow is missing
 import pyarrow.compute as pc  # isort: skip
 import pyarrow.parquet as pq  # isort: skip
 
@@ -63,11 +63,11 @@ def write_small(folder: Path, place: str, first: int, last: int, rows: pa.Table)
 
 @cache
 def _small_options(schema: pa.Schema) -> dict[str, Any]:
-    """How a file of few rows is written: without the parts that take long and save little, which merged files have.
+    """How a file of few rows is written: without those parts of a merged file that take long and save little.
 
-    Only columns that their encoding does not make small enough are compressed, and only columns by which rows are
-    chosen have statistics. zstd would not make these files smaller, and preparing zstd's state for each column of each
-    file takes longer than everything else about the column.
+    Columns whose encoding already makes them small are not compressed, and only columns by which rows are chosen have
+    statistics. zstd would not make these files smaller, and preparing zstd's state for each column of each file takes
+    longer than everything else about the column.
     """
     names = schema.names
     encoded = {name for name in names if name in (*COUNTED, *REPEATED) or pa.types.is_boolean(schema.field(name).type)}
@@ -133,7 +133,7 @@ def _row_groups(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 
 class _Summary:
-    """What the manifest says of a file's rows; times in Unix ms."""
+    """What the manifest says about a file's rows; times in Unix ms."""
 
     def __init__(self) -> None:
         self.entry: dict[str, Any] = {"rows": 0, "from": 0, "to": 0}
@@ -154,7 +154,7 @@ class _Summary:
 
 
 def write_empty(folder: Path, date: str) -> None:
-    """Write a file without rows for each channel that readers expect in every recording, unless it has files.
+    """Write a file without rows for each channel that readers expect in every recording, unless the channel has files.
 
     ``date``: the day, such as 2026-11-28. Raises OSError.
     """
@@ -166,7 +166,7 @@ def write_empty(folder: Path, date: str) -> None:
 def replace(folder: Path, old: Sequence[str], new: Iterable[tuple[str, Iterable[pa.Table]]]) -> list[dict[str, Any]]:
     """Put new files in the place of old ones, all of them or none; returns the new ones' entries in the manifest.
 
-    ``old`` are paths in the folder, ``new`` such paths and their rows. Raises OSError.
+    ``old`` has paths in the folder; ``new`` has such paths, each with its rows. Raises OSError.
     """
     entries: list[dict[str, Any]] = []
     try:
@@ -207,14 +207,14 @@ def recover(folder: Path) -> None:
 
 
 def publish(folder: Path, shown: str) -> None:
-    """Give a file that was written as temporary its own name."""
+    """Give a temporary file its final name."""
     path = folder / shown
     os.replace(hidden(path), path)
     sync_folder(path.parent)
 
 
 def sync_folder(path: Path) -> None:
-    """Make the names in a folder survive a power cut, where the system can do that."""
+    """Make the names in a folder survive a power cut, if the system can do that."""
     if hasattr(os, "O_DIRECTORY"):
         number = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         try:
