@@ -2,7 +2,7 @@
 
 ``async with Simulator() as sim:`` gives ``sim.rest_url`` and ``sim.ws_url`` for any client in any language;
 ``sim["binance"]`` is a venue: what it traded (``trades``), what clients did (``dials``, ``violations``), and its faults
-as context managers (``with venue.stalled(): ...``). ``ThreadedSimulator`` is the same without asyncio.
+as context managers (``with venue.stalled(): ...``). ``ThreadedSimulator`` is for programs without asyncio.
 """
 
 from exchanges.simulator.books.streams import TrueBook

@@ -2,7 +2,7 @@
 
 ``GET /simulator`` gives the state as JSON; ``POST /simulator/faults`` with ``{"fault": "stall+5"}`` starts a fault;
 ``GET /simulator/books/binance/BTC?sequence=123&depth=20`` gives the true order book at a number that a client received
-(404 if that is not known any more), or without ``sequence`` the current book.
+(404 if its state at that number is not kept any more), or without ``sequence`` the current book.
 
 The interface is for programs on this machine. A browser is such a program: a page of any site may send requests to a
 loopback address, and can read the answers if the site's name points to that address. So a request from another origin
@@ -94,7 +94,7 @@ def _is_here(host: str, own: str) -> bool:
     try:
         address = urlsplit(f"//{host}")
         name, port = address.hostname, address.port
-    except ValueError:  # no address, or no port
+    except ValueError:  # not an address, or not a port
         return False
     plain = host == address.netloc and "@" not in host and (port is None or port > 0)
     if not plain or name is None:

@@ -29,8 +29,8 @@ class FaultKind:
 KINDS: dict[str, FaultKind] = {
     "cut": FaultKind("", False, "every connection gets a TCP reset"),
     "close": FaultKind("code", False, "every connection is closed with that code; 1006 = without a close frame"),
-    "shutdown-notice": FaultKind("", False, "Binance's serverShutdown event", "binance"),
-    "stall": FaultKind("", True, "the wire is up, pings are answered, no data comes"),
+    "shutdown-notice": FaultKind("", False, "every connection gets Binance's serverShutdown event", "binance"),
+    "stall": FaultKind("", True, "connections stay open and pings are answered, but no data comes"),
     "mute": FaultKind("", True, "nothing is answered, not even pings"),
     "partition": FaultKind("", True, "every connection is cut and every new one reset"),
     "blocked": FaultKind("status", True, "upgrades and REST are answered with that status"),
@@ -38,22 +38,22 @@ KINDS: dict[str, FaultKind] = {
     "accept-then-drop": FaultKind("", True, "upgrades are accepted and closed at once"),
     "rest-down": FaultKind("status", True, "REST is answered with 503 or that status"),
     "slow-rest": FaultKind("seconds", True, "REST answers come that much later"),
-    "behind": FaultKind("seconds", True, "the stream is that much late, with the stamps of then; REST is up to date"),
+    "behind": FaultKind("seconds", True, "the stream is late by that much, with true stamps; REST is up to date"),
     "falling-behind": FaultKind(
-        "seconds", True, "the stream falls behind by 0.5 s each second, until it is that much late"
+        "seconds", True, "the stream falls behind by 0.5 s each second, until it is late by that much"
     ),
-    "split": FaultKind("seconds", True, "every second connection is that much late, the others are up to date"),
+    "split": FaultKind("seconds", True, "every second connection is late by that much, the others are up to date"),
     "rest-behind": FaultKind("seconds", True, "what REST shows is that much older than the stream"),
     "rest-frozen": FaultKind("", True, "REST goes on showing what it showed when this began"),
     "halted": FaultKind("coin", True, "that coin, or all, is listed as in maintenance (BREAK) and does not trade"),
-    "unlisted": FaultKind("coin", True, "that coin is not listed; it is when this ends"),
-    "quoted": FaultKind("currency", True, "every coin is listed in that quote currency only, at its price in it"),
+    "unlisted": FaultKind("coin", True, "that coin is not listed until this ends"),
+    "quoted": FaultKind("currency", True, "every coin is listed only in that quote currency, at its price there"),
     "other-coin": FaultKind("coin", True, "another coin has that ticker, at a hundredth of the price"),
     "thousands": FaultKind("coin", True, "that coin is listed as a market of 1000 units, like 1000SHIB"),
-    "malformed": FaultKind("share", True, "that share of bad frames between the good ones"),
-    "silent": FaultKind("coin", True, "no data of that coin"),
+    "malformed": FaultKind("share", True, "bad frames come between the good ones, as many as that share of them"),
+    "silent": FaultKind("coin", True, "no data of that coin comes"),
     "tradeless": FaultKind(
-        "coin", True, "trade subscriptions of that coin, or of all, are dropped without a word; the tickers go on"
+        "coin", True, "trade subscriptions of that coin, or of all, are dropped without notice; tickers continue"
     ),
     "late": FaultKind("share", True, "that share of the trades comes 1 s late"),
     "doubled": FaultKind("share", True, "that share of the trades comes twice"),
@@ -63,7 +63,7 @@ KINDS: dict[str, FaultKind] = {
     "leap": FaultKind("count", False, "each coin's next trade has an id too high by so much on the stream"),
     "stamp-ahead": FaultKind("seconds", False, "each coin's next trade is stamped so far in the future on the stream"),
     "block-trades": FaultKind(
-        "share", True, "Bybit's block trades, as many as that share, far from the price", "bybit"
+        "share", True, "a block trade follows that share of the trades, far from the price", "bybit"
     ),
     "late-close": FaultKind("seconds", True, "the last state of a candle comes that much after its end"),
     "lost-close": FaultKind("", True, "the last state of a candle does not come"),
@@ -71,11 +71,11 @@ KINDS: dict[str, FaultKind] = {
     "book-doubled": FaultKind("share", True, "that share of the order books' messages comes twice"),
     "book-late": FaultKind("share", True, "that share of the order books' messages comes 1 s late"),
     "book-reordered": FaultKind("share", True, "that share of the order books' messages comes after the next one"),
-    "book-frozen": FaultKind("side", True, "nothing is told of the books' bids or asks, until this ends"),
-    "book-crossed": FaultKind("", True, "the books' streams tell a bid above the best ask"),
+    "book-frozen": FaultKind("side", True, "nothing is sent about the books' bids or asks until this ends"),
+    "book-crossed": FaultKind("", True, "the books' streams send a bid above the best ask"),
     "book-stale": FaultKind("seconds", True, "the books that REST shows are that old"),
     "book-refused": FaultKind("status", True, "requests for a book are answered with 503 or that status"),
-    "book-restart": FaultKind("", False, "every book comes anew, with the update id 1", "bybit"),
+    "book-restart": FaultKind("", False, "every book begins again with a snapshot of update id 1", "bybit"),
 }
 LISTING = ("halted", "unlisted", "quoted", "other-coin", "thousands")  # the kinds that change what is listed
 RETRY_AFTER = 5.0  # seconds in the Retry-After of a refusal with 429 or 418
@@ -91,10 +91,10 @@ FaultArgument = float | int | str | None
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A fault of a venue. ``argument`` is what its kind says.
+    """A fault of a venue. What ``argument`` means depends on the kind (see KINDS).
 
-    ``seconds`` is a further number that some kinds have: the delay of late trades, Retry-After, the growth of a lag,
-    the other end of a range. ``coin`` limits a fault of order books to one coin.
+    ``seconds`` is a second number that some kinds have: the delay of late trades, Retry-After, the growth of a lag, the
+    upper end of a range. ``coin`` limits a fault of order books to one coin.
     """
 
     kind: str

@@ -51,7 +51,7 @@ class LateStream:
         lane.held = deque(sorted([*past, *lane.held], key=lambda held: held.made))
 
     def first(self, parity: int, stream: str) -> str | None:
-        """The event of a stream that waits longest for these connections."""
+        """The oldest event of a stream that still waits for these connections."""
         held = self.lanes[parity].held
         return next((each.payloads[0] for each in held if each.stream == stream and each.payloads), None)
 

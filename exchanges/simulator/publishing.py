@@ -23,7 +23,7 @@ def _of(parity: int, connections: Iterable[ClientConnection]) -> Iterator[Client
 
 
 class Publishing(BookFaults):
-    """Events on their way to the connections of one venue."""
+    """Sends the events of one venue to its connections."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -91,7 +91,7 @@ class Publishing(BookFaults):
                     self._late_stream.insert(lane.parity, self._past(topic, topic.market, lag))
 
     def first_waiting(self, connection_id: int, stream: str) -> str | None:
-        """The event that comes next on a late stream; None if nothing waits."""
+        """The event that a late stream sends next to this connection; None if nothing waits."""
         late = self._late_stream
         return late.first(connection_id % 2, stream) if late.waiting else None
 

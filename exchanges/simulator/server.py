@@ -46,11 +46,12 @@ HEARTBEAT = 0.01  # seconds between two checks for what is due
 class Simulator:
     """Loopback venues that speak Binance spot and Bybit v5 spot, with their rules, and faults on demand.
 
-    ``port`` 0 takes any free one. ``rate`` is the trades per second of each venue (0: only what a test makes).
-    ``markets`` is the number listed, ``coins`` lists exactly these instead. ``laws`` False limits nothing; a mapping of
-    venue name to ``VenueLaws`` sets them. ``faults`` are specs as ``parse_fault`` reads them; a fault without a venue
-    is for all of them. ``replay`` names capture files to play on Binance instead, at ``speed`` times the recorded pace
-    (0: as fast as the sockets take it) or at about ``rate`` trades per second.
+    ``port`` 0 takes any free port. ``rate`` is the number of trades per second of each venue (0: only trades that a
+    test makes). ``markets`` is how many markets are listed; ``coins`` names exactly the listed markets instead.
+    ``laws=False`` limits nothing; a mapping of venue names to ``VenueLaws`` sets the limits. ``faults`` are texts as
+    ``parse_fault`` reads them; a fault without a venue is for all venues. ``replay`` names capture files that are
+    played on Binance instead, at ``speed`` times the recorded pace (0: as fast as the sockets take them) or at about
+    ``rate`` trades per second.
 
     Raises SimulatorError for wrong arguments, and on ``start()`` when the port is taken.
     """

@@ -19,7 +19,7 @@ CALL_TIMEOUT = 30.0  # seconds that a call in the simulator's thread may take
 
 
 class ThreadedSimulator:
-    """``with ThreadedSimulator(rate=50) as simulator:`` takes what Simulator takes, and serves until the end.
+    """``with ThreadedSimulator(rate=50) as simulator:`` takes Simulator's arguments, and serves until the block ends.
 
     ``simulator["binance"]`` is a venue whose methods may be called from any thread and return when they are done:
     faults are context managers (``with simulator["binance"].stalled(): ...``), ``trade("BTC", price=50_000)`` and

@@ -1,6 +1,6 @@
-"""What all simulated venues share: markets, publishing, and the trades that they make, or a test at a given price.
+"""What all simulated venues share: markets, publishing, trades that they make, and trades that a test makes.
 
-Each venue's own package has its protocol.
+Each venue's protocol is in a package of its own.
 """
 
 from __future__ import annotations
@@ -138,8 +138,9 @@ class SimulatedVenue(BookStreams):
     ) -> list[Trade]:
         """Make trades on ``coin`` now, one for each of ``ids`` or ``count``; the model supplies missing arguments.
 
-        When this returns, they are in ``trades`` and in REST, and sent to the subscribers. Ids must increase. For
-        more than some thousands use ``burst``: a reader with more unread bytes than the venue allows is dropped.
+        When this returns, the trades are in ``trades`` and in REST, and were sent to the subscribers. Ids must
+        increase. For more than some thousand trades use ``burst``: a reader with more unread bytes than the venue
+        allows is dropped.
         """
         market = self.market(coin)
         if self.listings.is_halted(market):
@@ -167,7 +168,7 @@ class SimulatedVenue(BookStreams):
         return trades
 
     async def block_trade(self, coin: str, *, price: float | None = None, quantity: float | None = None) -> Trade:
-        """Make a block trade on ``coin`` now. It is in ``trades``, in REST and sent, but in no price or volume."""
+        """Make a block trade on ``coin`` now. It is in ``trades`` and REST, and is sent; no price or volume has it."""
         if not self.can_have(Fault("block-trades")):
             raise SimulatorError(f"{self.name} does not mark block trades")
         market, now = self.market(coin), self.now()
@@ -299,7 +300,7 @@ class SimulatedVenue(BookStreams):
             self.send_later(float(late.argument or 0.0), market, lambda: self.send_candle(topic, market, candle, True))
 
     def send_tickers(self, now: int) -> None:
-        """Tickers of the markets that traded since the last call."""
+        """Send the tickers of the markets that traded since the last call."""
         news, self._ticker_news = self._ticker_news, set()
         if self.dumb:
             return
@@ -313,7 +314,7 @@ class SimulatedVenue(BookStreams):
         """Send a topic of all markets' tickers, which only some venues have."""
 
     def send_candles(self, now: int) -> None:
-        """The candles in progress of the markets that traded since the last call."""
+        """Send the open candles of the markets that traded since the last call."""
         news, self._candle_news = self._candle_news, set()
         if self.dumb:
             return

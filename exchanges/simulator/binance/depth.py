@@ -33,7 +33,7 @@ class BinanceBooks(BinanceRest):
     """Differences with ``U`` and ``u``, without a gap between two differences; a partial book has all of its levels."""
 
     def book_topic(self, stream: str, market: Market | None, rest: str) -> Topic | None:
-        """The topic of ``<symbol>@depth<rest>``; None for one that does not exist."""
+        """The topic of ``<symbol>@depth<rest>``; None if there is no such topic."""
         form = _FORM.fullmatch(rest)
         if form is None:
             return None

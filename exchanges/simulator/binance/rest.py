@@ -49,7 +49,7 @@ def error(code: int, message: str, status: int) -> web.Response:
 
 
 def restricted(status: int) -> web.Response:
-    """What Binance answers to restricted places (451), and what its edge servers answer otherwise."""
+    """Binance's answer to restricted locations (451), or its edge servers' answer for another ``status``."""
     if status != 451:
         return web.Response(status=status, text="<html><body>Request blocked.</body></html>", content_type="text/html")
     text = "Service unavailable from a restricted location according to 'b. Eligibility' in the terms of use."
@@ -216,7 +216,7 @@ class BinanceRest(SimulatedVenue):
         return weight, lambda: recorded.row(limit)
 
     def check_book(self, market: Market) -> None:
-        """Raise the answer to a request for this book while books are refused."""
+        """Raise the error that the venue answers while a fault makes it refuse requests for this book."""
         refusal = self.book_refusal(market)
         if refusal is not None:
             raise BinanceError(-1000, "An unknown error occurred while processing the request.", refusal)

@@ -1,4 +1,4 @@
-"""Simulated trades, candles and symbols as rows of Binance's REST API, and how its trades aggregate."""
+"""Turns simulated trades, candles and symbols into rows of Binance's REST API; aggregates trades as Binance does."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ _ZEROS = [".00000000", *("0" * (8 - digits) for digits in range(1, 9))]
 
 
 def decimal(amount: float, digits: int) -> str:
-    """A price or quantity of ``digits`` decimals as Binance writes it: with eight."""
+    """A price or quantity that has ``digits`` decimals, as Binance writes it: with eight decimals."""
     return f"{amount:.{digits}f}{_ZEROS[digits]}"
 
 

@@ -45,7 +45,7 @@ def wrapped(stream: str, payloads: Iterable[str]) -> list[str]:
 class Binance(BinanceBooks):
     """The streams @trade, @aggTrade, @ticker, @miniTicker, @bookTicker, @depth and @kline_<interval>.
 
-    Raw and combined.
+    Clients read them over raw or combined connections.
     """
 
     FAMILY: ClassVar[str] = "binance"
@@ -67,7 +67,7 @@ class Binance(BinanceBooks):
         return self.entry_of(request, request.path)
 
     def entry_of(self, request: web.Request, path: str) -> Entry | web.Response:
-        """Read ``path``, which is ``/stream`` or begins with ``/ws``."""
+        """The streams that an address names; its ``path`` is ``/stream`` or begins with ``/ws``."""
         combined = path == "/stream"
         named = request.query.get("streams", "").split("/") if combined else path.split("/")[2:]
         streams = tuple(name for name in named if "@" in name)
@@ -184,7 +184,7 @@ class Binance(BinanceBooks):
             self.send(stream, self.quote_event(market))
 
     def show(self, market: Market, stream: str, payload: str) -> None:
-        """A recorded event of a replay, verbatim."""
+        """Send a recorded event of a replay, verbatim."""
         if not self.dumb and not self.withheld(market):
             self.send(stream, payload)
 

@@ -1,1 +1,1 @@
-"""Order books on the way from a market to its readers."""
+"""Streams of order book messages, from a simulated market to the clients that read them."""

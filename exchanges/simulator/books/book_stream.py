@@ -1,4 +1,4 @@
-"""One stream of order book messages: computes the levels of the next one from what its readers were sent."""
+"""Computes the levels in a book stream's next message from what its readers have received so far."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class Told:
 
 @dataclass(slots=True, eq=False)
 class BookStream:
-    """What has been sent on a topic of a book. Times in monotonic seconds.
+    """What has been sent on a book's topic. Times are in monotonic seconds.
 
     ``number`` is the number of the last state that was sent. ``told`` is this number for each side; it does not change
-    while the side is frozen. ``window`` are the levels that a reader of a limited stream has. ``update`` is the venue's
-    own count of the messages. ``wrong`` is a false bid above the best ask that was sent. ``highest_ask`` is the highest
-    best ask since the asks were frozen; a reader may have any ask since then, from a REST snapshot.
+    while the side is frozen. ``window`` has the levels that a reader of a limited stream has. ``update`` is the venue's
+    own count of the messages. ``wrong`` is a false bid that was sent, above the best ask. ``highest_ask`` is the
+    highest best ask since the asks were frozen: a REST snapshot may have shown a reader any ask since then.
     """
 
     topic: Topic
@@ -109,7 +109,7 @@ class BookStream:
 
     def _wrong(self, book: SimulatedBook) -> tuple[int, int]:
         """A bid above the best ask, also above the ask that readers have while the asks are frozen. The bid stays the
-        same as long as it is above.
+        same as long as it is above these asks.
         """
         ask = max(self.highest_ask * 101 // 100, book.top.ask)  # between two messages the ask may have been higher
         if self.wrong is not None and self.wrong[0] > ask:

@@ -1,6 +1,6 @@
-"""A simulated venue's order books that have readers: how often their orders change, and when each message is due.
+"""Runs the order books that clients read: decides how often their orders change, and when each message is due.
 
-A market whose book nobody reads costs nothing here. ``book_at`` is the true book of a number, for tests.
+A market whose book nobody reads costs nothing here. ``book_at`` returns the true book at a sequence, for tests.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from exchanges.simulator.markets.order_book import BookState, SimulatedBook
 from exchanges.simulator.publishing import Publishing
 
 ORDERS = 50.0  # orders placed, changed or withdrawn per second in a book with readers, if the venue trades by itself
-LINGER = 60.0  # seconds for which a book continues after its last reader
+LINGER = 60.0  # seconds for which a book continues after its last reader has left
 UPDATES_KEPT = 20_000  # messages of one market whose book state can be looked up
 
 
@@ -59,7 +59,7 @@ class BookStreams(Publishing):
         self._readers: dict[Market, float] = {}  # markets with a book -> when it was read last, monotonic seconds
         self._stirred: float | None = None
         self._orders_due = 0.0
-        self._numbers: dict[Market, dict[int, int]] = {}  # a stream's own count of its messages -> the book's number
+        self._numbers: dict[Market, dict[int, int]] = {}  # market -> a stream's message count -> the book's number
 
     # -- what a venue's protocol says ---------------------------------------------------------------------------
 
@@ -81,7 +81,7 @@ class BookStreams(Publishing):
     # -- streams ------------------------------------------------------------------------------------------------
 
     def open_book(self, topic: Topic, clock: float, now: int) -> None:
-        """Open a topic of a book, which has its first subscriber now."""
+        """Open a book's topic, because it has its first subscriber now."""
         if topic.market is None:
             return
         book = topic.market.open_book(now, self.BOOK_HOLES)
@@ -172,8 +172,8 @@ class BookStreams(Publishing):
     def book_at(self, coin: str, sequence: int | None = None, depth: int = 20) -> TrueBook | None:
         """The true book of ``coin`` now, or at a sequence that a client received.
 
-        That is Binance's ``u`` and ``lastUpdateId``, Bybit's ``u`` and ``seq``. None if the state is not known any more
-        (after two minutes, or a minute after the last reader), or not reached yet.
+        A sequence is Binance's ``u`` or ``lastUpdateId``, or Bybit's ``u`` or ``seq``. Returns None if the state is not
+        kept any more (after two minutes, or a minute after the last reader has left), or is not reached yet.
         """
         market = self.market(coin)
         if sequence is None:
@@ -186,7 +186,7 @@ class BookStreams(Publishing):
     def book_changed_after(self, coin: str, sequence: int) -> int | None:
         """When (Unix ms) the book of ``coin`` first changed after a sequence.
 
-        None if it did not, or that is not known.
+        None if it did not change, or if that is not known.
         """
         market = self.market(coin)
         return None if market.book is None else market.book.changed_after(self.number_of(market, sequence))
@@ -201,7 +201,7 @@ class BookStreams(Publishing):
     # -- what REST shows ----------------------------------------------------------------------------------------
 
     def rest_book(self, market: Market) -> BookState:
-        """The book that a REST request is shown; the venue's caches and the faults decide how old it is."""
+        """The book in the answer to a REST request; the venue's caches and the faults decide how old it is."""
         stale, book = self.book_fault("book-stale", market), market.book
         if stale is not None:
             return market.book_state(self.now() - round(float(stale.argument or 0.0) * 1000))

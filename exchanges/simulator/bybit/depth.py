@@ -109,7 +109,7 @@ class BybitBooks(BybitRest):
         )
         waiting = self.first_waiting(connection.id, topic.stream)
         if waiting is not None and (found := _UPDATE.search(waiting)) is not None:
-            late = int(found[1]) - 1  # the stream is behind, so its next message is older than this
+            late = int(found[1]) - 1  # the stream is delayed: the snapshot must come just before its next message
             state = None if market.book is None else market.book.at(self.number_of(market, late))
             if state is not None:
                 update = late

@@ -23,11 +23,11 @@ _CLOUDFRONT = (
     "<H1>{status} ERROR</H1>The Amazon CloudFront distribution is configured to block access from your country."
     "</BODY></HTML>"
 )
-RECENT_TRADES = 60  # trades of a spot market that one request returns at most
+RECENT_TRADES = 60  # the most trades of a spot market that one request returns
 
 
 class BybitError(Exception):
-    """An error answer in Bybit's own shape, with HTTP 200 unless said otherwise."""
+    """An error answer in Bybit's own shape, with HTTP 200 unless ``status`` is another one."""
 
     def __init__(self, code: int, message: str, status: int = 200) -> None:
         super().__init__(message)

@@ -20,7 +20,7 @@ from exchanges.simulator.connections.topics import Topic
 from exchanges.simulator.markets.candles import BYBIT_INTERVALS, SimulatedCandle, candle_end, candle_start, fixed
 from exchanges.simulator.markets.market import Market, Trade
 
-PER_FRAME = 100  # trades; the venue sends up to 1024 in one
+PER_FRAME = 100  # the most trades in a frame; the venue sends up to 1024
 
 
 class Bybit(BybitBooks):

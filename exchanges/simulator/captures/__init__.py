@@ -1,1 +1,1 @@
-"""Captured frames, and playing them on a simulated venue."""
+"""Reads files of captured frames, and plays them on a simulated venue."""

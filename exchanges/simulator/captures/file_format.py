@@ -1,4 +1,4 @@
-"""Reads raw capture files for the simulator: each line ``<local Unix ns> <frame of Binance's combined stream>``."""
+"""Reads raw capture files for the simulator: each line is ``<local Unix ns> <frame of Binance's combined stream>``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _GZIP = b"\x1f\x8b"
 
 @dataclass(slots=True)
 class CapturedFrame:
-    """One captured frame: ``payload`` is the event inside the combined frame, verbatim; ``data`` the trade in it."""
+    """One captured frame: ``payload`` is the event in the combined frame, verbatim; ``trade`` is the decoded trade."""
 
     stamp_ns: int
     stream: str

@@ -24,7 +24,7 @@ class RecordedBook:
         self._early: list[Mapping[str, Any]] = []  # differences that came before the snapshot
 
     def begin(self, snapshot: Mapping[str, Any]) -> None:
-        """Take the captured snapshot; a later snapshot is the state that the differences have already reached."""
+        """Take the captured snapshot; later snapshots are ignored, because the differences have led to their states."""
         if self.number is not None:
             return
         self.number = int(snapshot["lastUpdateId"])

@@ -16,10 +16,10 @@ GRACE = 2000  # ms for which a quiet market's candle stays open: the captured ma
 
 
 class Replay:
-    """Starts when somebody has subscribed to a recorded trade stream and plays once; then the venue is silent.
+    """Plays once, from the first subscription to a recorded trade stream on; then the venue is silent.
 
-    ``speed`` is relative to the recording, 0 = as fast as the sockets take it; ``rate``, when given, is about that
-    many trades per second instead.
+    ``speed`` is relative to the recording; 0 means as fast as the sockets take the frames. If ``rate`` is given, about
+    so many trades are played per second instead.
     """
 
     def __init__(self, capture: Capture, venue: Binance, speed: float, rate: float | None) -> None:

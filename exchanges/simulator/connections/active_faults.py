@@ -21,7 +21,7 @@ GROWTH = 0.5  # each second, a stream that falls behind is late by this many sec
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Running:
-    """A fault in force, and its begin, in monotonic seconds and in the venue's Unix ms."""
+    """A fault in force, and when it began, in monotonic seconds and in the venue's Unix ms."""
 
     fault: Fault
     since: float
@@ -51,7 +51,7 @@ class ActiveFaults(ABC):
 
     @abstractmethod
     def relist(self) -> None:
-        """Change the venue's list of markets to what the faults in force leave of it."""
+        """Change the venue's list of markets as the faults in force demand."""
 
     @abstractmethod
     def withheld(self, market: Market) -> bool:
@@ -61,7 +61,7 @@ class ActiveFaults(ABC):
 
     @contextmanager
     def inject(self, fault: Fault) -> Iterator[None]:
-        """Keep this fault in force within the context; one without duration (a cut, a close) happens at once."""
+        """Keep this fault in force within the context; a fault without duration (a cut, a close) happens at once."""
         if not KINDS[fault.kind].lasts:
             self.strike(fault)
             yield
@@ -124,7 +124,7 @@ class ActiveFaults(ABC):
                 connection.close(code, reason)
 
     def shutdown_notice(self) -> None:
-        raise SimulatorError("this venue sends no notice before it shuts down: shutdown-notice is Binance's")
+        raise SimulatorError("this venue sends no notice before it shuts down: only Binance has this fault")
 
     @abstractmethod
     def leap(self, ahead: int, coin: str = ALL) -> None:
@@ -152,7 +152,7 @@ class ActiveFaults(ABC):
         return self.inject(Fault("mute"))
 
     def partition(self) -> AbstractContextManager[None]:
-        """Every connection is cut, and every further TCP connection to this venue reset."""
+        """Every connection is cut, and every further TCP connection to this venue is reset."""
         return self.inject(Fault("partition"))
 
     def blocked(self, status: int = 451) -> AbstractContextManager[None]:
@@ -187,7 +187,7 @@ class ActiveFaults(ABC):
         return self.inject(Fault("falling-behind", seconds, growth))
 
     def split(self, seconds: float) -> AbstractContextManager[None]:
-        """Connections of even number are ``seconds`` behind, those of odd number are up to date."""
+        """Connections with even numbers are ``seconds`` behind, those with odd numbers are up to date."""
         return self.inject(Fault("split", seconds))
 
     def rest_behind(self, seconds: float, to: float | None = None) -> AbstractContextManager[None]:
@@ -213,7 +213,7 @@ class ActiveFaults(ABC):
         return self.inject(Fault("unlisted", coin.upper()))
 
     def quoted(self, currency: str) -> AbstractContextManager[None]:
-        """Every coin is listed in that quote currency only, at its price in it (KRW: 1,380 times the one in USDT)."""
+        """Every coin is listed only in that quote currency, at its price there (KRW: 1,380 times the USDT price)."""
         return self.inject(Fault("quoted", currency.upper()))
 
     def other_coin(self, ticker: str) -> AbstractContextManager[None]:
@@ -225,7 +225,7 @@ class ActiveFaults(ABC):
         return self.inject(Fault("thousands", coin.upper()))
 
     def malformed(self, share: float) -> AbstractContextManager[None]:
-        """In addition to the good trade frames, this share of bad ones is sent."""
+        """Bad trade frames are sent in addition to the good ones, as many as this share of them."""
         return self.inject(Fault("malformed", share))
 
     def silent(self, coin: str) -> AbstractContextManager[None]:
@@ -276,7 +276,7 @@ class ActiveFaults(ABC):
 
     @property
     def dumb(self) -> bool:
-        """Send no data at all."""
+        """Whether a fault keeps the venue from sending any data."""
         return any(self._active.get(kind) for kind in ("stall", "mute", "partition"))
 
     def is_silent(self, coin: str) -> bool:

@@ -77,7 +77,7 @@ class ClientConnection:
         reset(self._transport)
 
     def drop(self) -> None:
-        """End the TCP connection in order, but without a close frame: the peer sees code 1006."""
+        """End the TCP connection normally, but without a close frame: the peer sees code 1006."""
         self.closing = True
         self._transport.close()
 

@@ -83,7 +83,7 @@ class Sessions(ActiveFaults):
 
     @abstractmethod
     def open_topic(self, topic: Topic) -> None:
-        """Open a topic, which has its first subscriber now."""
+        """Open a topic, because it has its first subscriber now."""
 
     @abstractmethod
     def keeps(self, topic: Topic) -> bool:

@@ -26,7 +26,7 @@ class Altered:
 
 @dataclass(slots=True)
 class Repeats:
-    """The trades of one market that come again, each with the number of the trade before which it comes."""
+    """The trades of one market that come again, each with the number of the trade after which it comes again."""
 
     sent: int = 0
     waiting: deque[tuple[int, Trade]] = field(default_factory=deque)
@@ -39,7 +39,7 @@ class TradeFaults(Sessions):
         super().__init__(*arguments, **named)
         self.altered: list[Altered] = []
         self._leaps: dict[Market, int] = {}  # market -> how much too high the next id will be
-        self._stamps: dict[Market, int] = {}  # ms by which the next stamp will be too late
+        self._stamps: dict[Market, int] = {}  # market -> ms by which the next stamp will be too late
         self._repeats: dict[Market, Repeats] = {}
         self._bad_due = 0.0
         self._bad_sent = 0
@@ -102,7 +102,7 @@ class TradeFaults(Sessions):
         return passed
 
     def _repeated(self, market: Market, trade: Trade, share: float) -> list[Trade]:
-        """The trades that come again after this one."""
+        """The past trades that come again after this trade."""
         repeats = self._repeats.setdefault(market, Repeats())
         repeats.sent += 1
         if self.dice.random() < share:
@@ -141,7 +141,10 @@ class TradeFaults(Sessions):
         self._late.clear()
 
     def mix(self, good: list[str], spoil: Callable[[str, int], str]) -> list[str]:
-        """The good frames, and among them this share of bad ones, which ``spoil`` makes of a good one and a number."""
+        """The good frames, and bad ones between them while the fault ``malformed`` lasts.
+
+        ``spoil`` makes a bad frame from a good one and a number.
+        """
         share = self._share("malformed")
         if not share:
             return good

@@ -1,6 +1,6 @@
-"""The limits of each venue as figures, a ban included; ``sessions.py`` and each venue's ``rest.py`` enforce them.
+"""The limits of each venue, with the length of a ban; ``sessions.py`` and each venue's ``rest.py`` enforce them.
 
-The figures come from the venues' documentation (EXCHANGE_FACTS):
+The numbers come from the venues' documentation:
 https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams and
 https://bybit-exchange.github.io/docs/v5/ws/connect
 """
@@ -27,7 +27,7 @@ class VenueLaws:
     args_characters: int | None = None  # characters of all subscriptions of a connection
     rest_weight: int | None = None  # weight of REST requests within ``rest_window``
     rest_window: float = 60.0
-    ban_after: int = 10  # requests after the first 429 of a window that are answered before the ban with 418
+    ban_after: int = 10  # if so many requests in a row were answered with 429, the next one begins a ban (418)
     ban_seconds: float = 120.0
     snapshot_age: float = 0.0  # a book over REST may be this much older than the stream
     patience: int = 8_000_000  # bytes that may wait for a slow reader before it is dropped

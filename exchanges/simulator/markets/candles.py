@@ -1,4 +1,4 @@
-"""Candles in whole ticks and lots, so that they fit the trades exactly, and the calendar of their intervals."""
+"""Candles in whole ticks and lots, so that they fit the trades exactly; computes when their intervals begin and end."""
 
 from __future__ import annotations
 

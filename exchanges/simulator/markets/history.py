@@ -78,7 +78,7 @@ class PriceHistory:
 
     @property
     def scale(self) -> int:
-        """The factor from the lots of the common history to this market's lots."""
+        """The factor by which the shape's lots are multiplied to get this market's lots."""
         return max(1, round(self.lots / self.shape.tail[0][3]))
 
     def candles(self, first: int, until: int) -> list[SimulatedCandle]:

@@ -45,7 +45,7 @@ class Trade:
 
 
 class Market:
-    """Trades, minute candles since the start and the day before it, for one market.
+    """One market: its trades, its minute candles since the start, and the day before the start.
 
     ``book`` is its order book while somebody reads it. The market itself always has the best prices and sizes.
     """
@@ -101,7 +101,7 @@ class Market:
     def record(self, rows: Iterable[tuple[int, int, int, bool]], now: int) -> list[Trade]:
         """Add trades at ``now`` (Unix ms), given as (id, price in ticks, quantity in lots, taker sold).
 
-        The ids must increase; one call makes one taker's order or several, never a part of one.
+        The ids must increase; one call makes one or several whole orders of takers.
         """
         if self.book is not None:
             rows = list(rows)
@@ -203,7 +203,7 @@ class Market:
         return (self.last_price, self.last_price + 1) if self.last_sold else (self.last_price - 1, self.last_price)
 
     def sizes(self) -> tuple[int, int]:
-        """The lots at the best bid and ask, which differ after every trade."""
+        """The lots at the best bid and ask, which change with every trade."""
         top = self._then.top if self._then is not None else self.book.top if self.book is not None else None
         return self._sizes(self.last_price, self.last_id or 0) if top is None else (top.bid_lots, top.ask_lots)
 
@@ -225,7 +225,7 @@ class Market:
         return self.order + self._ahead if self.book is None else self.book.number
 
     def open_book(self, now: int, holes: bool = False) -> SimulatedBook:
-        """From now (Unix ms) on, remember every change of the book; ``holes``: some numbers are left out."""
+        """From ``now`` (Unix ms) on, remember every change of the book; ``holes``: some numbers are left out."""
         if self.book is None:
             top = Top(*self.best(), *self.sizes())
             self.book = SimulatedBook(self._ground, self._seed, top, self.update_id, now, holes)
@@ -238,7 +238,7 @@ class Market:
             self.book = None
 
     def book_state(self, ms: int | None = None) -> BookState:
-        """The order book, or its state at ``ms`` (Unix); read it before it changes."""
+        """The order book's state now, or at ``ms`` (Unix ms); read the state before the book changes."""
         if self._then is not None:
             return self._then
         if self.book is not None:

@@ -55,7 +55,7 @@ class Ground:
 
 
 class BookState:
-    """One state of a book, ``number`` and the ``ms`` (Unix) at which it began; to be read before the book changes."""
+    """One state of a book: its ``number``, and ``ms`` (Unix) when it began. Read it before the book changes."""
 
     def __init__(self, number: int, ms: int, top: Top, ground: Ground, *changed: dict[int, int | None]) -> None:
         self.number, self.ms, self.top = number, ms, top
@@ -71,7 +71,7 @@ class BookState:
         return self._ground.lots(tick)
 
     def size(self, side: Side, tick: int) -> int:
-        """The lots of one side at a price, 0 where it has none."""
+        """The lots of one side at a price, 0 if there are none."""
         top = self.top
         best, there = (top.bid, top.bid_lots) if side == "bids" else (top.ask, top.ask_lots)
         if tick == best:
@@ -105,7 +105,7 @@ class BookChanges:
     bids: list[tuple[int, int]]
     asks: list[tuple[int, int]]
     first: int
-    """The number of the first change; the book's own where there is none."""
+    """The number of the first change; the book's own number if nothing has changed."""
 
 
 class SimulatedBook:
