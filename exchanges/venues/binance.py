@@ -14,8 +14,8 @@ from exchanges.venues import binance_books, frame_markets
 from exchanges.venues.binance_frames import BINANCE
 from exchanges.venues.profile import Profile
 
-# One connection for all coins and channels: without these limits ccxt opens one per call. The full ticker instead of
-# the mini ticker, because it has bid and ask (pro/binance.py, watchTickers).
+# One connection for all coins and channels: without these limits ccxt opens one per call. The full ticker is used
+# instead of the mini ticker, which has no bid and ask (pro/binance.py, watchTickers).
 _OPTIONS: Mapping[str, Any] = {
     "streamLimits": {"spot": 1, "linear": 1, "inverse": 1},
     "subscriptionLimitByStream": {"spot": 1024, "linear": 1024, "inverse": 1024},
@@ -39,11 +39,11 @@ class _Binance(Profile):
         return isinstance(frame, dict) and frame.get("e") == "serverShutdown"
 
     def is_no_trade(self, info: Any) -> bool:
-        """On perpetuals some rows have only an id, some 15 a minute, most with a price of zero."""
+        """On perpetuals, about 15 rows a minute have an id but are no trades; most of them have a price of zero."""
         return isinstance(info, dict) and info.get("X") == "NA"
 
     def is_off_book(self, info: Any) -> bool:
-        """On perpetuals, trades of the insurance fund or of deleveraging; REST does not have them."""
+        """On perpetuals: a trade of the insurance fund or of deleveraging; REST does not have these trades."""
         return isinstance(info, dict) and info.get("X") in ("INSURANCE_FUND", "ADL")
 
 
@@ -53,7 +53,7 @@ _SPOT = _Binance(
     options=_OPTIONS,
     chunk=100,
     recent_trades={"fetchTradesMethod": "publicGetTrades"},  # aggTrades, ccxt's default, have ids of their own
-    older_trades={"fetchTradesMethod": "publicGetHistoricalTrades"},  # ccxt counts 40 times as much weight
+    older_trades={"fetchTradesMethod": "publicGetHistoricalTrades"},  # ccxt counts 40 times the weight of recent trades
     keyless=frozenset({"historicalTrades"}),  # since 2023-08: binance-connector-python 3.2.0, changelog
     swap={
         "recent_trades": {"fetchTradesMethod": "fapiPublicGetTrades"},  # spot's methods would return spot trades

@@ -1,4 +1,4 @@
-"""Binance's frames of depth, and the sizes and weights of its REST snapshots, for books of our own.
+"""Binance's frames of depth, and the sizes and weights of its REST snapshots, for books that we build.
 
 Sources: "Diff. depth stream" and "How to manage a local order book correctly" of the web socket streams of spot
 (https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams) and of USD-M futures; "Order book" of the

@@ -15,7 +15,7 @@ from exchanges.venues.profile import Profile, Rejection
 
 class _Bitfinex(Profile):
     def is_history(self, frame: Any) -> bool:
-        return isinstance(frame, list) and len(frame) == 2  # [channel, rows]; a live one is [channel, "te", row]
+        return isinstance(frame, list) and len(frame) == 2  # [channel, rows]; a live trade is [channel, "te", row]
 
     def rejection(self, frame: Any) -> Rejection | None:
         if not isinstance(frame, dict) or frame.get("event") != "error":
@@ -23,14 +23,14 @@ class _Bitfinex(Profile):
         return Rejection(str(frame.get("msg")), channel=str(frame.get("channel", "")))
 
     def extra_requests(self) -> Mapping[str, Mapping[str, Any]]:
-        """Ask for checksums: ccxt does it when a call for a book returns, but here the calls never return."""
+        """Ask for checksums: ccxt asks for them when a watch call for a book returns, but here no such call returns."""
         return {"conf": {"event": "conf", "flags": bitfinex_books.OB_CHECKSUM}}
 
 
 PROFILES = (
     _Bitfinex(
         "bitfinex",
-        Limits(capacity=Capacity(25), dials=100),  # channels; 20 per minute and IP
+        Limits(capacity=Capacity(25), dials=100),  # 25 channels per connection; 20 dials per minute and IP
         books=bitfinex_books.RULES,
     ),
 )

@@ -1,7 +1,7 @@
 """What proves Bitfinex's order books: a checksum of the 25 best levels, about every two seconds.
 
-Source: "WebSocket checksum" of its documentation. Checksums come if they were requested (the flag OB_CHECKSUM); each
-is of the state after the last update before it.
+Source: "WebSocket checksum" of its documentation. Checksums come if they were requested (the flag OB_CHECKSUM). A
+checksum is of the state after the last update before it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class BitfinexChecksums:
         self._markets: dict[int, str] = {}  # channel -> market id
 
     def judge(self, frame: Any, text: str) -> Iterable[tuple[str, Verdict]]:
-        """The same as in FrameProof."""
+        """See FrameProof.judge."""
         if isinstance(frame, dict):
             if frame.get("event") == "subscribed" and frame.get("channel") == "book":
                 self._markets[int(frame["chanId"])] = str(frame["symbol"])
@@ -35,7 +35,7 @@ class BitfinexChecksums:
         return self._books.judge(frame, text)
 
     def forget(self, market_id: str) -> None:
-        """The same as in FrameProof."""
+        """See FrameProof.forget."""
         self._books.forget(market_id)
 
     def _read(self, frame: Any, text: str) -> Iterable[TextUpdate]:

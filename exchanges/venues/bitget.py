@@ -17,7 +17,7 @@ PROFILES = (
         markets_named=frame_markets.okx,
         books=bitget_books.RULES,
         options={
-            "ws": {"cost": 2.5},  # times 50 ms: 10 messages per second and connection, pings too
+            "ws": {"cost": 2.5},  # times 50 ms between messages: allowed are 10 per second, pings included
             "watchOrderBook": {"checksum": False},  # ccxt's own check: ours is in bitget_books.py
         },
     ),

@@ -1,7 +1,7 @@
 """What proves Bitget's order books: a checksum of the 25 best levels, or the number of the state before an update.
 
-Source: "Depth channel" of its documentation: v2 has ``checksum`` and a ``seq`` that rises, v3 (unified accounts) has a
-``checksum`` of 0 and the number before as ``pseq``.
+Source: "Depth channel" of its documentation. v2 has ``checksum`` and a ``seq`` that rises. v3 (unified accounts) has a
+``checksum`` of 0, and ``pseq``, the number of the state before.
 """
 
 from __future__ import annotations

@@ -48,9 +48,9 @@ def book_numbers(frame: Any) -> Iterable[Numbers]:
 
 
 def span(update: Mapping[str, Any]) -> tuple[int, int]:
-    """The time of an update as ccxt has it.
+    """The time of an update, as its first and its last number.
 
-    ccxt looks for the update with the snapshot's time, and leaves out all updates if there is none.
+    ccxt looks for the update with the snapshot's time, and leaves out all updates if no update has this time.
     """
     number = int(update["microtimestamp"])
     return number, number
@@ -59,7 +59,7 @@ def span(update: Mapping[str, Any]) -> tuple[int, int]:
 PROFILES = (
     _Bitstamp(
         "bitstamp",
-        options={"watchOrderBook": {"snapshotDelay": 0}},  # updates before a book is fetched: we wait for more
+        options={"watchOrderBook": {"snapshotDelay": 0}},  # updates before ccxt's fetch; joining.py waits for more
         books=BookRules(
             ProofKind.PLAUSIBILITY,
             lambda: RisingNumbers(book_numbers, joins_late=True),

@@ -15,7 +15,7 @@ from exchanges.venues.bybit_frames import BYBIT
 from exchanges.venues.profile import Profile
 
 _LIMITS = Limits(
-    capacity=Capacity(21_000, 15, 1),  # characters of args: "publicTrade." with quotes and a comma, and the market
+    capacity=Capacity(21_000, 15, 1),  # characters of args: 15 for "publicTrade." with quotes and comma, and the market
     dials=500,
     requests=600,  # 600 within 5 s
     recent_trades=60,  # trades of one request on spot
@@ -27,7 +27,7 @@ class _Bybit(Profile):
         return next((bool(candle["confirm"]) for candle in frame["data"] if candle["start"] == row[0]), None)
 
     def is_off_book(self, info: Any) -> bool:
-        """A block trade (public trade channel and recent public trades). RPI orders are matched in the book."""
+        """A block trade, in the trade channel or in REST's recent trades. RPI orders are matched in the book."""
         return isinstance(info, dict) and bool(info.get("BT") or info.get("isBlockTrade"))
 
 

@@ -1,4 +1,4 @@
-"""Bybit v5's frames of depth, for books of our own; which depths it offers, and how a book is subscribed to again.
+"""Bybit v5's frames of depth, for books that we build; which depths it offers, and how to subscribe to a book again.
 
 Source: https://bybit-exchange.github.io/docs/v5/websocket/public/orderbook
 """

@@ -38,7 +38,7 @@ PROFILES = (
     Profile(
         "coinbaseexchange",
         trade_market="product_id",
-        trade_texts=("maker_order_id", "taker_order_id"),  # without them, ccxt takes the side as that of the taker
+        trade_texts=("maker_order_id", "taker_order_id"),  # without them, ccxt takes the maker's side for the taker's
         keyless_streams=True,
         books=BookRules(
             ProofKind.PLAUSIBILITY,

@@ -29,7 +29,7 @@ class _CryptoCom(Profile):
 
 
 def book_numbers(frame: Any) -> Iterable[Numbers]:
-    """ "book.{instrument_name}": an update has the number of the update before; a quiet book repeats its own."""
+    """ "book.{instrument_name}": an update has the number of the update before; in a quiet book, its own number."""
     result = frame.get("result") if isinstance(frame, dict) else None
     if isinstance(result, dict) and result.get("channel") in ("book", "book.update"):
         whole = result["channel"] == "book"
@@ -42,7 +42,7 @@ PROFILES = (
     _CryptoCom(
         "cryptocom",
         Limits(capacity=Capacity(400)),  # channels: measured, not documented
-        options={"ws": {"settle": 1.0}},  # "add a 1-second sleep after"
+        options={"ws": {"settle": 1.0}},  # "add a 1-second sleep after" the dial, says its documentation
         markets_named=frame_markets.cryptocom,
         replays_last=True,  # not documented
         books=BookRules(

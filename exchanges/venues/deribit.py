@@ -12,7 +12,7 @@ from exchanges.venues.profile import Profile
 
 class _Deribit(Profile):
     def is_off_book(self, info: Any) -> bool:
-        """Part of a block trade."""
+        """The trade is part of a block trade."""
         return isinstance(info, dict) and bool(info.get("block_trade_id"))
 
 

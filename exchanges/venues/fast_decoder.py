@@ -6,9 +6,8 @@ that ccxt would have to compute. So ccxt stays the reference: the events made he
 (tests/exchanges/venues/test_fast_decoder.py).
 
 The decoders are not strict: a float may be written as a string. msgspec reads such a string by JSON's grammar for
-numbers, where Python's ``float``, which ccxt calls, also takes " 1", "+1" and "1_000"; those frames go to ccxt. Some
-fields are declared only so that they are not unknown. All fields have defaults, because a venue may also leave a field
-out.
+numbers. Python's ``float``, which ccxt calls, also takes " 1", "+1" and "1_000"; frames with these go to ccxt. Some
+fields are declared only so that they are not unknown. They have defaults, because a venue may also leave a field out.
 """
 
 from __future__ import annotations
@@ -33,9 +32,9 @@ Event = TradeEvent | Ticker | Quote | Candle | BookUpdate
 class FrameContext:
     """What is needed to read the frames of one connection.
 
-    ``markets`` maps the venue's market ids to coin and market symbol, ``timeframes`` its names of the wanted ones to
-    ours. ``latest``: stamps up to this time (Unix ms) are not in the future. It is computed rarely, because doing it
-    for each frame would cost more than all other checks of a trade.
+    ``markets`` maps the venue's market ids to coin and market symbol. ``timeframes`` maps the venue's names of the
+    wanted timeframes to ours. ``latest``: stamps up to this time (Unix ms) are not in the future. It is computed
+    rarely, because doing it for each frame would cost more than all other checks of a trade.
     """
 
     __slots__ = ("exchange", "latest", "markets", "timeframes")
@@ -82,8 +81,8 @@ class Frames(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class One:
-    """A kind of frame from which one event of the type ``makes`` is made; ``numbered``: ``t`` is a trade's id as a
-    number.
+    """A kind of frame from which one event of the type ``makes`` is made; ``numbered``: its field ``t`` is the trade's
+    id as a number.
     """
 
     makes: type
@@ -103,7 +102,7 @@ class Many:
 class FrameTable:
     """One venue's kinds of frames, by the character at the place ``at``, in the order in which they are tried.
 
-    ``ticker_info``: the part of a ticker's frame that ccxt merges later deltas into, for venues that may send some.
+    ``ticker_info`` returns the part of a ticker's frame into which ccxt merges later changes, if the venue sends any.
     """
 
     at: int
@@ -196,7 +195,7 @@ def _reader(
                 return otherwise(text)
             frame: Any = decode(text)
             event = frame.event(scene, reading.received_at)
-        except Exception:  # noqa: BLE001 - not recognized, for whatever reason
+        except Exception:  # noqa: BLE001 - any error means that the frame is not recognized
             return False
         # an escape could hide text that ccxt's parser would refuse; these venues send none
         if event is None or "\\" in text:
@@ -210,7 +209,7 @@ def _reader(
             if info is not None:
                 stand(event.coin, partial(info, text))
             hand_on(event)
-        except Exception as error:  # noqa: BLE001 - the listener's: what it saw is not to come again
+        except Exception as error:  # noqa: BLE001 - the listener has raised; it must not get the event again
             blame(text, 1, error)
         return True
 
@@ -258,10 +257,10 @@ def whole(ticker: Ticker | None) -> Ticker | None:
 
 
 def one(makes: type, frame: Any, *, numbered: bool = False) -> One:
-    """The kind of frame that the msgspec type ``frame`` describes."""
+    """The kind of frame that the msgspec type ``frame`` describes, for a frame with one event."""
     return One(makes, json.Decoder(frame, strict=False).decode, numbered)
 
 
 def many(makes: type, frame: Any) -> Many:
-    """The same as :func:`one`, for :class:`Frames`."""
+    """The kind of frame that the msgspec type ``frame`` describes, for a frame with several events."""
     return Many(makes, json.Decoder(frame, strict=False).decode)

@@ -28,12 +28,12 @@ WHOLE_BOOKS = frozenset(
         "pacifica", "woofipro",
     )
 )  # fmt: skip
-"""Venues without a file whose frames are whole order books, and nothing else (read: ccxt's pro modules)."""
+"""Venues without a file that send an order book only as a whole (found by reading ccxt's pro modules)."""
 _FILES: Mapping[str, str] = {**ALIASES, "binance_us": "binance", "gateeu": "gate"}  # names whose file has another name
 
 
 def profile_of(name: str) -> Profile:
-    """The profile of ``name``, which is a name of ours or any ccxt.pro id; ValueError names the nearest known ones."""
+    """The profile of ``name``, one of our names or any ccxt.pro id. Raises ValueError with the nearest known names."""
     key = canonical(name)
     if key in (special := _special(_FILES.get(key, key))):
         return special[key]

@@ -1,7 +1,7 @@
 """Finds the markets that a frame names in its topic and in its rows. If the two differ, the frame counts as bad.
 
-Depending on the venue, ccxt uses the market of the topic or that of the rows. Each function returns the venue's
-market ids that a frame has in both places.
+Depending on the venue, ccxt uses the market of the topic or the market of the rows. Each function returns the market
+ids that a frame has in its topic and in its rows.
 """
 
 from __future__ import annotations

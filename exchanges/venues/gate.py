@@ -19,9 +19,9 @@ class _Gate(Profile):
         return None if closed is None else bool(closed)
 
     def is_off_book(self, info: Any) -> bool:
-        """A position that the insurance fund or deleveraging has taken over (futures trades).
+        """The trade is a position that the insurance fund or deleveraging has taken over (futures).
 
-        The venue's candles leave it out too.
+        The venue's candles leave such a trade out too.
         """
         return isinstance(info, dict) and info.get("is_internal") is True
 
@@ -61,7 +61,7 @@ PROFILES = (
     ),
     _Gate(
         "gateeu",
-        options={"watchOrderBook": {"snapshotDelay": 0}},  # updates before a book is fetched: we wait for more
+        options={"watchOrderBook": {"snapshotDelay": 0}},  # updates before ccxt's fetch; joining.py waits for more
         books=BookRules(ProofKind.SEQUENCE, _book_proof, depths=(100,), nonce=True, fetched=100),
     ),
 )

@@ -16,7 +16,7 @@ class _Htx(Profile):
         return int(frame["ts"])
 
     def correct_trade(self, trade: TradeEvent, info: Mapping[str, Any]) -> None:
-        """Use "tradeId": "id" has 27 digits and becomes a float. REST writes the field's name differently."""
+        """Use "tradeId", because "id" has 27 digits and becomes a float. REST names the field "trade-id"."""
         trade.trade_id = normalize.trade_id(info.get("tradeId")) or normalize.trade_id(info.get("trade-id"))
 
 

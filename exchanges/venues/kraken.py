@@ -25,6 +25,6 @@ PROFILES = (
         Limits(dials=75),
         history=("type", "snapshot"),
         books=kraken_books.RULES,
-        note="asks for one coin's candles per second",
+        note="candles are requested for one coin per second",
     ),
 )

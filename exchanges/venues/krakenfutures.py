@@ -14,12 +14,12 @@ from exchanges.venues.profile import Profile
 
 class _KrakenFutures(Profile):
     def is_off_book(self, info: Any) -> bool:
-        """Part of a block trade, or a position that was terminated or assigned."""
+        """The trade is part of a block trade, or a position that was terminated or assigned."""
         return isinstance(info, dict) and info.get("type") in ("block", "termination", "assignment")
 
 
 def book_numbers(frame: Any) -> Iterable[Numbers]:
-    """ "Book feed": the messages of a product are counted."""
+    """ "Book feed": the venue counts the messages of each product."""
     if isinstance(frame, dict) and frame.get("feed") in ("book", "book_snapshot") and "seq" in frame:
         yield Numbers(frame["product_id"], int(frame["seq"]), snapshot=frame["feed"] == "book_snapshot")
 

@@ -55,7 +55,7 @@ PROFILES = (
         options={
             "ws": {"cost": 14},  # times 7.5 ms: 100 messages per 10 s and connection
             "fetchMarkets": {"fetchTickersFees": False},
-            "watchOrderBook": {"snapshotDelay": 0},  # updates before a book is fetched: we wait for more
+            "watchOrderBook": {"snapshotDelay": 0},  # updates before ccxt fetches a book; joining.py waits for more
         },
         books=BookRules(ProofKind.SEQUENCE, _book_proof, nonce=True, fetched=100),
         candles_in_contracts=True,  # the sixth column (futures, klines), which ccxt's parse_ohlcv passes on

@@ -23,11 +23,11 @@ PROFILES = (
         "mexc",
         Limits(capacity=Capacity(30), session_limit=86_400),
         needs={"google.protobuf": "mexc"},  # MEXC's frames are protobuf (pro/mexc.py, handle_message)
-        # on spot, in this order: it has only bid and ask; it is refused; it stores rows in another way (pro/mexc.py)
+        # for spot, in this order: its rows have only bid and ask; the venue refuses it; ccxt stores rows in another way
         has={"watchTicker": False, "watchTickers": False, "watchBidsAsks": False},
         options={
             "useCcxtTradeId": False,  # over REST ccxt makes ids that differ from ours for the stream
-            "watchOrderBook": {"snapshotDelay": 0},  # updates before a book is fetched: we wait for more
+            "watchOrderBook": {"snapshotDelay": 0},  # updates before ccxt fetches a book; joining.py waits for more
         },
         books=mexc_books.RULES,
         candles_in_contracts=True,  # "vol" (futures, klines), which ccxt's parse_ohlcv passes on

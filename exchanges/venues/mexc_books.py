@@ -10,8 +10,8 @@ from typing import Any
 
 from exchanges.books.proof import BookRules, NumberedFrames, Numbers, ProofKind
 
-_SYMBOL, _DEPTHS = 3, 313  # of PushDataV3ApiWrapper
-_FROM, _TO = 4, 5  # of PublicAggreDepthsV3Api
+_SYMBOL, _DEPTHS = 3, 313  # field numbers of PushDataV3ApiWrapper
+_FROM, _TO = 4, 5  # field numbers of PublicAggreDepthsV3Api
 
 
 def numbers(frame: Any) -> Iterable[Numbers]:
@@ -53,9 +53,9 @@ def _varint(message: bytes, at: int) -> tuple[int, int]:
 
 
 def span(update: Mapping[str, Any]) -> tuple[int, int]:
-    """The first and last version in an update as ccxt has it.
+    """The first and the last version in an update.
 
-    ccxt compares only the first version with the snapshot's, and leaves out an update that begins before it.
+    ccxt compares only the first version with the snapshot's, and leaves out an update that begins before the snapshot.
     """
     if "toVersion" in update:
         return int(update["fromVersion"]), int(update["toVersion"])

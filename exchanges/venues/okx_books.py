@@ -1,8 +1,8 @@
 """What proves OKX's order books: each update has the number of the state before it.
 
 Source: "WS, order book channel, sequence ID" of its documentation. A message without changes, about once a minute,
-repeats the number. After maintenance the numbers may continue from a lower one; each update still names the one before.
-``checksum`` is 0 since 2026: it is only read where there are no numbers.
+repeats the number. After maintenance the numbers may continue from a lower number; each update still has the number of
+the update before. ``checksum`` is 0 since 2026: it is only read if a frame has no numbers.
 """
 
 from __future__ import annotations

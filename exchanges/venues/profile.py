@@ -51,21 +51,22 @@ class Profile:
     singly: frozenset[str] = frozenset()  # channels that are requested for one market at a time
     candles_in_contracts: bool = False  # candle volumes of swaps are in contracts
     tickers_in_contracts: bool = False  # ticker volumes of swaps are in contracts
-    recent_trades: Mapping[str, Any] = field(default_factory=dict)  # fetch_trades params: newest, the stream's ids
-    older_trades: Mapping[str, Any] = field(default_factory=dict)  # params for trades from an id on, sent as "fromId"
+    # parameters of fetch_trades that give trades with the stream's ids: the newest, and those from "fromId" on
+    recent_trades: Mapping[str, Any] = field(default_factory=dict)
+    older_trades: Mapping[str, Any] = field(default_factory=dict)
     keyless: frozenset[str] = frozenset()  # REST paths for which ccxt wants an API key and the venue does not
     markets_named: Named | None = None  # finds the markets that a frame names in its topic and in its rows
     trade_market: str = ""  # the raw trade's field with its market's id, if ccxt uses the id of the frame
     trade_texts: tuple[str, ...] = ()  # fields that a raw trade must have: ccxt would guess them
     order: Literal["oldest first", "newest first", "ties newest first"] = "oldest first"
-    """The order of a frame's trades; "ties": only of those of one millisecond, because ccxt sorts by time."""
+    """The order of a frame's trades; "ties": only trades of one millisecond have it, because ccxt sorts by time."""
     history: tuple[str, str] | None = None  # a field of a frame, and its value if the frame's trades are past ones
     replays_last: bool = False  # the first trade of each market after a subscription may be a past one
     swap: Mapping[str, Any] = field(default_factory=dict)  # the fields that differ on perpetual swaps
     fast_frames: FrameTable | None = None  # the frames that are read without ccxt
     joined: Callable[[Sequence[Any]], Any] | None = None  # joins requests, where each replaces the last one
     ticker_market: str = ""  # the raw REST ticker's field with its market's id, to skip other markets
-    all_tickers: bool = False  # REST gives the tickers of one market or of all, not of some
+    all_tickers: bool = False  # REST gives the tickers of one market or of all markets, but not of several
     rows_by_place: bool = False  # the meaning of a row in its list of markets depends on its place
     lean: bool = False  # no ccxt method used here reads a market's "info"
     books: BookRules = field(default_factory=BookRules)  # how its order books are proven, see books/proof.py
@@ -95,7 +96,7 @@ class Profile:
         return mark is not None and isinstance(frame, dict) and frame.get(mark[0]) == mark[1]
 
     def sent_at(self, frame: Any) -> int | None:
-        """The time, Unix ms, at which the venue sent a frame of trades; None where it does not say."""
+        """The time, Unix ms, at which the venue sent a frame of trades; None if the frame does not say it."""
         return None
 
     def announces_cut(self, frame: Any) -> bool:
@@ -115,7 +116,7 @@ class Profile:
         return False
 
     def is_off_book(self, info: Any) -> bool:
-        """Whether a raw trade was made off the order book: a block trade, a take-over."""
+        """Whether a raw trade was made off the order book, such as a block trade or a taken-over position."""
         return False
 
     def correct_trade(self, trade: TradeEvent, info: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Converts events of markets with 1,000 units and more (1000SHIB, 1MBABYDOGE) to the coin itself.
+"""Converts events of markets whose unit is 1,000 coins or more (1000SHIB, 1MBABYDOGE) to single coins.
 
 Venues list coins with very small prices like this, mostly as swaps; ccxt keeps the venue's name for the base.
 """
@@ -49,8 +49,8 @@ def units_of(coin: str, symbol: str) -> int:
 
 
 def of_coin(event: _Event, units: int) -> _Event:
-    """Convert ``event`` in place, from a market with this many coins per unit: its prices and quantities become those
-    of one coin.
+    """Convert ``event`` in place, from a market with this many coins per unit, to prices per coin and quantities in
+    coins.
     """
     if units == 1:
         return event

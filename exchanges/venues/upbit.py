@@ -25,7 +25,7 @@ class _Upbit(Profile):
 PROFILES = (
     _Upbit(
         "upbit",
-        Limits(recent_trades=500, requests=300),  # 10 per second, of trades
+        Limits(recent_trades=500, requests=300),  # 10 requests for trades per second
         history=("stream_type", "SNAPSHOT"),
         chunk=500,  # one request has all subscriptions
         joined=joined_by_type,  # 5 requests per second and 100 per minute, and each replaces the previous one
