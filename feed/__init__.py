@@ -1,6 +1,6 @@
 """Live prices, trades, candles and order books from any ccxt.pro venue, as callbacks for a trading bot.
 
-The names are imported when they are first used, so that ``market-feed --help`` need not wait for all of them.
+Each public name is imported on its first use, so that ``market-feed --help`` does not wait for all modules.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ _MODULES = ("feed.errors", "feed.events", "feed.settings.schema", "feed.settings
 
 
 def _shadow() -> str | None:
-    """Return the file of the program's own module ``exchanges`` if Python finds it in place of ours, else None."""
+    """Return the file of another module ``exchanges`` if Python finds it instead of this project's, else None."""
     try:
         spec = find_spec("exchanges")
     except ValueError:  # the module is in sys.modules without a spec
         return "a module of the program"
-    if spec is None or not spec.has_location or spec.origin is None:  # a frozen module belongs to the program itself
+    if spec is None or not spec.has_location or spec.origin is None:  # a frozen module has no file
         return None
     if realpath(dirname(spec.origin)) == join(dirname(dirname(realpath(__file__))), "exchanges"):
         return None
@@ -66,13 +66,13 @@ def _shadow() -> str | None:
 
 if _shadowed_by := _shadow():
     raise ImportError(
-        f"{_shadowed_by} shadows the package 'exchanges' of market-feed, which has the same name: rename it, or start "
-        "the program where Python does not find it first",
+        f"{_shadowed_by} shadows the package 'exchanges' of market-feed, which has the same name: rename that module, "
+        "or start the program where Python does not find it first",
         name="exchanges",
         path=_shadowed_by,
     )
 
-logger.disable("feed")  # a library is silent until its user enables it
+logger.disable("feed")  # a library logs nothing until the program enables its log
 
 
 _SINKS = {"Recorder": "feed.sinks.recorder.recorder", "start_metrics": "feed.sinks.metrics"}  # names that need an extra

@@ -1,4 +1,4 @@
-"""``python -m feed`` is ``market-feed``."""
+"""``python -m feed`` does the same as the command ``market-feed``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All channels of events in one table: names, JSON types, what each is made of, what a full queue drops by default.
+"""The table of all event channels: their names, JSON types and sources, and what a full queue drops by default.
 
 A new channel needs a row here, a row that says how a venue delivers it (exchanges/ccxt_adapter/stream/channels.py), a
 method of the hub that publishes it, and the typed methods of MarketFeed.
@@ -13,7 +13,7 @@ from typing import Any
 from feed.events import Candle, OrderBook, PriceTick, Quote, Ticker, TradeEvent
 
 Part = str | int
-"""What divides a channel: a candle's timeframe, such as 1m, or how many levels of an order book."""
+"""A part of a channel: a candle's timeframe, such as 1m, or the number of levels of an order book."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,13 +22,13 @@ class Channel:
 
     ``name``: its name in settings, in the server's stream and in requests to a venue. ``event``: the type of its
     events; ``json_type``: the value of ``type`` in their JSON. ``needs``: the venue's channels from which the events
-    can be made; one of them is enough, and the first one is subscribed to. ``part``: the argument that divides the
-    channel, "" if nothing divides it. ``on_full``: the default policy of its queues.
+    can be made; one of them is enough, and the first one is subscribed to. ``part``: the name of the argument that
+    selects a part of the channel, "" if it has no parts. ``on_full``: the default policy of its queues.
 
-    ``copy`` copies an event that has lists, so that each subscriber has one of its own and may change it.
+    ``copy`` copies an event that has lists, so that each subscriber gets its own event and may change it.
 
-    ``has_delay``: an event shows how late the venue's data comes, because it is never read over REST. ``in_watch``:
-    ``watch --json`` prints it where the settings name it.
+    ``has_delay``: its events never come from REST, so they show how late the venue's data arrives. ``in_watch``:
+    ``watch --json`` prints the channel if the settings name it.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Channel:
         return self.name in self.needs
 
     def key(self, part: Part | None = None) -> str:
-        """The dispatcher's name for the channel, or for a part of it; a subscriber to the whole receives every part."""
+        """The dispatcher's name for the channel, or for a part of it. Subscribers to the channel receive every part."""
         return self.name if part is None else f"{self.name}:{part}"
 
 

@@ -1,6 +1,7 @@
-"""Builds candles from trades where a venue streams none: closes each once, if no trade is missing; a quiet one is flat.
+"""Builds candles from trades for venues that stream none; closes each candle once, if none of its trades is missing.
 
-Pure: the trades give the time. A candle is identified by its open time, Unix ms.
+Pure: it reads no clock; times come from the trades and from the caller. A candle is identified by its open time,
+Unix ms.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from feed.settings.timeframes import between, candle_open, next_open, timeframe_
 
 
 class CandleBuilder(MissingCandles):
-    """The same as :class:`CandleTracker`, but from trades, for venues that stream no candles.
+    """Builds one coin's candles of one timeframe from trades. :class:`CandleTracker` tracks a venue's own candles.
 
     A candle is closed by the first trade of a later one. If trades of a candle may be missing, it is delivered as
     updates but never as closed: it becomes a hole. This holds for the candle of the first trade, and after
-    ``interrupted`` for the open candle, the candles that were skipped and the candle of the next trade. Candles without
-    trades between two that were seen are closed flat at the last price with volume 0, as venues do. Trades of candles
-    that are over are dropped.
+    ``interrupted`` for the open candle, the candles that were skipped and the candle of the next trade. A candle
+    without trades, between two candles with trades, is closed flat: at the last price, with volume 0, as venues do it.
+    A trade of a candle that is already over is dropped.
     """
 
     def __post_init__(self) -> None:
@@ -28,10 +29,10 @@ class CandleBuilder(MissingCandles):
         self._open: Candle | None = None
         self._ends = 0  # end of the open candle, Unix ms
         self._complete = False  # every trade of the open candle was seen
-        self._flat = False  # nothing was traded in the open candle yet: it has the last candle's price
+        self._flat = False  # no trade in the open candle yet: it has the last candle's price
         self._stamps: StampCheck[TradeEvent] = StampCheck(AHEAD, AHEAD)
         self._interrupted = False
-        self._after: int | None = None  # another venue's last closed candle; None again once a later candle has begun
+        self._after: int | None = None  # the last candle that another venue closed; None after a later one has begun
 
     @property
     def begun(self) -> bool:
@@ -39,11 +40,11 @@ class CandleBuilder(MissingCandles):
         return self._open is not None
 
     def add(self, trade: TradeEvent, now: float | None = None) -> list[Candle]:
-        """The candles to deliver for one trade: the candles that it ends, then an update of its own candle.
+        """The candles to deliver for one trade: the candles that the trade ends, then an update of the trade's candle.
 
         A trade that is stamped ahead of the venue's time waits for the next trade, which shows whether the stamp was
-        wrong. If it was, the trade gets the time of that next trade. ``now`` is the venue's time in Unix ms, None while
-        it is not known. The builder may keep ``trade`` and change its time.
+        wrong. A trade with a wrong stamp gets the time of that next trade. ``now`` is the venue's time in Unix ms, None
+        while it is not known. The builder may keep ``trade`` and change its time.
         """
         taken, refuted = self._stamps.take(trade, trade.timestamp, now, trade.received_at)
         for each, time in refuted:
@@ -74,12 +75,13 @@ class CandleBuilder(MissingCandles):
 
     @property
     def due(self) -> int | None:
-        """The same as :attr:`CandleTracker.due`."""
+        """The end (Unix ms, venue's clock) of the open candle; None while no candle is open."""
         return None if self._open is None else self._ends
 
     def close_until(self, until: int, received_at: int = 0) -> list[Candle]:
-        """Close the candles that ended by ``until``: all trades before that time have arrived. Returns them, oldest
-        first.
+        """Close the candles that ended by ``until`` (Unix ms) and return them, oldest first.
+
+        Call this when all trades before that time have arrived.
 
         A candle becomes a hole if trades of it may be missing, and is flat if it has no trades. A trade that still
         waits because its stamp is ahead gets the time at which it arrived.
@@ -105,20 +107,23 @@ class CandleBuilder(MissingCandles):
         return closed
 
     def interrupted(self) -> None:
-        """Mark the candles of missing trades as holes: these trades will not come. Not after a complete backfill."""
+        """Call this when trades are missing and will not come, so that their candles become holes.
+
+        Do not call it after a complete backfill.
+        """
         self._interrupted = True
 
     def go_on_after(self, opened: int) -> None:
-        """The same as :meth:`CandleTracker.go_on_after`.
+        """Do the same as :meth:`CandleTracker.go_on_after`.
 
-        A candle that is open and later than that one stays open, as after ``interrupted``.
+        If a candle later than ``opened`` is open, nothing changes.
         """
         if self._open is None or self._open.timestamp <= opened:
             self._open, self._interrupted = None, True
             self._after = opened if self._after is None else max(self._after, opened)
 
     def note_unclosed(self, unclosed: Collection[int]) -> None:
-        """The same as :meth:`CandleTracker.note_unclosed`."""
+        """Do the same as :meth:`CandleTracker.note_unclosed`."""
         newest = self._after if self._open is None else self._open.timestamp
         if newest is None:
             self.go_on_after(min(unclosed) - timeframe_ms(self.timeframe))

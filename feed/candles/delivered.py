@@ -1,4 +1,4 @@
-"""Remembers the delivered candles; decides that each is closed once, by any venue; joins past candles to them."""
+"""Remembers delivered candles, so that each is closed only once, by whichever venue; joins past candles to them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from exchanges.events import Candle, copied
 from feed.candles.missing import ROUNDED
 
-CLOSED_CANDLES = (
-    32  # per coin and timeframe: enough for the candles that an outage leaves open and another venue repeats
-)
+# Closed candles kept per coin and timeframe: more than an outage leaves open, and more than another venue sends again.
+CLOSED_CANDLES = 32
 
 
 @dataclass(slots=True)
@@ -27,16 +26,16 @@ class _Candles:
 
 
 class DeliveredCandles:
-    """Per coin and timeframe the last CLOSED_CANDLES closed candles and the open one, as copies.
+    """Keeps, per coin and timeframe, copies of the last CLOSED_CANDLES closed candles and of the open one.
 
-    A candle is closed once, whichever venue or connection closes it, and not updated after that.
+    Each candle is closed only once, whichever venue or connection closes it, and gets no update after that.
     """
 
     def __init__(self) -> None:
         self._candles: dict[tuple[str, str], _Candles] = {}
 
     def enter(self, candle: Candle) -> bool:
-        """Remember a candle or its state so far; False if it is closed already and must not be delivered."""
+        """Remember a candle, open or closed. Returns False if it was closed before: then it must not be delivered."""
         opened = candle.timestamp
         candles = self._candles.get((candle.coin, candle.timeframe))
         if candles is None:
@@ -98,8 +97,8 @@ class DeliveredCandles:
     def overdue(self, past: Iterable[Candle]) -> list[Candle]:
         """Copies of the closed candles of ``past`` that the feed has delivered only as open.
 
-        A candle is left out if more volume of it was delivered than ``past`` has: the venue's record is behind its
-        stream.
+        A candle is left out if the feed has delivered more volume of it than ``past`` has: then the venue's record is
+        behind its stream.
         """
         found = []
         for candle in past:

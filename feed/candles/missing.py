@@ -1,8 +1,8 @@
-"""Lists the candles that were missed, and decides which rows from REST fill them; none is guessed.
+"""Lists the candles that were missed, and decides which rows from REST fill them; no candle is guessed.
 
 A venue's record is what it answers over REST. It may be behind the venue's stream, or not be updated any more. A row of
-the record is final if a later row follows it. A volume as large as the stream's proves nothing: more trades may have
-followed.
+the record is final if a later row follows it. A row with as much volume as the stream's may still not be final: more
+trades may have followed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from math import inf
 from exchanges.events import Candle, copied
 from feed.settings.timeframes import next_open, timeframe_ms
 
-MAX_HOLES = 1_000  # candles of one REST answer; older candles are history, not a hole in the stream
+MAX_HOLES = 1_000  # most holes that are kept: as many candles as one REST answer has
 ROUNDED = 1e-9  # rounding may make a volume smaller by this share
 
 
@@ -22,7 +22,7 @@ DOUBT = 20.0  # seconds for which a venue's record is doubted after it was behin
 
 
 class CandleRecord:
-    """What is known about a venue's record of candles from its REST answers, whichever market they were about."""
+    """What is known about a venue's record of candles from its REST answers about any market."""
 
     def __init__(self) -> None:
         self.lists_running = False
@@ -56,7 +56,7 @@ class MissingCandles:
     market: str = ""
     record: CandleRecord = field(default_factory=CandleRecord)
     lost: int = field(default=0, init=False)
-    """How many candles were given up: too many were missed at once, or they were forgotten."""
+    """How many candles were given up: there were too many holes, or ``forget`` was called."""
 
     def __post_init__(self) -> None:
         timeframe_ms(self.timeframe)  # an unknown timeframe raises here, not at the first row
@@ -68,8 +68,9 @@ class MissingCandles:
         return sorted(self._missed)
 
     def forget(self, opened: Iterable[int] | None = None) -> list[int]:
-        """Give up all missed candles, or those with these open times; returns the candles that were given up, and
-        counts them.
+        """Give up all missed candles, or those with these open times.
+
+        Counts the candles that were given up in ``lost``, and returns their open times.
         """
         given_up = self.holes() if opened is None else sorted(self._missed.keys() & set(opened))
         self.lost += len(given_up)
@@ -89,7 +90,7 @@ class MissingCandles:
             self._traded = candle.timestamp
 
     def _is_behind(self, newest: int) -> bool:
-        """Whether a record with this newest row lacks a candle in which the stream has shown a trade."""
+        """Whether a record with this newest open time lacks a candle in which the stream has shown a trade."""
         return self._traded is not None and newest < self._traded
 
     def fill(
@@ -101,17 +102,16 @@ class MissingCandles:
         settled: bool = True,
         final: bool = False,
     ) -> list[Candle]:
-        """The closed candles, oldest first, for the holes that the ``candles`` of a REST answer fill.
+        """Fill holes with the ``candles`` of a REST answer; returns the candles of those holes as closed, oldest first.
 
-        Other candles are ignored, and so are those of holes that are not ``among`` the requested ones. If the answer
-        has candles before and after a hole, but not the hole's own, nothing was traded in that time: it is no hole any
-        more.
+        ``among``: the open times of the holes that may be filled; None: all holes. If the answer has candles before and
+        after a hole, but none for it, nothing was traded in that time, and the hole is dropped.
 
-        A candle leaves its hole open if the record is behind, unless it is ``final``. The record is behind if the
-        candle has less volume there than was seen of it, or if it is the newest one and the stream has shown later data
-        that the record lacks. In the second case, the newest candle of a record that also lists open candles is never
-        taken. If the stream has shown no later data, the newest candle is taken if it is ``settled`` and the record was
-        not behind lately.
+        In two cases a candle of the answer may be incomplete, and its hole stays. First, it has less volume than was
+        seen of it: then it is taken only if ``final``. Second, it is the newest candle of the answer. If the stream has
+        shown later data that the answer lacks, the newest candle is taken only if ``final``, and never if the record
+        also lists open candles. If the stream has shown no later data, the newest candle is taken if ``final``, or if
+        ``settled`` and the record was not behind lately.
         """
         if not candles:
             return []

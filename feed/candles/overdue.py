@@ -1,9 +1,9 @@
-"""Closes candles by the venue's time, if no trade ends them on a quiet market; decides how long after their end.
+"""Closes candles by the venue's time where no later data ends them, and decides how long after their end.
 
 A candle that a venue streams is closed with the venue's record (REST). A candle that is built from trades is closed
 with those trades. If the record does not answer in time, the candle is closed in the state seen last, but only while
-data of that market flows: without data, the market may be quiet or the stream may have lost it, and only the record
-shows which.
+data of that market flows. Without data, either the market is quiet or the stream has lost the market, and only the
+record shows which.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Timing(Protocol):
 
     @property
     def delivering(self) -> bool:
-        """Whether the venue's candles are delivered. While the venue is on trial, no request is sent for them."""
+        """Whether the venue's candles are delivered: not while the venue is on trial. Then no candle is requested."""
 
     def venue_time(self) -> float | None:
         """The venue's time now, Unix ms; None while it is not known."""
@@ -54,14 +54,14 @@ class Timing(Protocol):
         """
 
     def has_room(self) -> bool:
-        """Whether the venue's limit allows requests that can wait."""
+        """Whether the venue's rate limit has room for requests that are not urgent."""
 
 
 @dataclass(eq=False, repr=False)
 class Overdue:
-    """Checks the candles ``kept`` of one venue once a second.
+    """Checks the candles ``kept`` of one venue once a second, and closes those that are overdue.
 
-    ``repair`` is called with a key if one of its candles has become a hole.
+    ``repair`` is called with a market symbol and a timeframe after its built candles were closed: some may be holes.
     """
 
     name: str
@@ -76,13 +76,13 @@ class Overdue:
         self._again: dict[Key, tuple[int, int, float]] = {}  # key -> candle, attempts, time of the next one (monotonic)
 
     async def run(self) -> None:
-        """Check once a second until cancelled; running requests are cancelled with it."""
+        """Check once a second until cancelled, then cancel the requests that are still running."""
         try:
             while True:
                 await asyncio.sleep(LOOK_EVERY)
                 try:
                     self.look(time.monotonic())
-                except Exception:  # noqa: BLE001 - a defect here must not end what closes all other candles
+                except Exception:  # noqa: BLE001 - a defect here must not stop the closing of all other candles
                     logger.exception("{}: closing candles by time failed", self.name)
         finally:
             asking = list(self._asking.values())
@@ -144,7 +144,7 @@ class Overdue:
             self.deliver(candle)
 
     def forget(self, key: Key) -> None:
-        """Drop candles that are not wanted any more."""
+        """Drop this key: its candles are not wanted any more."""
         self._again.pop(key, None)
         if key in self._asking:
             self._asking[key].cancel()

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-AHEAD = 2_000  # ms by which a stamp may be ahead of the venue's time; that time is not known more exactly
-AGREEING = 3  # items in succession that are ahead by about the same: they show that the known time is wrong
-MOST = 64  # items that wait at most
+AHEAD = 2_000  # ms by which a stamp may be ahead of the venue's time, because that time is not known exactly
+AGREEING = 3  # so many items in succession that are ahead by about the same time show that the known time is wrong
+MOST = 64  # the most items that may wait
 
 _Item = TypeVar("_Item")
 
@@ -19,8 +19,8 @@ _Item = TypeVar("_Item")
 class _Waiting(Generic[_Item]):
     item: _Item
     stamp: int
-    came: float  # the venue's time at its arrival
-    known: bool  # True: the venue's time; False: the local clock's
+    came: float  # the time at its arrival, Unix ms
+    known: bool  # True: ``came`` is the venue's time; False: it is the local clock's
 
     def time(self, stamp: int) -> int:
         """The time of the item if its stamp is wrong and the next stamp is ``stamp``."""
@@ -30,24 +30,25 @@ class _Waiting(Generic[_Item]):
 class StampCheck(Generic[_Item]):
     """Decides for each item whether it can be taken now, given its stamp and the venue's time, both Unix ms.
 
-    An item that is stamped ahead waits for the next ones. An item that is not stamped ahead refutes the waiting ones
-    whose stamps are more than ``slack`` ms later. AGREEING items in succession confirm each other if they are ahead by
-    the same time, up to ``spread`` ms. They also confirm the waiting items whose stamps are not later.
+    An item that is stamped ahead waits for the next ones. An item that is not stamped ahead refutes the waiting items
+    whose stamps are more than ``slack`` ms later than its own. AGREEING items in succession confirm each other if the
+    times by which they are ahead differ by at most ``spread`` ms. They also confirm the waiting items whose stamps are
+    not later than theirs.
     """
 
     def __init__(self, slack: int, spread: int) -> None:
         self._slack = slack
         self._spread = spread
         self._waiting: list[_Waiting[_Item]] = []
-        self._confirmed = {True: 0.0, False: 0.0}  # ms that stamps may be ahead; key: whether the venue's time is known
+        self._confirmed = {True: 0.0, False: 0.0}  # ms beyond AHEAD by which stamps may be ahead; by ``known``
 
     def take(
         self, item: _Item, stamp: int, now: float | None, received_at: int
     ) -> tuple[list[_Item], list[tuple[_Item, int]]]:
         """Return what can be taken now, in order, with ``item`` last, and the refuted items with their corrected times.
 
-        ``now`` is the venue's time. While it is None (not known), ``received_at`` is used: when ``item`` was received
-        by the local clock (Unix ns). If that is 0 (not known either), no item waits.
+        ``now`` is the venue's time. While it is None (not known), ``received_at`` is used: the local time (Unix ns) at
+        which ``item`` was received. If ``received_at`` is 0 (not known either), ``item`` does not wait.
         """
         time = received_at / 1e6 if now is None else now
         if not time or stamp - time <= AHEAD + self._confirmed[now is not None]:
@@ -71,7 +72,7 @@ class StampCheck(Generic[_Item]):
         return [each.item for each in waiting if each.stamp <= until], [each for each in waiting if each.stamp > until]
 
     def give_up(self, until: int) -> list[tuple[_Item, int]]:
-        """Stop the waiting of the items that came until ``until``; returns them, each with the time when it came.
+        """End the waiting of the items that came by ``until``; returns each of them with the time at which it came.
 
         All times are the venue's, in Unix ms.
         """
@@ -80,5 +81,5 @@ class StampCheck(Generic[_Item]):
         return [(each.item, int(each.came)) for each in came]
 
     def distrust(self) -> None:
-        """Call this when the stamps which confirmed each other were wrong: no stamp may be ahead any more."""
+        """Call this when stamps that confirmed each other were wrong: then no stamp may be ahead by more than AHEAD."""
         self._confirmed = {True: 0.0, False: 0.0}

@@ -1,7 +1,7 @@
-"""Tracks the candles that a venue streams: closes each once, if proven; adds none for a minute that it leaves out.
+"""Tracks the candles that a venue streams, closes each complete candle once, and invents none that the venue left out.
 
-Pure: the rows give the time. A candle is identified by its open time, Unix ms. Candles that were missed while a
-connection was down are holes: they are requested over REST and filled, never guessed.
+Pure: it reads no clock; times come from the rows and from the caller. A candle is identified by its open time, Unix ms.
+Candles that were missed while a connection was down are holes: they are requested over REST and filled, never guessed.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from feed.candles.missing import MAX_HOLES, ROUNDED, MissingCandles
 from feed.candles.stamp_check import AHEAD, StampCheck
 from feed.settings.timeframes import between, is_on_grid, last_over, next_open, timeframe_ms
 
-SETTLED = 15_000  # ms of data after a candle's end; then the record's newest row is taken even if it may be incomplete
+SETTLED = 15_000  # ms after a candle's end; after that, the record's newest row is taken though it may be incomplete
 OVER = 3_000  # ms after a candle's end; a candle whose first row comes later than that is a past candle
-BELIEVED = 3  # if this many rows in succession contradict the newest candle, it was wrong
+BELIEVED = 3  # if this many rows in succession contradict the newest candle, that candle was wrong
 REMEMBERED = 8  # how many of the last closed candles are remembered
 
 
@@ -25,10 +25,10 @@ class CandleTracker(MissingCandles):
     """One coin's candles of one timeframe as a venue streams them: passes updates on and closes each candle exactly
     once.
 
-    A candle is closed by the venue's own flag, or by the first row of a later candle where the venue sends no flags;
-    then its last row is the closed candle. If the venue sends flags, a candle that ended without a flag is a hole. Rows
-    of candles that are closed already, earlier states of the open one and rows of a wrong time are dropped. It
-    continues over later connections: call ``interrupted`` when a connection is lost.
+    A candle is closed by the venue's own flag. If the venue sends no flags, the first row of a later candle closes it
+    in the state of its last row. If the venue sends flags, a candle that ended without a flag is a hole. Rows of
+    candles that are closed already, earlier states of the open candle and rows with a wrong time are dropped. The
+    tracker continues over later connections: call ``interrupted`` when a connection is lost.
     """
 
     def __post_init__(self) -> None:
@@ -40,7 +40,7 @@ class CandleTracker(MissingCandles):
         self._interrupted = False
         self._stamps: StampCheck[tuple[Candle, bool]] = StampCheck(0, timeframe_ms(self.timeframe) + AHEAD)
         self._closed: deque[int] = deque(maxlen=REMEMBERED)  # open times of the last candles that were closed by rows
-        self._contradicted = 0  # rows in succession that belong before the newest candle
+        self._contradicted = 0  # rows in succession that are older than the newest candle or state
         self._begun_late = False  # the first row of the open candle arrived after its end: its time may be wrong
 
     @property
@@ -76,10 +76,10 @@ class CandleTracker(MissingCandles):
         ``heard`` is when the last data of the market came, ``streamed`` when the last data of any market came. Both and
         ``until`` are the venue's time in Unix ms.
 
-        A candle is not closed if it has less volume in the record than was seen of it: the record is behind. The
-        record's newest candle may be behind in any case. It is taken if the stream has shown the same volume and the
-        market's data continues after the candle's end. Otherwise the stream may have lost the market: then the candle
-        is taken only when its end is SETTLED ago, and not while the record is known to be behind.
+        A candle is not closed if it has less volume in the record than was seen of it: then the record is behind. The
+        record's newest candle may be incomplete without this sign. It is closed if no update from the stream can be
+        missing and the market's data continues after the candle's end. Otherwise the stream may have lost the market:
+        then it is closed only SETTLED after its end, and not while the record is doubted because it was behind.
         A candle that the record lacks does not exist at this venue.
         """
         over = {c.timestamp: c for c in candles if next_open(c.timestamp, self.timeframe) <= until}
@@ -121,7 +121,7 @@ class CandleTracker(MissingCandles):
         return [copied(candle, True, received_at)]
 
     def follow(self, candle: Candle, *, said: bool, now: float | None = None) -> list[Candle]:
-        """The candles to deliver for one row of the venue: the candle that this row ends, if any, then the row's own.
+        """The candles to deliver for one row of the venue: first the candle that the row ends, if any, then its own.
 
         ``said``: the venue flags closed candles. ``now`` is the venue's time in Unix ms, None while it is not known.
         """
@@ -182,9 +182,9 @@ class CandleTracker(MissingCandles):
         return [*ended, candle]
 
     def _is_earlier(self, candle: Candle, before: Candle) -> bool:
-        """Whether a row has less volume than the open candle: another connection may send an earlier state of it.
+        """Whether a row is an earlier state of the open candle, from another connection: it has less volume.
 
-        BELIEVED such rows in succession show that the larger volume was wrong.
+        If BELIEVED rows in succession have less volume, the larger volume was wrong, and the last row is not earlier.
         """
         if candle.volume >= before.volume * (1 - ROUNDED):
             return False
@@ -194,19 +194,25 @@ class CandleTracker(MissingCandles):
     def interrupted(self) -> None:
         """Call this when the connection was lost.
 
-        The open candle becomes a hole if the venue does not continue it, and so do the candles that are skipped.
+        The open candle becomes a hole if the venue does not continue it, and so does each candle that is skipped.
 
-        Candles that a venue skips while connected are no holes: the venue has no candle where nothing was traded.
+        A candle that a venue skips while connected is no hole: the venue has no candle where nothing was traded.
         """
         self._interrupted = True
 
     def go_on_after(self, opened: int) -> None:
-        """Take all candles after this one as holes until they arrive: another venue has closed those up to this one."""
+        """Continue after this candle (open time, Unix ms): another venue has closed the candles up to it.
+
+        Each later candle is a hole until it arrives.
+        """
         if self._newest is None or self._newest < opened:
             self._newest, self._open, self._interrupted = opened, None, True
 
     def note_unclosed(self, unclosed: Collection[int]) -> None:
-        """Take these candles (open times) as holes unless they continue: they were delivered and never closed."""
+        """Take these candles (open times, Unix ms) as holes unless the stream continues them.
+
+        They were delivered but never closed.
+        """
         first, newest = min(unclosed), self._newest
         if newest is None:
             self.go_on_after(first - timeframe_ms(self.timeframe))

@@ -1,4 +1,4 @@
-"""A venue's candles over all its connections; decides when missed ones are fetched again, and when to stop."""
+"""Keeps a venue's candles over all its connections; decides when missed ones are fetched and when they are given up."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from feed.candles.overdue import GRACE, Overdue, Timing
 from feed.candles.tracker import CandleTracker
 from feed.settings.timeframes import next_open
 
-AT_ONCE = 5  # requests at a time to one venue: an outage interrupts the candles of all coins and timeframes
+AT_ONCE = 5  # most requests at a time to one venue: after an outage, candles of all coins and timeframes are requested
 MEND_DELAYS = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 30.0, 60.0, 120.0)  # seconds before each attempt at fetching
-AT_ABOUT = 0.01  # seconds by which a request may be early, so that several requests become one
+AT_ABOUT = 0.01  # seconds by which a candle may be requested early, so that one request can cover several candles
 SETTLED = 3  # attempts after which the record's newest row is taken if the stream has shown nothing later
 FINAL = 6  # attempts after which the record is taken as it is, even if the stream has shown more of a candle
 
 Fetch = Callable[[str, str, str, int], Awaitable[Sequence[Candle]]]
-"""(coin, market symbol, timeframe, Unix ms) -> the candles from the one that opened then."""
+"""(coin, market symbol, timeframe, Unix ms) -> the candles that opened at this time or later."""
 
 
 @dataclass(eq=False, repr=False)
 class VenueCandles:
     """Keeps the candles of every (market symbol, timeframe) of one venue, over all connections that follow one another.
 
-    ``fetch`` requests candles over REST; ``deliver`` takes the candles that were repaired with the answers. Candles of
-    a connection's own data are returned to that connection. With ``timing``, a candle is closed after its end even if
-    no more data arrives. ``give_up`` is called with the coin, the timeframe and the open times (Unix ms) of candles
-    that stay open. ``record`` is what is already known about the venue's record.
+    ``fetch`` requests candles over REST; ``deliver`` is called with each candle that an answer repaired. Candles from a
+    connection's own data are returned to that connection. ``timing`` gives the times by which a candle is closed after
+    its end even if no more data arrives. ``give_up`` is called with the coin, the timeframe and the open times (Unix
+    ms) of candles that stay open. ``record`` is what is already known about the venue's record.
     """
 
     name: str
@@ -46,7 +46,7 @@ class VenueCandles:
 
     def __post_init__(self) -> None:
         self._connections = 0
-        self._builds_from: dict[str, int] = {}  # symbol -> the connection whose trades are used
+        self._builds_from: dict[str, int] = {}  # symbol -> the connection whose trades build candles
         self._kept: dict[tuple[str, str], CandleTracker | CandleBuilder] = {}
         self._lost = 0  # candles lost on markets that were dropped
         self._repairs: dict[tuple[str, str], asyncio.Task[None]] = {}
@@ -70,11 +70,11 @@ class VenueCandles:
         native: bool,
         connection: int | None = None,
     ) -> int:
-        """Call this when a connection begins: updates of open candles may have been missed. Returns its number.
+        """Call this when a connection begins: updates of open candles may have been missed.
 
+        Returns the connection's number. ``coins``: market symbol -> coin. ``closed``: (coin, timeframe) -> the open
+        time (Unix ms) of the newest candle that any venue has closed. ``native``: the venue streams candles.
         ``connection``: the number of a connection that is open already, and to which ``coins`` are added.
-        ``coins``: market symbol -> coin. ``closed``: the newest candle (its open time, Unix ms) of a (coin, timeframe)
-        that some venue has closed.
         """
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._overdue.run(), name=f"ends of candles on {self.name}")
@@ -135,13 +135,16 @@ class VenueCandles:
         return candles
 
     def missed_trades(self, coin: str) -> None:
-        """Mark candles built from trades as incomplete: trades of the coin are missing before its next one."""
+        """Mark the coin's candles that are built from trades as incomplete: trades before its next one are missing."""
         for kept in self._kept.values():
             if kept.coin == coin and isinstance(kept, CandleBuilder):
                 kept.interrupted()
 
     def known(self, symbol: str, timeframe: str, opened: int) -> None:
-        """Call this when past candles up to this one (open time, Unix ms) were fetched; no later one may be missing."""
+        """Call this when past candles up to this one (open time, Unix ms) were fetched.
+
+        If no candle was known before, each later candle is a hole until it arrives.
+        """
         kept = self._kept.get((symbol, timeframe))
         if kept is not None and not kept.begun:
             kept.go_on_after(opened)
@@ -156,7 +159,7 @@ class VenueCandles:
         return {(kept.coin, timeframe): holes for (_, timeframe), kept in self._kept.items() if (holes := kept.holes())}
 
     def note_unclosed(self, unclosed: Mapping[tuple[str, str], Collection[int]]) -> None:
-        """Call this when these candles must be closed too: another venue has begun or missed them."""
+        """Take over these candles (open times, Unix ms), which another venue has begun or missed and not closed."""
         for (_, timeframe), kept in self._kept.items():
             if candles := unclosed.get((kept.coin, timeframe)):
                 kept.note_unclosed(candles)
@@ -176,10 +179,10 @@ class VenueCandles:
         """Forget all candles: the connections ended before any candle was delivered."""
         symbols = {symbol for symbol, _ in self._kept}
         self.forget(symbols)
-        self._builds_from = dict.fromkeys(symbols, self._connections + 1)  # a connection that ended builds none
+        self._builds_from = dict.fromkeys(symbols, self._connections + 1)  # an ended connection builds none
 
     async def end(self) -> None:
-        """Call this when the connection has ended; what is not repaired yet is repaired over the next connection."""
+        """Call this when the connection has ended; candles not yet repaired are repaired over the next connection."""
         repairs = [*self._repairs.values(), *([] if self._looking is None else [self._looking])]
         for task in repairs:
             task.cancel()
@@ -242,7 +245,7 @@ class VenueCandles:
             self.deliver(candle)
 
     def _until_recorded(self, opened: int, timeframe: str) -> float:
-        """Seconds until the venue's record has the whole of a missed candle, because a later one has begun."""
+        """Seconds until GRACE after a missed candle's end, when the venue's record has all of it; at most GRACE."""
         now = self.timing.venue_time()
         left = GRACE if now is None else next_open(opened, timeframe) / 1000 + GRACE - now / 1000
         return min(max(left, 0.0), GRACE)

@@ -1,4 +1,4 @@
-"""The ``market-feed`` command: runs one subcommand; decides the exit code of each error, a closed pipe included."""
+"""Runs the ``market-feed`` command: one subcommand, and the exit code of each kind of error."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["main"]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 2 wrong usage or settings, 3 no venue, 130 interrupted."""
-    if sys.stdout is None:  # started with `>&-`
+    if sys.stdout is None:  # stdout is closed, as by `>&-`
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - it lives as long as the process
     for stream in (sys.stdout, sys.stderr):
         if reconfigure := getattr(stream, "reconfigure", None):
@@ -44,14 +44,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader has ended, as in `market-feed watch | head -1`
         _mute()
         return Exit.OK
-    except (
-        OSError
-    ) as error:  # probably a full disk behind stdout: errors of venues and files are caught where they occur
+    except OSError as error:
+        # Probably the disk is full to which stdout goes: errors of venues and files are caught where they occur.
         _mute()
         complain(error.strerror or error)
         return Exit.FAILED
 
 
 def _mute() -> None:
-    """Discard stdout; otherwise the interpreter reports an error when it flushes the rest at its end."""
+    """Discard stdout; otherwise the interpreter reports an error when it flushes stdout at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,7 @@
-"""The command line: each option and its default. It imports no more than argparse, so that --help is instant."""
+"""Defines the command line: its commands, their options and the defaults.
+
+It imports only the standard library, so that --help is fast.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 class _Version(argparse.Action):
-    """The action of --version. Only it imports importlib.metadata, which takes as long as all the rest of --help."""
+    """Prints the version. Only this action imports importlib.metadata: that takes as long as the rest of --help."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
         from importlib.metadata import PackageNotFoundError, version
@@ -53,7 +56,10 @@ class _Version(argparse.Action):
 
 
 def number(low: float, high: float, what: str, *, above: bool = False) -> Callable[[str], float]:
-    """Return an argument type: a finite number from ``low`` (or ``above`` it) to ``high``, described as ``what``."""
+    """Return an argument type: a finite number from ``low`` to ``high``, in error messages described as ``what``.
+
+    ``above``: the number must be greater than ``low``.
+    """
 
     def read(text: str) -> float:
         try:
@@ -68,7 +74,7 @@ def number(low: float, high: float, what: str, *, above: bool = False) -> Callab
 
 
 def whole(low: int, high: int, what: str) -> Callable[[str], int]:
-    """Return an argument type: a whole number from ``low`` to ``high``, described as ``what``."""
+    """Return an argument type: a whole number from ``low`` to ``high``, in error messages described as ``what``."""
 
     def read(text: str) -> int:
         if not (text.lstrip("-").isdecimal() and len(text) < 20 and low <= int(text) <= high):
@@ -122,7 +128,7 @@ def replay_speed(text: str) -> float | None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the parser of the whole command line; ``command`` in its result names the module that runs it."""
+    """Return the parser of the whole command line; ``command`` in its result names the module that runs the command."""
     root = _Parser(
         prog=PROGRAM,
         description="Live prices, trades and candles from any ccxt.pro venue.",
@@ -137,10 +143,12 @@ def parser() -> argparse.ArgumentParser:
     demo = command("demo", "the whole stack on an exchange inside this machine, no internet needed")
     demo.add_argument("--coins", type=coins, metavar="A,B", help="only these coins (default: all twenty)")
     demo.add_argument(
-        "--faults", action="store_true", help="stall, cut and block the primary, to see failover and back"
+        "--faults", action="store_true", help="stall, cut and block the primary, to see failover and failback"
     )
-    demo.add_argument("--serve", action="store_true", help="with the page in a browser: its address is printed")
-    demo.add_argument("--port", type=port, default=8000, help="of the page (default: %(default)s; 0: any free one)")
+    demo.add_argument("--serve", action="store_true", help="serve a page for a browser, and print its address")
+    demo.add_argument(
+        "--port", type=port, default=8000, help="port of the page (default: %(default)s; 0: any free one)"
+    )
     demo.add_argument("--rate", type=rate, default=150.0, help="trades per second on each venue (default: %(default)g)")
     _common(demo)
 
@@ -170,11 +178,13 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "coins", nargs="*", default=[], type=coins, metavar="COIN", help="only these (default: those of the settings)"
     )
-    serve.add_argument("--host", default="127.0.0.1", help="another than this machine's own needs a token")
+    serve.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on; one that is not loopback needs a token"
+    )
     serve.add_argument("--port", type=port, default=8000, help="(default: %(default)s; 0: any free one)")
     serve.add_argument("--token-file", metavar="F", help="file with the token that every client has to send")
     serve.add_argument(
-        "--origin", action="append", default=[], metavar="URL", help="pages of this host may ask; may be repeated"
+        "--origin", action="append", default=[], metavar="URL", help="web pages from here may ask; may be repeated"
     )
     serve.add_argument(
         "--exchange", type=names, metavar="NAME", help="start on this venue; A,B: exactly these, in order"
@@ -185,14 +195,14 @@ def parser() -> argparse.ArgumentParser:
 
     bus = command(
         "bus",
-        "a bus on this machine, over which collectors reach any number of programs; `bus status` tells what goes on",
+        "run a bus on this machine, by which collectors reach any number of programs; `bus status` shows its state",
         examples="examples:\n  market-feed bus\n  market-feed bus status",
     )
-    bus.add_argument("what", nargs="?", choices=("status",), metavar="status", help="tell who publishes and who reads")
+    bus.add_argument("what", nargs="?", choices=("status",), metavar="status", help="show who publishes and who reads")
     bus.add_argument("--port", type=port, default=BUS_PORT, help="(default: %(default)s; 0: any free one)")
     bus.add_argument("--dir", metavar="DIR", help="where the data is kept (default: in the folder for programs' state)")
     bus.add_argument(
-        "--max-size", type=gigabytes, default=20.0, metavar="GB", help="of all data (default: %(default)g)"
+        "--max-size", type=gigabytes, default=20.0, metavar="GB", help="most data to keep (default: %(default)g)"
     )
     _bus_url(bus)
     bus.add_argument("--settings", metavar="FILE", help="settings file (default: ./settings.yaml if there is one)")
@@ -201,7 +211,7 @@ def parser() -> argparse.ArgumentParser:
 
     collect = command(
         "collect",
-        "carry exchanges and publish them on a bus; several of the same exchanges stand by for each other",
+        "publish exchanges' data on a bus; of several collectors of an exchange, one publishes and the others stand by",
         examples="examples:\n  market-feed collect --bus nats://127.0.0.1:4222\n"
         "  market-feed collect --shard 1/4 --exchange binance",
     )
@@ -215,10 +225,14 @@ def parser() -> argparse.ArgumentParser:
     collect.add_argument(
         "--shard", type=shard, default=(1, 1), metavar="I/N", help="part I of the coins, of N (default: all of them)"
     )
-    collect.add_argument("--name", help="as which it is known (default: machine and process)")
-    collect.add_argument("--ip", metavar="NAME", help="same name: same IP, whose limits are shared (default: machine)")
-    collect.add_argument("--keep-hours", type=hours, metavar="H", help="that the bus keeps (default: 24)")
-    collect.add_argument("--keep-size", type=gigabytes, metavar="GB", help="of each exchange (default: 2)")
+    collect.add_argument("--name", help="name of this collector (default: machine and process)")
+    collect.add_argument(
+        "--ip", metavar="NAME", help="collectors with the same name here share an IP's limits (default: machine)"
+    )
+    collect.add_argument("--keep-hours", type=hours, metavar="H", help="hours that the bus keeps (default: 24)")
+    collect.add_argument(
+        "--keep-size", type=gigabytes, metavar="GB", help="GB that the bus keeps of each exchange (default: 2)"
+    )
     collect.add_argument("--settings", metavar="FILE", help="settings file (default: ./settings.yaml if there is one)")
     _metrics(collect)
     collect.add_argument("--seconds", type=seconds, metavar="N", help="end after so many seconds")
@@ -230,7 +244,7 @@ def parser() -> argparse.ArgumentParser:
         examples="examples:\n  market-feed record ticks BTC ETH\n  market-feed record ticks --channels trades,books",
     )
     record.add_argument(
-        "folder", type=folder, metavar="DIR", help="folder of the recording; an existing one is gone on with"
+        "folder", type=folder, metavar="DIR", help="folder of the recording; an existing recording is continued"
     )
     record.add_argument(
         "coins", nargs="*", default=[], type=coins, metavar="COIN", help="only these (default: those of the settings)"
@@ -246,7 +260,7 @@ def parser() -> argparse.ArgumentParser:
         "--flush-seconds",
         type=seconds,
         metavar="N",
-        help="a crash loses what came in so many seconds at most (default: 2)",
+        help="write every N seconds: a crash loses at most as much (default: 2)",
     )
     _metrics(record)
     _common(record)
@@ -259,7 +273,7 @@ def parser() -> argparse.ArgumentParser:
     )
     replay.add_argument("folder", type=folder, metavar="DIR", help="folder of the recording, or a raw capture file")
     replay.add_argument("coins", nargs="*", default=[], type=coins, metavar="COIN", help="only these (default: all)")
-    replay.add_argument("--exchange", type=names, metavar="A,B", help="only what came from these")
+    replay.add_argument("--exchange", type=names, metavar="A,B", help="only data of these exchanges")
     replay.add_argument(
         "--speed", type=replay_speed, default=1.0, metavar="N", help="10: ten times as fast; max: no waiting"
     )
@@ -268,7 +282,7 @@ def parser() -> argparse.ArgumentParser:
     replay.add_argument("--json", action="store_true", help="every event as one JSON object per line on stdout")
     _common(replay)
 
-    recording = command("recording", "look at a recording, check it, merge its files, and read or write others")
+    recording = command("recording", "show, verify, compact or export a recording, or import archives into it")
     parts = recording.add_subparsers(title="what to do", dest="action", metavar="ACTION", required=True)
     info = parts.add_parser("info", help="channels, coins, days, rows, holes, size")
     verify = parts.add_parser("verify", help="read every row, and compare each file with the manifest")
@@ -276,7 +290,7 @@ def parser() -> argparse.ArgumentParser:
     for each in (info, verify, compact):
         each.add_argument("folder", type=folder, metavar="DIR")
     for each in (info, verify):
-        each.add_argument("--json", action="store_true", help="as one JSON object on stdout")
+        each.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     export = parts.add_parser("export", help="write a recording as CSV files")
     export.add_argument("folder", type=folder, metavar="DIR")
     export.add_argument("--csv", required=True, metavar="OUT", help="folder for the files")
@@ -287,7 +301,7 @@ def parser() -> argparse.ArgumentParser:
     )
     archive.add_argument("folder", type=folder, metavar="DIR")
     archive.add_argument("files", nargs="+", metavar="FILE", help="such as BTCUSDT-trades-2026-11-28.zip")
-    archive.add_argument("--exchange", default="binance", help="whose they are (default: %(default)s)")
+    archive.add_argument("--exchange", default="binance", help="exchange of the files (default: %(default)s)")
     archive.add_argument("--market", choices=("spot", "swap"), default="spot", help="(default: %(default)s)")
 
     check = command("check", "validate the settings, ask every venue by REST and WebSocket, and say what to do")
@@ -296,9 +310,13 @@ def parser() -> argparse.ArgumentParser:
         "--exchange", type=names, metavar="A,B", help="ask these venues instead of those of the settings"
     )
     check.add_argument(
-        "--timeout", type=seconds, default=15.0, metavar="N", help="seconds for a venue (default: %(default)g)"
+        "--timeout",
+        type=seconds,
+        default=15.0,
+        metavar="N",
+        help="seconds allowed for each venue (default: %(default)g)",
     )
-    check.add_argument("--json", action="store_true", help="all of it as one JSON object on stdout")
+    check.add_argument("--json", action="store_true", help="print the result as one JSON object on stdout")
     _logging(check)
 
     exchanges = command("exchanges", "the venues and what each supports")
@@ -311,25 +329,25 @@ def parser() -> argparse.ArgumentParser:
         "the simulated exchange alone, for any client in any language",
         examples="examples:\n  market-feed simulate --rate 500\n"
         "  market-feed simulate --fault stall@20+5 --fault bybit:blocked-451@30+10 --fault cut@60\n\n"
-        f"kinds of faults (docs/testing.md tells what each does):\n{FAULTS}",
+        f"kinds of faults (docs/testing.md explains each):\n{FAULTS}",
     )
     simulate.add_argument("--port", type=port, default=DEFAULT_PORT, help="(default: %(default)s; 0: any free one)")
-    simulate.add_argument("--venues", type=names, metavar="A,B", help="venues to speak like (default: binance,bybit)")
+    simulate.add_argument("--venues", type=names, metavar="A,B", help="venues to imitate (default: binance,bybit)")
     simulate.add_argument(
-        "--markets", type=whole(1, 100_000, "a whole number from 1 to 100000"), help="how many to list"
+        "--markets", type=whole(1, 100_000, "a whole number from 1 to 100000"), help="how many markets to list"
     )
     simulate.add_argument("--rate", type=rate, help="trades per second")
     simulate.add_argument(
-        "--seed", type=whole(0, 2**63 - 1, "a whole number from 0"), help="the same seed: the same trades"
+        "--seed", type=whole(0, 2**63 - 1, "a whole number from 0"), help="the same seed gives the same trades"
     )
     simulate.add_argument("--replay", nargs="+", metavar="FILE", help="send the frames of capture files instead")
-    simulate.add_argument("--speed", type=speed, help="of the replay (default: 1; 0: as fast as possible)")
+    simulate.add_argument("--speed", type=speed, help="speed of the replay (default: 1; 0: as fast as possible)")
     simulate.add_argument(
         "--fault",
         action="append",
         default=[],
         metavar="SPEC",
-        help="[venue:]kind@start+seconds, the kinds are below; may be repeated",
+        help="[venue:]kind@start+seconds, see the kinds below; may be repeated",
     )
     simulate.add_argument("--seconds", type=seconds, metavar="N", help="end after so many seconds")
     _logging(simulate)
@@ -337,9 +355,13 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _common(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--seconds", type=seconds, metavar="N", help="end after so many seconds of live data")
+    command.add_argument("--seconds", type=seconds, metavar="N", help="end after N seconds of live data")
     command.add_argument(
-        "--timeout", type=seconds, default=30.0, help="seconds until some venue must be live (default: 30)"
+        "--timeout",
+        type=seconds,
+        default=30.0,
+        metavar="N",
+        help="fail if no venue is live after N seconds (default: 30)",
     )
     _logging(command)
 
@@ -358,5 +380,5 @@ def _logging(command: argparse.ArgumentParser) -> None:
         type=str.upper,
         choices=LEVELS,
         metavar="LEVEL",
-        help="of the log on stderr (default: WARNING; ERROR with plain lines; INFO with --json and simulate)",
+        help="least level of the stderr log (default: WARNING; ERROR with plain lines; INFO with --json and simulate)",
     )

@@ -1,4 +1,4 @@
-"""``market-feed check``: whether the settings are right, and which of their venues can be used from here."""
+"""``market-feed check``: tests whether the settings are valid, and which of their venues can be used from here."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from feed.settings.schema import ExchangeConfig, Settings
 from feed.settings.validation import check
 
 BOLD, RED, GREEN, YELLOW = "1", "31", "32", "33"  # a terminal's escape codes
-LINE = 2000  # characters; a path of the environment may hold anything
+LINE = 2000  # most characters of a line: a path from the environment may be of any length
 AGREES = 1.0  # seconds by which the clocks may differ: the measured difference includes the network's delay
 THROTTLED = 0.5  # seconds after loading the markets, within which ccxt's rate limit would delay the measured request
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print one row per venue, the facts behind it and what to do; 3 when none works by WebSocket."""
+    """Print one row per venue, the facts behind it and what to do; returns 3 if no venue works by WebSocket."""
     return run_process(_check(args))
 
 
 @dataclass(slots=True)
 class _Finding:
-    """What one venue answered: times in seconds, None where it failed for the reason given."""
+    """What one venue answered. A time is in seconds; None if the request failed, for the reason beside it."""
 
     name: str
     coins: int = 0
@@ -51,7 +51,7 @@ class _Finding:
     book: float | None = None  # time to the first order book, if the settings have the channel
     book_reason: str = ""
     clock: float | None = None  # seconds by which this machine's clock is ahead of the venue's
-    proxies: dict[str, str] = field(default_factory=dict)  # address -> the proxy through which it is asked
+    proxies: dict[str, str] = field(default_factory=dict)  # address -> the proxy through which it is reached
 
     def row(self) -> dict[str, Any]:
         """Everything as plain data; times in seconds."""
@@ -140,7 +140,7 @@ def _difference(seconds: float | None) -> str:
 
 def _to_do(advice: Sequence[str], works: bool) -> list[str]:
     if not advice:
-        return [_styled(BOLD, "what to do:") + " nothing, all of it works"]
+        return [_styled(BOLD, "what to do:") + " nothing, everything works"]
     return [_styled(BOLD, "what to do:"), *(f"- {printable(line, LINE)}" for line in advice), f"- {PAGE}"]
 
 

@@ -1,4 +1,4 @@
-"""``market-feed collect``: receives exchanges once, and publishes them on the bus for any number of programs."""
+"""``market-feed collect``: receives exchanges' data once and publishes it on the bus for any number of programs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def bus_address(url: str | None, settings: Settings) -> BusAddress:
     if url is not None:
         settings.bus = bus_of(url, "--bus", settings.bus)
     if settings.bus is None:
-        raise CommandError("no bus is named: --bus URL, MARKET_FEED_BUS, or bus: in the settings")
+        raise CommandError("no bus is named: use --bus URL, MARKET_FEED_BUS, or bus: in the settings")
     return settings.bus.address
 
 

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 FAULTS: tuple[tuple[float, float, tuple[str, ...], str], ...] = (
     (4.0, 3.5, ("stall",), "{primary} sends nothing for a while, though the connection is up"),
     (5.0, 0.0, ("cut",), "every connection to {primary} gets a TCP reset"),
-    (6.0, 7.0, ("partition",), "{primary} is out of reach: every connection is reset, every new one, too"),
-    (0.0, 0.0, (), "{primary} is there again"),
-    (15.0, 5.0, ("blocked-451", "cut"), "{primary} blocks this place with HTTP 451: it is left alone for long"),
-    (0.0, 0.0, (), "that was all; from here on nothing fails"),
+    (6.0, 7.0, ("partition",), "{primary} is out of reach: all connections are reset, and so is each new one"),
+    (0.0, 0.0, (), "{primary} can be reached again"),
+    (15.0, 5.0, ("blocked-451", "cut"), "{primary} blocks this location with HTTP 451: the feed stays away for long"),
+    (0.0, 0.0, (), "that was the last fault: nothing fails any more"),
 )
 # The times are shorter than the defaults, so that all of FAULTS happen within a minute.
 HASTY_CONNECTION = Connection(
@@ -82,7 +82,7 @@ async def _page(feed: Any, settings: Settings, port: int) -> AsyncIterator[None]
         server = Server(feed, settings, port=port)
         await server.start()
     except FeedError as error:
-        raise CommandError(f"{error}; choose another with --port, or 0 for any free one") from None
+        raise CommandError(f"{error}; choose another port with --port, 0 for any free one") from None
     print(f"the page is at {server.url}", flush=True)
     try:
         yield

@@ -1,4 +1,4 @@
-"""``market-feed exchanges``: the venues and what each supports."""
+"""``market-feed exchanges``: prints the venues and the channels that each supports."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _mark(row: Support, channel: str) -> str:
-    """Whether the venue streams the channel; for books, what proves them."""
+    """Return "-" if the venue does not stream the channel, what proves its order books for books, "yes" otherwise."""
     if channel not in row.channels:
         return "-"
     return row.book_proof if channel == "books" else "yes"

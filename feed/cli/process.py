@@ -1,4 +1,4 @@
-"""What all commands share: the list of exit codes, Ctrl-C and SIGTERM, how errors are printed, the log."""
+"""What all commands share: exit codes, the handling of Ctrl-C and SIGTERM, the printing of errors, the log."""
 
 from __future__ import annotations
 
@@ -93,10 +93,10 @@ def _signals(stop: Callable[[], object]) -> Iterator[None]:
 
 
 def start_log(level: str, write: Callable[[str], object] | None = None) -> None:
-    """Send the log of both packages from ``level`` on to ``write``, or to stderr. Only programs do this, never the
-    library.
+    """Send both packages' log records of ``level`` or above to ``write``, or to stderr if it is None.
 
-    A traceback may contain text from the network. Unprintable characters are escaped, because a terminal may obey them.
+    Only programs call this, never the library. A traceback may contain text from the network, so unprintable characters
+    are escaped: a terminal may take them as commands.
     """
     from loguru import logger
 

@@ -64,7 +64,8 @@ async def _record(args: argparse.Namespace) -> int:
         if status.written:
             print(f"recorded {status.written:,} events in {args.folder}", flush=True)
         if status.dropped:
-            print(f"{status.dropped:,} events were dropped, see its holes: market-feed recording info", file=sys.stderr)
+            lost = f"{status.dropped:,} events were dropped: market-feed recording info lists the holes"
+            print(lost, file=sys.stderr)
     return Exit.OK
 
 
@@ -72,5 +73,5 @@ async def _tell(recorder: Recorder) -> None:
     while True:
         await asyncio.sleep(EVERY)
         status = recorder.status
-        trouble = f", {status.waiting:,} wait: {status.failure}" if status.failure else ""
+        trouble = f", {status.waiting:,} not written yet: {status.failure}" if status.failure else ""
         print(f"recorded {status.written:,} events{trouble}", flush=True)

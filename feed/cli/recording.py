@@ -74,7 +74,7 @@ def _verify(args: argparse.Namespace) -> int:
         for problem in problems:
             complain(problem)
         if not problems:
-            print("whole: every file can be read and is as the manifest says")
+            print("whole: every file can be read and matches the manifest")
     return Exit.FAILED if problems else Exit.OK
 
 

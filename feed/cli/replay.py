@@ -1,4 +1,4 @@
-"""``market-feed replay``: a recording, shown as ``watch`` shows a live feed."""
+"""``market-feed replay``: plays a recording, and shows it as ``watch`` shows a live feed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``market-feed serve``: one feed for programs in any language; reads the token's file."""
+"""``market-feed serve``: serves one feed to programs in any language; reads the file with the token."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from feed import MarketFeed
 
 
-TOKEN_FILE = 4096  # bytes of a token's file at most
+TOKEN_FILE = 4096  # most bytes of the file with the token
 
 
 def run(args: argparse.Namespace) -> int:
@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def token_of(file: str | None) -> str | None:
-    """Read the token of a file; raises CommandError if it is not valid."""
+    """Read the token from a file; raises CommandError if the token is not valid."""
     if file is None:
         return None
     from feed.sinks.server.access import TOKEN
@@ -33,7 +33,7 @@ def token_of(file: str | None) -> str | None:
     try:
         token = beginning(file, TOKEN_FILE).decode("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"--token-file {file}: {getattr(error, 'strerror', None) or 'it is no text'}") from None
+        raise CommandError(f"--token-file {file}: {getattr(error, 'strerror', None) or 'found no text'}") from None
     if not TOKEN.match(token):
         raise CommandError(f"--token-file {file}: allowed are 16 to 256 of the characters A-Z a-z 0-9 . _ ~ -")
     return token
@@ -71,7 +71,7 @@ async def _serve(args: argparse.Namespace) -> int:
 
 
 async def _live(feed: MarketFeed, ended: asyncio.Event, seconds: float | None, timeout: float) -> int:
-    """Wait until ``seconds`` of live data are over. Raises an error if the feed ends before."""
+    """Wait until ``seconds`` of live data are over; returns the exit code, FAILED if the feed ends earlier."""
     await feed.connect(timeout=timeout)
     try:
         async with asyncio.timeout(seconds):

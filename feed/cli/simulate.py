@@ -1,4 +1,4 @@
-"""``market-feed simulate``: the simulated exchange alone, for any client in any language."""
+"""``market-feed simulate``: runs the simulated exchange alone, for any client in any language."""
 
 from __future__ import annotations
 

@@ -40,5 +40,5 @@ def _book_coin(wanted: bool, coins: Sequence[str]) -> str | None:
     if not wanted:
         return None
     if not coins:
-        raise SettingsError(["--book shows the order book of the first coin named, and none is: watch BTC --book"])
+        raise SettingsError(["--book shows the order book of the first coin named, but found none: watch BTC --book"])
     return coins[0]

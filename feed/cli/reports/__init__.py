@@ -1,1 +1,1 @@
-"""What commands find and count, as tables, sentences and metrics."""
+"""The reports of the commands, as tables, sentences and metrics."""

@@ -1,4 +1,4 @@
-"""The report of ``market-feed bus status``: who publishes, who stands by, what is kept, who reads and how late."""
+"""The report of ``market-feed bus status``: who publishes, who stands by, what is kept, who reads, how far behind."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from exchanges.bus.subjects import CLOSED_STREAM, REGISTER_STREAM
 from exchanges.venue import BusAddress
 from feed.cli.reports.tables import columns
 
-LISTEN = 1.2  # seconds in which every collector is heard
+LISTEN = 1.2  # seconds to listen: each collector sends its status within this time
 
 
 async def report(address: BusAddress) -> str:
@@ -101,7 +101,7 @@ async def _readers(client: BusClient, streams: Sequence[Mapping[str, Any]]) -> s
         found = [each for each in listed if each.get("push_bound") or "deliver_subject" not in each["config"]]
         behind = [consumer["num_pending"] for consumer in found]
         rows.append([name, str(len(found)), str(max(behind, default=0))])
-    return _table(("stream", "readers", "messages behind, the slowest"), rows, "nobody reads")
+    return _table(("stream", "readers", "messages behind (slowest)"), rows, "nobody reads")
 
 
 async def _without_publisher(client: BusClient) -> str:

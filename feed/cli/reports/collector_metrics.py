@@ -1,4 +1,4 @@
-"""``collect --metrics-port``: the metrics of all exchanges' feeds on one port, and of what each publishes."""
+"""``collect --metrics-port``: serves the metrics of all exchanges' feeds, and of what they publish, on one port."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LABEL = "exchange"
 
 @contextmanager
 def metrics(collectors: Sequence[Collector], port: int | None) -> Iterator[None]:
-    """Serve the metrics of all collectors on ``port`` of the loopback; None: do not serve them. Raises CommandError."""
+    """Serve the metrics of all collectors on ``port`` of 127.0.0.1; None: do not serve them. Raises CommandError."""
     if port is None:
         yield
         return

@@ -1,4 +1,4 @@
-"""Describes the machine for ``market-feed check``, and decides what to advise for what the venues answered."""
+"""Describes this machine for ``market-feed check``, and turns what the venues answered into advice."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 
 TOO_LATE = "does not answer in time: a firewall may drop what is sent there"
 IN_ITS_PLACE = (
-    "answers as no exchange does: a proxy, a firewall or a page that asks for a login may answer in its place; check "
-    "`rest_url` and `ws_url`, if the settings have them"
+    "does not answer like an exchange: a proxy, a firewall or a page that asks for a login may answer in its place; "
+    "check `rest_url` and `ws_url`, if the settings have them"
 )
 SILENT_SERVER = "the name server does not answer for"
 
@@ -21,19 +21,22 @@ SILENT_SERVER = "the name server does not answer for"
 ADVICE: tuple[tuple[str, str], ...] = (
     (
         r"the environment's \w+ is",
-        "is asked as the environment says, which is wrong: correct the variable that its row names",
+        "follows an environment variable that is wrong: correct the variable that its row names",
     ),
     (
         r"\b407\b|(?i:(?:the|SOCKS) proxy)",
         "cannot be reached through its proxy: check its address and login, or write `proxy: none`",
     ),
-    (r"\b451\b|\b403\b", "does not serve this place: put another exchange first, or name a `proxy:` for it"),
+    (r"\b451\b|\b403\b", "does not serve this location: put another exchange first, or name a `proxy:` for it"),
     (r"[Cc]ertificate|CERTIFICATE", "shows a certificate that is not trusted here: its row says what helps"),
     (
         r"\b429\b|\b418\b|left alone|banned",
-        "wants to be left alone for a while: ask less often from this address, and wait",
+        "limits this address: wait, and send fewer requests from it",
     ),
-    (r"this machine:|this program:", "cannot be reached for a fault on this side, which its row names"),
+    (
+        r"this machine:|this program:",
+        "cannot be reached because of a fault of this machine or program, which its row names",
+    ),
     (r"name server|[Nn]ame or service|getaddrinfo|resolution", "has a name that is not found: check the name server"),
     (r"no answer|not reached|timed out|in time", TOO_LATE),
     (
@@ -41,7 +44,7 @@ ADVICE: tuple[tuple[str, str], ...] = (
         "trades none of the coins: check `quote:` and `markets:`, or name other coins",
     ),
     (r"Cannot connect|refused", "cannot be connected to: check the address, and the firewall between"),
-    (r"HTTP 5\d\d", "has trouble of its own: put another exchange first, and try this one later"),
+    (r"HTTP 5\d\d", "has a fault of its own: put another exchange first, and try this one later"),
     (
         r"market at all|cannot be read|Bad status|not completed|HTTP [2-4]\d\d|WebSocket protocol|isconnected",
         IN_ITS_PLACE,
@@ -66,7 +69,7 @@ def machine(settings: str) -> dict[str, Any]:
 
 
 def remedies(rows: Iterable[Mapping[str, Any]], facts: Mapping[str, Any], clock: Mapping[str, str]) -> list[str]:
-    """What to do, one line each; no line if all is well. ``clock``: a remark about the clock, by venue."""
+    """What to do, one line for each step; no line if all is well. ``clock``: by venue, a remark about the clock."""
     found = [
         *_of_machine(facts),
         *dict.fromkeys(f"set the clock of this machine: it is {said}" for said in clock.values()),
@@ -81,7 +84,7 @@ def remedies(rows: Iterable[Mapping[str, Any]], facts: Mapping[str, Any], clock:
             found.append(f"{row['exchange']} {advice}")
         if row["rest"] is not None and row["live"] is None:
             found.append(
-                f"{row['exchange']} answers over REST alone: a proxy or firewall may not let WebSockets through"
+                f"{row['exchange']} answers over REST only: a proxy or firewall may not let WebSockets through"
             )
         if row["missing"]:
             found.append(
@@ -97,7 +100,7 @@ def _of_machine(facts: Mapping[str, Any]) -> Iterator[str]:
     yield from facts["certificates"]["problems"]
     cache = facts["cache"]
     if cache["problem"]:
-        yield f"market lists are asked for at every start: {cache['problem']}"
+        yield f"market lists are loaded again at every start: {cache['problem']}"
 
 
 def _version(name: str) -> str:

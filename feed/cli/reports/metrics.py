@@ -1,4 +1,4 @@
-"""``--metrics-port``: a feed's metrics for as long as a command runs."""
+"""``--metrics-port``: serves a feed's metrics while a command runs."""
 
 from __future__ import annotations
 
@@ -15,10 +15,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def metrics(feed: MarketFeed, port: int | None, recorder: Recorder | None = None) -> Iterator[None]:
-    """Serve the metrics of ``feed`` and its ``recorder`` on ``port`` of the loopback, if there is one.
-
-    Raises CommandError.
-    """
+    """Serve the metrics of ``feed`` and ``recorder`` on ``port`` of 127.0.0.1; None: do not. Raises CommandError."""
     if port is None:
         yield
         return

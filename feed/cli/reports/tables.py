@@ -1,4 +1,4 @@
-"""Small tables that also read well through a pipe."""
+"""Formats small tables as plain text, which reads well in a pipe, too."""
 
 from __future__ import annotations
 

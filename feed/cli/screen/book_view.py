@@ -1,4 +1,4 @@
-"""One coin's order book on the screen: beside the live table, or as a line of plain text."""
+"""Shows one coin's order book: beside the live table, or as a line of plain text."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class BookView:
         feed.subscribe_books(_nothing, [self.coin], LEVELS)
 
     def now(self) -> OrderBook | str:
-        """The book of this moment, or why there is none."""
+        """The current book, or the reason why there is none."""
         if self._feed is None:
             return "the feed is not connected"
         try:

@@ -1,4 +1,4 @@
-"""The state that the screen shows: events in words, one line for several coins, a remark where the clocks differ."""
+"""Keeps what the screen shows: prices, rates, status events in words, and a remark if the clocks differ."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from feed.events import FeedStatus, PriceTick, TradeEvent
 from feed.subscriptions.status_events import KINDS
 
 RATE_WINDOW = 5.0  # seconds over which the rates of trades and messages are measured
-NOTES = 100  # events kept
+NOTES = 100  # lines kept
 TOGETHER = 3.0  # seconds within which the same event of several coins is one line
 AHEAD = 5.0  # ms; if data seems to arrive this much before it was sent, the clocks differ
 LATE = 10_000.0  # ms; data that is later than this is not late because of a slow network
@@ -60,7 +60,7 @@ class Note:
 
 @dataclass(slots=True)
 class Row:
-    """One coin as shown. ``direction``: 1 up, -1 down, 0 unknown; ``moved``: its age in s; ``latency`` in ms."""
+    """One coin as shown. ``direction``: 1 up, -1 down, 0 unknown; ``moved``: s since that change; ``latency`` in ms."""
 
     coin: str
     price: float | None = None
@@ -90,7 +90,7 @@ class _PriceSample:
 
 @dataclass
 class LiveState:
-    """Counts what the feed delivers. ``rates`` is False if the feed carries no trades."""
+    """Counts what the feed delivers, and keeps its status events as lines."""
 
     clock: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
@@ -98,7 +98,7 @@ class LiveState:
     _trades: Counter[str] = field(default_factory=Counter)
     _moves: dict[str, _Move] = field(default_factory=dict)
     _samples: deque[_PriceSample] = field(default_factory=deque)
-    _since: float | None = None  # monotonic: when the current connection was made
+    _since: float | None = None  # monotonic seconds: when the current connection was made; None without one
 
     def on_trade(self, trade: TradeEvent) -> None:
         self._trades[trade.coin] += 1
@@ -123,7 +123,7 @@ class LiveState:
             kin.absorb(details)
 
     def _kin(self, event: str, details: Mapping[str, Any]) -> Note | None:
-        """The recent line that this event joins: an outage causes a gap of every coin, which must not fill 20 lines."""
+        """The recent line that this event joins, if any: a gap of every coin must not fill a line for each coin."""
         for note in reversed(self.notes):
             if self.wall() - note.at > TOGETHER:
                 return None

@@ -1,4 +1,4 @@
-"""The live state as text: plain lines for pipes and logs, a table for terminals (rich, imported when first drawn)."""
+"""Draws the live state: as plain lines for pipes and logs, as a table (with rich) for terminals."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def screen(
         table.add_row(*(cell for name, cell in zip(_HEADINGS, each, strict=True) if name in widths))
     parts: list[RenderableType] = [line(head, "bold"), table]
     if hidden:
-        parts.append(line(f" and {hidden} more: the window is too low for them", "dim"))
+        parts.append(line(f" and {hidden} more: the window is not high enough for them", "dim"))
     if book is not None:
         parts.append(book)
     if caption:
@@ -155,7 +155,7 @@ _LEFT = frozenset({"coin", "venue"})
 
 
 def _fit(rows: int, notes: int, caption: bool, height: int | None) -> tuple[int, int, int]:
-    """Return how many rows and notes are shown in ``height`` lines, and how many rows are not."""
+    """Return how many rows and notes are shown in ``height`` lines, and how many rows are not shown."""
     notes = min(notes, NOTES_SHOWN)
     if height is None:
         return rows, notes, 0

@@ -1,4 +1,4 @@
-"""Three ways to show a feed, and how often each is updated: a live table, plain lines, JSON lines."""
+"""Three ways to show a feed: a live table, plain lines, JSON lines; decides how often each of them is updated."""
 
 from __future__ import annotations
 
@@ -131,7 +131,10 @@ class _BoardView:
 
 
 class TableView(_BoardView):
-    """The live table, on the terminal's alternate screen, so that resizing leaves no remains; its last state stays."""
+    """Shows the live table on the terminal's alternate screen, where resizing leaves no old text.
+
+    At the end, the table is printed once more on the normal screen.
+    """
 
     def __init__(self, console: Console, held_log: deque[str], book: BookView | None = None) -> None:
         super().__init__(book)
@@ -174,7 +177,7 @@ class TableView(_BoardView):
 
 
 class PlainView(_BoardView):
-    """A line for each event; for the price of a coin and for the order book, at most one line a second."""
+    """Prints a line for each event, and at most one line a second for each coin's price and for the order book."""
 
     def __init__(self, book: BookView | None = None) -> None:
         super().__init__(book)
@@ -205,7 +208,7 @@ class PlainView(_BoardView):
 
 
 class JsonView:
-    """Every event as a JSON object on a line of its own."""
+    """Prints every event as a JSON object on its own line."""
 
     def __init__(self, books_of: str | None = None) -> None:
         self._books_of = books_of  # a coin whose order book is shown even if the settings do not name the channel
@@ -221,7 +224,7 @@ class JsonView:
             feed.subscribe_books(self._writer(BOOKS.json_type), [self._books_of], settings.book_depth)
 
     def note(self, event: str, text: str) -> None:
-        """Do nothing: a program's own remarks are no events of the feed."""
+        """Do nothing: a program's own remarks are not events of the feed."""
 
     async def run(self) -> None:
         await self._gone.wait()

@@ -10,18 +10,18 @@ from contextlib import suppress
 from time import monotonic
 
 WAITING = 64 * 1024 * 1024  # bytes that may wait for a slow reader; if there are more, the feed must wait too
-_SLICE = 0.2  # seconds between two checks whether waiting for a slow reader still makes sense
-_STANDSTILL = 2.0  # seconds in which nothing is written, after which a reader is not waited for at the end
+_SLICE = 0.2  # seconds between two checks whether to wait longer for a slow reader
+_STANDSTILL = 2.0  # seconds; close() does not wait for a reader that has taken nothing for longer
 
 
 class StdoutWriter:
-    """Collects what one turn of the event loop writes and hands it to a thread, which writes it at once.
+    """Collects the lines of one turn of the event loop, and passes them to a thread, which writes them together.
 
-    If the reader is slow, the thread waits for it. If more than ``waiting`` bytes wait, ``write`` waits too, so that
-    nothing is dropped, unless the reader has gone (then ``on_broken`` is called in the event loop) or ``give_up``
-    returns True. ``error`` is the error with which writing has failed.
+    If the reader is slow, the thread waits for it. If more than ``waiting`` bytes wait, the event loop waits too, so
+    that nothing is dropped. It does not wait if the reader has gone (then ``on_broken`` is called in the event loop) or
+    if ``give_up`` returns True. ``error`` is the error with which writing has failed.
 
-    At the end a reader that takes nothing is not waited for if ``give_up`` returns True.
+    ``close`` does not wait for a reader that takes nothing if ``give_up`` returns True.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class StdoutWriter:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Return when everything is written, or can't be."""
+        """Return when everything is written, or nothing more can be written."""
         self.flush()
         with self._changed:
             self._closing = True

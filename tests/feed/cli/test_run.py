@@ -132,13 +132,13 @@ async def test_check_names_the_facts_and_what_to_do(settings: str, venue: Simula
     assert facts["clock"] == "binance agrees"
     assert facts["settings"] == settings
     assert facts["python"].startswith(platform.python_version())
-    assert advice == "what to do: nothing, all of it works\n"
+    assert advice == "what to do: nothing, everything works\n"
     with venue["binance"].blocked(451):
         code, out, _ = await ran("check", "--settings", settings, "--timeout", "3")
     assert code == 3
     head, first, *_ = out.split("\n\n")[2].splitlines()
     assert head == "what to do:"
-    assert first == "- binance does not serve this place: put another exchange first, or name a `proxy:` for it"
+    assert first == "- binance does not serve this location: put another exchange first, or name a `proxy:` for it"
 
 
 async def test_check_prints_everything_as_json(settings: str, venue: Simulator) -> None:
@@ -183,7 +183,7 @@ async def test_check_describes_a_refusal_in_the_words_of_the_troubleshooting_pag
         ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{", "may answer in its place"),
         ("SSH-2.0-OpenSSH_9.6\r\n", "may answer in its place"),
         ("", "may answer in its place"),
-        ("HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n", "trouble of its own: put another exchange first"),
+        ("HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n", "fault of its own: put another exchange first"),
     ],
     ids=["a page", "half an answer", "another protocol", "nothing", "503"],
 )

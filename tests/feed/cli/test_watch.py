@@ -219,7 +219,7 @@ async def test_on_a_terminal_there_is_a_table_and_the_terminal_is_restored(setti
         await terminal.until("\x1b[?1049h")
         await terminal.until("INJ")
         terminal.resize(100, 12)
-        await terminal.until("too low for them")
+        await terminal.until("not high enough for them")
         terminal.resize(100, 50)
         await terminal.until(" LIVE  binance")
         terminal.process.send_signal(signal.SIGINT)
