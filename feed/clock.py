@@ -1,4 +1,4 @@
-"""The clock that the feed reads, and how long the machine was suspended; tests pass another clock."""
+"""The clock that the feed reads, which also measures suspends of the machine; tests pass another clock."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ class Clock:
     def running_at(self, at: float) -> float:
         """The value of ``running()`` when ``monotonic()`` was ``at``.
 
-        A moment between the last ``look`` and the one that found a suspend counts as before the suspend, because it is
-        not known whether it was before or after.
+        If ``look`` found a suspend, a moment between this call and the one before counts as before the suspend, because
+        it is not known whether it was before or after.
         """
         return at + self._noted - sum(seconds for found, seconds in self._suspends if found >= at)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
-LONGEST = 500  # characters of an event in a message
+LONGEST = 500  # most characters of an event in a message
 
 
 class FeedError(Exception):
@@ -26,7 +26,7 @@ class SettingsError(FeedError, ValueError):
 class NoExchangeAvailable(FeedError, ConnectionError):
     """No venue delivered data within ``timeout`` seconds; ``reasons`` maps each venue to the reason.
 
-    ``timeout`` is None if every venue has refused before the time was over. It is a ConnectionError too.
+    ``timeout`` is None if every venue has refused before the time was over. This error is also a ConnectionError.
     """
 
     def __init__(self, reasons: Mapping[str, str], timeout: float | None) -> None:

@@ -41,7 +41,7 @@ class FeedStatus:
 
     ``last_message_time``: Unix seconds by the local clock, None before the first message. ``reconnect_count``: how many
     connections carried data after an earlier one was lost. ``errors`` includes ``bad_frames``, the number of frames
-    that can't be read. ``lag``: seconds by which the data was behind the venue when it came, None where that is not
+    that can't be read. ``lag``: seconds by which the data was behind the venue when it came, None if this is not
     known.
     """
 

@@ -1,4 +1,4 @@
-"""MarketFeed, the class that programs use: its methods, arguments and defaults (timeouts); others do the work."""
+"""MarketFeed, the class that programs use: its methods, arguments and defaults; other modules do the work."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class MarketFeed:
     ``coins``: symbols in any case, None for all coins of the settings; a coin that is not in the settings gets tier 3.
     ``exchange``: a name (that venue first, then the settings' order), a list (exactly that order; a single name means
     no failover), None for the settings' order. ``settings``: a path, a Settings, or None for ./settings.yaml when it
-    exists, else the packaged defaults. Raises SettingsError, with one line per problem. Where the settings name a
+    exists, else the packaged defaults. Raises SettingsError, with one line per problem. If the settings name a
     ``recording``, the feed plays it, see ``from_recording``.
 
     Subscribe, then ``await connect()``; or use it as ``async with MarketFeed(...) as feed:``. Callbacks run in the
@@ -85,11 +85,12 @@ class MarketFeed:
         The events are those that were delivered then, in the same order each time; those of several folders are merged
         by the time of their receipt. ``coins`` and ``exchange``: some of the recording's, None for all. ``speed``: how
         many times as fast as it was recorded, None for as fast as the consumers take it. ``start`` and ``end``: Unix
-        ms, ISO 8601 (UTC where no zone is named) or datetime. ``settings``: how old a price require_fresh allows.
+        ms, ISO 8601 (UTC where no zone is named) or datetime. ``settings``: for example, how old a price may be for
+        ``require_fresh``.
 
         ``now()`` and ``sleep()`` follow the recording's clock. At the end iterators end, ``run()`` returns and
-        ``closed`` is reported; connecting again plays it again. Raises SettingsError, with one line per problem, and
-        ImportError without the extra ``record``.
+        ``closed`` is reported; connecting again plays the recording again. Raises SettingsError, with one line per
+        problem, and ImportError without the extra ``record``.
         """
         from feed.replay.source import ReplaySource
 
@@ -276,9 +277,9 @@ class MarketFeed:
         return self._subscriptions.subscribe_by_name(channel, cb, coins, on_full=on_full)
 
     def observe(self, channel: str, take: Take, coins: Coins = None, *, size: int = 500) -> Observation:
-        """Call ``take(events, times)`` with all events of a channel, ``size`` at a time; it requests no new channel.
+        """Call ``take(events, times)`` with all events of a channel, ``size`` at a time.
 
-        This is for metrics and the like: no channel of the exchange is subscribed to for it. ``channel``: trades,
+        This is for metrics and the like: it does not make the feed subscribe to the channel. ``channel``: trades,
         ticker, candles (of every timeframe), quotes or books (of every depth). ``times``: when each event was delivered
         here, after the callbacks that subscribed earlier, in seconds of ``time.monotonic``. Returns a handle with
         ``flush()``, which passes on what has come and may be called from any thread, and ``cancel()``. Raises
@@ -328,18 +329,20 @@ class MarketFeed:
     def require_fresh(self, coin: str, max_age: float | None = None) -> PriceTick:
         """Return the coin's latest tick if a bot may act on it now; otherwise raise StaleDataError with the reason.
 
-        ``max_age``: seconds since the price was made at the venue, that is the time since it was received plus the lag
-        of its connection; by default the settings' ``coin_stale_after``. Without ``max_age`` the feed as a whole must
-        not be stale either. Raises SettingsError when ``coin`` is not a string, or ``max_age`` not a number above 0.
+        ``max_age``: the most seconds since the price was made at the venue, that is the time since it was received plus
+        the lag of its connection; by default the settings' ``coin_stale_after``. Without ``max_age`` the feed as a
+        whole must not be stale either. Raises SettingsError when ``coin`` is not a string, or ``max_age`` not a number
+        above 0.
         """
         return self._queries.require_fresh(coin, max_age)
 
     def get_book(self, coin: str, depth: int = 20) -> OrderBook | None:
-        """Return the best ``depth`` levels (1 to 1000) of the coin's order book, fewer where fewer are there.
+        """Return the best ``depth`` levels (1 to 1000) of the coin's order book, fewer if it has fewer.
 
         It is a copy. None while the book is not proven: before its first synchronization, from ``book_unsynced`` to
-        ``book_synced``, and while its connection has delivered no book for the settings' ``feed_stale_after``. It needs
-        the channel books, and has as many levels as the settings' ``book_depth`` or the deepest subscription at most.
+        ``book_synced``, and while its connection has delivered no book for the settings' ``feed_stale_after``. The feed
+        must carry the channel books; it keeps the levels of the deepest subscription; the channel in the
+        settings is a subscription to ``book_depth`` levels.
         Raises SettingsError when ``coin`` is not a string, or ``depth`` not a whole number from 1 to 1000.
         """
         return self._queries.get_book(coin, depth)
@@ -361,10 +364,10 @@ class MarketFeed:
         """Return the standard deviation of the 1-minute log returns over the last ``window`` closed candles, in
         percent.
 
-        Not annualized; None while there are too few. Needs the channel candles with the timeframe 1m, whose last hour
-        is fetched after connecting; for a longer ``window``, call ``candles_history`` first. Raises ValueError for a
-        ``window`` that is not a whole number from 3 to 1,500, and SettingsError, a ValueError too, for a ``coin`` that
-        is not a string.
+        Not annualized; None while there are too few candles. Needs the channel candles with the timeframe 1m, whose
+        last hour is fetched after connecting; for a longer ``window``, call ``candles_history`` first. Raises
+        ValueError for a ``window`` that is not a whole number from 3 to 1,500, and SettingsError, a ValueError too, for
+        a ``coin`` that is not a string.
         """
         return self._hub.volatility.volatility(symbol(coin), window)
 
@@ -396,9 +399,9 @@ class MarketFeed:
 
         All are closed except the last one, which is still open and has ``closed=False``. They fit the live stream of
         that timeframe: a candle that the stream has delivered is returned as it was delivered; a candle that has ended
-        by the venue's record is closed in the stream too before this returns; the next candle that the stream closes
-        follows the last one returned. After an outage a candle that is still being fetched may have ``closed=False``
-        too.
+        according to the venue's record is closed in the stream too before this returns; the next candle that the stream
+        closes follows the last one returned. After an outage a candle that is still being fetched may have
+        ``closed=False`` too.
 
         ``timeframe``: any that the venue has over REST, prices in quote currency, volumes in base currency. Can be
         awaited in any event loop while the feed runs. Raises SettingsError for an unknown coin or timeframe, naming
@@ -471,10 +474,11 @@ class MarketFeed:
     async def add_coins(self, coins: str | Iterable[str]) -> None:
         """Add these coins without touching the streams of the others; a coin that the feed has already stays.
 
-        Returns when each of them has data and a price, or is listed by no venue, after the settings'
-        ``connect_timeout`` at the latest: a quiet coin may need longer until its first trade. While the feed is not
-        connected, the coins are remembered for the next ``connect()``. Subscriptions without ``coins`` get them at
-        once, others may name them from now on. Raises SettingsError as the constructor does; nothing is added then.
+        Returns when each of them has data and a price, or is listed by no venue; at the latest after the settings'
+        ``connect_timeout``, because a quiet coin may need longer until its first trade. While the feed is not
+        connected, the coins are remembered for the next ``connect()``. Subscriptions without ``coins`` get the new
+        coins at once; new subscriptions may name them. Raises SettingsError as the constructor does; nothing is added
+        then.
 
         Can be awaited in any event loop while the feed runs, and beside other calls.
         """

@@ -1,7 +1,8 @@
 """Fixtures for the tests of a bot: simulated exchanges that fail on demand, and a feed on them with short times.
 
-pytest finds them by itself where market-feed is installed. They work in plain tests and in coroutine tests of any
-plugin, because the exchanges run in a thread of their own. Nothing is imported before a test asks for it.
+pytest finds the fixtures itself if market-feed is installed. They work in plain tests and in coroutine tests of any
+plugin, because the exchanges run in a thread of their own. Other modules of market-feed are imported only when a test
+uses a fixture.
 
 The wheel also has this file as the module ``market_feed_pytest``, because pytest loads it in every project, and a
 project may have its own ``feed`` or ``exchanges``. The fixtures then fail with that reason, and all other tests run.
@@ -31,7 +32,7 @@ OURS = {"feed": "market_feed", "exchanges": "simulator"}  # package -> a module 
 
 
 def _need_ours() -> None:
-    """Fail the test with one line where the project has a module with the name of one of our packages."""
+    """Fail the test with one line if the project has a module with the name of one of our packages."""
     for package, module in OURS.items():
         try:
             found = find_spec(f"{package}.{module}")
@@ -43,15 +44,15 @@ def _need_ours() -> None:
             spec = find_spec(package)
             where = package if spec is None else spec.origin or next(iter(spec.submodule_search_locations or [package]))
             pytest.fail(
-                f"{where} shadows the package '{package}' of market-feed, which has the same name: rename it to use "
-                "market-feed's fixtures",
+                f"{where} shadows the package '{package}' of market-feed, which has the same name: rename that "
+                "module to use market-feed's fixtures",
                 pytrace=False,
             )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the mark."""
-    text = "what the exchanges of the fixture market_simulator are, in Simulator's arguments (venues, rate, coins, ...)"
+    text = "arguments of Simulator (venues, rate, coins, ...) for the exchanges of the fixture market_simulator"
     config.addinivalue_line("markers", f"{MARK}(**arguments): {text}")
 
 
@@ -76,7 +77,7 @@ def market_simulator(request: pytest.FixtureRequest) -> Iterator[ThreadedSimulat
 def market_feed_settings(
     market_simulator: ThreadedSimulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Settings:
-    """Settings with those exchanges in their order: stale after 1 s, dialled again after 3 s, backoffs of 0.1 to 0.5 s.
+    """Settings with the simulated exchanges: stale after 1 s, dialled again after 3 s, backoffs of 0.1 to 0.5 s.
 
     MARKET_FEED_SETTINGS names a file with the same settings, so that a bot under test needs no change.
     """
@@ -92,7 +93,7 @@ def market_feed_settings(
 def market_feed(market_feed_settings: Settings) -> Iterator[MarketFeed]:
     """A feed on these exchanges, not connected yet.
 
-    A plain test calls ``market_feed.start()``, and it is stopped at the end; a coroutine test has
+    A plain test calls ``market_feed.start()``, and the feed is stopped at the end; a coroutine test uses
     ``async with market_feed: ...``.
     """
     from feed import MarketFeed

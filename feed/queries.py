@@ -1,4 +1,4 @@
-"""Decides whether a price or book is fresh enough for a bot, and computes its age; the feed's status and health."""
+"""Decides whether a price or book is fresh enough for a bot; reports the feed's status and health."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Queries:
         return best_levels(held.book, depth)
 
     def _limit(self, coin: str, max_age: float | None) -> float:
-        """The age allowed, in seconds. Raises StaleDataError where the feed is not connected."""
+        """The age allowed, in seconds. Raises StaleDataError if the feed is not connected."""
         limit = seconds("max_age", max_age, "coin_stale_after") or self.staleness.coin_stale_after
         if not self.runner.is_running or self.runner.loop_closed:
             raise StaleDataError(coin, None, limit, "the feed is not connected")
@@ -77,8 +77,8 @@ class Queries:
     ) -> None:
         """Raise StaleDataError for data that a bot must not act on.
 
-        ``came_at``: monotonic seconds, ``stamp``: Unix ms of the venue, None where it gives none; ``limit``: the age
-        allowed, in seconds. ``whole_feed``: also where the feed as a whole is stale.
+        ``came_at``: monotonic seconds; ``stamp``: the venue's time in Unix ms, None if the venue gives none; ``limit``:
+        the age allowed, in seconds. ``whole_feed``: raise also if the feed as a whole is stale.
         """
         coin, exchange, received = data.coin, data.exchange, self.hub.clock.since(came_at)
         age = max(received, self._age_at_venue(stamp, exchange, received))

@@ -13,8 +13,8 @@ class BookListener(ListenerBase):
     """The listener of a connection for order books.
 
     ``shows_life``: books end the feed's staleness. True only if the feed has no other channel: otherwise books would
-    hide that the connection for trades is dead. After the context's ``silence`` without any book, the books of this
-    connection are not proven any more.
+    hide that the connection for trades is dead. After ``silence`` seconds (of the context) without any book, the books
+    of this connection are not proven any more.
     """
 
     def __init__(self, context: ListenerContext, *, delivering: bool) -> None:

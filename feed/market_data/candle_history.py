@@ -1,4 +1,4 @@
-"""Fetches past candles over REST, up to a limit, also those for volatility; joins them to the delivered ones."""
+"""Fetches past candles over REST, also those that volatility needs, and joins them to the delivered candles."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from exchanges.venue import Venue
     from feed.candles.venue_candles import VenueCandles
 
-LIMIT = 10_000  # candles of one call: ten requests if a request returns a thousand
+LIMIT = 10_000  # most candles of one call: ten requests if a request returns a thousand
 WARM = 61  # candles that volatility's default window needs: sixty closed ones, and the open one
 AT_ONCE = 4  # requests at a time for volatility's candles; ccxt waits between them as the venue requires
 AGAIN = 30.0  # seconds until coins whose candles could not be fetched are tried again
@@ -60,7 +60,7 @@ class CandleHistory:
         self._something_new = asyncio.Event()  # set when there are coins without enough candles
 
     def forget(self, coins: Iterable[str]) -> None:
-        """Forget what was fetched of these coins, which were removed, or added again."""
+        """Forget that candles of these coins were fetched: the coins were removed, or added again."""
         self._done.difference_update(coins)
         self._something_new.set()
 
@@ -98,7 +98,7 @@ class CandleHistory:
                 logger.info("{}: its past candles could not be fetched for volatility yet: {}", coin.symbol, error)
                 if isinstance(error, Disconnected):
                     return  # the venue has failed, not the coin: the other coins are fetched in the next round
-            except Exception:  # noqa: BLE001 - a defect of ours here must not end the feed: prices flow without it
+            except Exception:  # noqa: BLE001 - a defect here must not end the feed: prices need no past candles
                 logger.exception("{}: its past candles are not used for volatility: an unforeseen error", coin.symbol)
                 self._done.add(coin.symbol)
 
@@ -106,7 +106,7 @@ class CandleHistory:
         """Fetch the newest ``limit`` candles; raises VenueError, and FeedError if no venue carries the coin."""
         session = self._carrier(coin.symbol)
         if session is None:
-            raise FeedError("the feed has no exchange yet: await connect(), or start() it, first")
+            raise FeedError("the feed has no exchange yet: await connect() or call start() first")
         venue, hub = session.venue, self._hub
         _check(timeframe, venue)
         await venue.load()
@@ -124,9 +124,8 @@ class CandleHistory:
             hub.on_candle(candle)
         joined = hub.delivered_candles.joined(coin.symbol, timeframe, past)[-limit:]
         closed = [candle for candle in joined if candle.closed]
-        refused = hub.delivered_candles.overdue(
-            past
-        )  # the feed left the venue before the answer came: these candles are not closed yet
+        # candles that are not closed yet, because the feed left the venue before the answer came
+        refused = hub.delivered_candles.overdue(past)
         known = [candle for candle in closed if not refused or candle.timestamp < refused[0].timestamp]
         if known:
             session.candles.known(symbol, timeframe, known[-1].timestamp)
@@ -138,7 +137,7 @@ class CandleHistory:
 def _judge(
     past: Sequence[Candle], asked_at: float | None, answered_at: float | None, delivered: Candle | None = None
 ) -> None:
-    """Set which candles of an answer are closed, given the venue's time (Unix ms) before and after it.
+    """Set which candles of an answer are closed, given the venue's time (Unix ms) at the request and at the answer.
 
     The newest candle is closed if it had ended GRACE before the request, unless ``delivered``, the newest candle of the
     stream, is later: then the record is behind the stream. An earlier candle is closed unless the venue's time shows

@@ -23,7 +23,7 @@ class AdmittedConnection(Protocol):
         """Whether the connection was admitted to deliver the coin."""
 
     def revoke(self, coin: str) -> None:
-        """Called when the coin comes from another market now: more of it needs another call of ``admit``."""
+        """Called when the coin comes from another market now: to deliver it again, call ``admit`` again first."""
 
     def tell(self, event: str, **details: Any) -> None: ...
 
@@ -49,10 +49,10 @@ class _Taken:
 
 
 class CoinMarkets:
-    """Admits one market per coin. A connection calls ``admit`` once per coin, and again if it was refused or revoked.
+    """Admits one market per coin. A connection calls ``admit`` once per coin, again if the coin was refused or revoked.
 
-    Another market's first price is compared with the newest price of the coin, from any event: ``known`` returns
-    the last one of each kind.
+    The first price of another market is compared with the coin's newest known price: ``known`` returns the last price
+    from each kind of event.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class CoinMarkets:
         self._turns = 0
 
     def begin(self, connection: AdmittedConnection) -> None:
-        """Call this when the connection delivers from now on."""
+        """Call this when the connection begins to deliver."""
         self._turns += 1
         connection.turn = self._turns
         self._connections.add(connection)
@@ -133,8 +133,9 @@ class CoinMarkets:
         withheld = self._plausibility.withheld(coin)
         if taken is None or taken.holder is not None or not withheld:
             return ""
-        others = " and ".join(f"{market}, {ratio:.4g} times apart" for market, ratio in withheld.items())
-        return f"its price is of {taken.market}, which delivers no more; withheld is {others}, perhaps another coin"
+        others = " and ".join(f"{market} (price {ratio:.4g} times apart)" for market, ratio in withheld.items())
+        source = f"its price is from {taken.market}, which delivers nothing now"
+        return f"{source}; withheld as perhaps another coin: {others}"
 
     def forget(self, coins: Iterable[str]) -> None:
         """Drop coins that were removed from the feed."""

@@ -1,4 +1,4 @@
-"""Receives one connection's events and passes them on; decides which end a coin's silence, and what a trial keeps."""
+"""Receives one connection's events and passes them on; decides which events end a silence, and what a trial keeps."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from feed.trades.gaps import DELIVER, Outcome, TradeVerdict
 TRIAL_CANDLES = 2  # closed candles kept of a trial, per coin and timeframe: the active venue may not have closed them
 TRIAL_TRADES = 256  # trades kept of a trial, per coin: they may be newer than the active venue's last ones
 TRIAL_MEMORY = 10 * 10**9  # ns for which these trades are kept; the last one of each coin stays
-OLD_TRADES = 3  # if this many trades in succession are withheld or not new, they show the lag
+OLD_TRADES = 3  # if this many trades in succession are withheld or not new, the lag is measured with them
 WATCHED = 2.0  # seconds after a trial's first data within which all of its coins are subscribed to
 
 
@@ -53,16 +53,18 @@ class ConnectionListener(ListenerBase):
         self._old_trades = 0
         self._paths: dict[str, _Path] = {}  # coin -> its path, for coins with a delivered trade
         self._learned: dict[str, Ticker] = {}  # the newest tickers of a trial
-        self._closed_last: dict[
-            tuple[str, str], deque[Candle]
-        ] = {}  # (coin, timeframe) -> the candles that were closed last
+        # (coin, timeframe) -> the candles of a trial that were closed last
+        self._closed_last: dict[tuple[str, str], deque[Candle]] = {}
         self._past: dict[str, deque[TradeEvent]] = {}  # coin -> the last trades of a trial
         self._dropped: dict[str, int] = {}  # coin -> the stamp of the newest trade that was dropped from ``_past``
         self._watched_at = inf  # monotonic seconds of a trial's first data, or of the first data after a silence
         self._watched_from = 0.0  # the newest stamp within WATCHED seconds after that first data, Unix ms
 
     def deliver(self) -> None:
-        """End the trial: deliver now. Only the 24 h statistics of its tickers are used: their prices may be old."""
+        """End the trial, and deliver from now on.
+
+        Of the trial's tickers only the 24 h statistics are used: their prices may be old.
+        """
         super().deliver()
         for ticker in self._learned.values():
             if self._admits(ticker.coin, ticker.market, ticker.last):
@@ -142,7 +144,7 @@ class ConnectionListener(ListenerBase):
             hub.last_message = now
         if (awaited := self._silence_watch.awaited) and coin in awaited:
             self.wake()
-        # read the price before: a callback may change the trade
+        # read the price first: a callback may change the trade
         if prices.reached or prices.wanted():
             tick = path.price.on_trade(trade, now)
             prices.publish(tick, path.trades.publish(trade, now))
@@ -199,7 +201,7 @@ class ConnectionListener(ListenerBase):
         """
         if ticker.coin in self.gone or (self.delivering and not self._admits(ticker.coin, ticker.market, ticker.last)):
             return
-        if self.delivering and ticker.timestamp:  # the price may be old: the request waited for the dial
+        if self.delivering and ticker.timestamp:  # the price may be old: the request may have waited for the dial
             self._hub.on_ticker(ticker, over_rest=True)
         elif self.delivering:  # the age of its price is not known
             self._hub.learn(ticker)
@@ -280,7 +282,7 @@ class ConnectionListener(ListenerBase):
         self._old_trades += 1
 
     def _is_late(self, trade: TradeEvent, now: float) -> bool:
-        """Whether a trade comes so late that it shows nothing of the venue's state now."""
+        """Whether a trade comes so late that it shows nothing about the venue's present state."""
         clock, least = self._hub.clock, self._hub.delays[self.exchange].seconds
         return least is not None and clock.running_at(now) - trade.timestamp / 1000 - least > self._silence
 
@@ -294,7 +296,7 @@ class ConnectionListener(ListenerBase):
         self._dropped[coin] = max(self._dropped.get(coin, 0), trades.popleft().timestamp)
 
     def _begin(self, trade: TradeEvent, now: float) -> bool:
-        """Make a path for a coin's first trade; False for one that is not delivered."""
+        """Make a path for a coin's first delivered trade; returns False if the trade is not delivered."""
         coin = trade.coin
         if coin in self.gone:
             return False
@@ -321,7 +323,7 @@ class ConnectionListener(ListenerBase):
         return True
 
     def _heard(self, coin: str, now: float) -> None:
-        """Take the news that data of ``coin`` came at ``now``, monotonic seconds."""
+        """Note that data of ``coin`` came at ``now``, monotonic seconds."""
         if not self._open:
             return
         if not self.delivering and (self.last_data is None or now - self.last_data > self._silence):
@@ -335,7 +337,7 @@ class BuildingListener(ConnectionListener):
     """The listener of a connection from whose trades candles are built, because the venue streams none."""
 
     def build(self, number: int, timeframes: Sequence[str]) -> None:
-        """Build candles of these timeframes; ``number`` is the one that VenueCandles has given to this connection."""
+        """Build candles of these timeframes; ``number`` is the number of this connection in VenueCandles."""
         self._number, self._timeframes = number, timeframes
 
     def on_trade(self, trade: TradeEvent, number: int | None = None) -> bool:

@@ -83,7 +83,7 @@ class MarketDataHub:
         self.dispatcher.publish(TICKER.name, ticker.coin, ticker)
 
     def learn(self, ticker: Ticker) -> None:
-        """Take a ticker whose price may be of any age: only its 24 h statistics count."""
+        """Take a ticker whose price may be of any age: only its 24 h statistics are used."""
         self.prices[ticker.coin].learn(ticker)
         self.dispatcher.publish(TICKER.name, ticker.coin, ticker)
 

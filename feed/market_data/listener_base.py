@@ -75,7 +75,7 @@ class ListenerBase:
         self._hub.markets.begin(self)
 
     def close(self, reason: str = "") -> None:
-        """Stop delivering. ``reason``: what ended the connection; "" if it is not to be reported."""
+        """Stop delivering. ``reason``: what ended the connection; "" if the end is not to be reported."""
         self._open = self.delivering = False
         self._hub.markets.end(self)
         self._admitted.clear()
@@ -111,7 +111,7 @@ class ListenerBase:
         """Whether a trade of the coin was delivered."""
         return False
 
-    # Listener, for channels that the connection does not carry
+    # Methods of Listener for channels that the connection does not carry
 
     def on_trade(self, trade: TradeEvent, number: int | None = None) -> object: ...
 
@@ -159,7 +159,7 @@ class ListenerBase:
         return False
 
     def _heard(self, coin: str, now: float) -> None:
-        """Take the news that data of ``coin`` came at ``now``, monotonic seconds."""
+        """Note that data of ``coin`` came at ``now``, monotonic seconds."""
         if self.last_data is None:
             self.first_data = now
             self.flowing.set()
@@ -178,7 +178,7 @@ class ListenerBase:
 
 
 class BadFrames:
-    """Reports bad frames at most once per BAD_FRAME_PAUSE; ``count`` is the number since the last event."""
+    """Reports bad frames at most once per BAD_FRAME_PAUSE, with their number since the last report."""
 
     def __init__(self, tell: Callable[..., None]) -> None:
         self._tell = tell

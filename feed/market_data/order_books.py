@@ -1,4 +1,4 @@
-"""The order book cache: each coin's proven book; decides from which connection, and when a book's loss is reported."""
+"""The order book cache: keeps each coin's proven book; decides which connection gives it, and reports its loss."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class BookConnection(Protocol):
 
 
 class ProvenBook(NamedTuple):
-    """A book that is not changed any more, the connection that delivered it, and when (monotonic seconds)."""
+    """A book that nobody changes any more, the connection that delivered it, and when it came (monotonic seconds)."""
 
     book: OrderBook
     source: BookConnection
@@ -53,7 +53,7 @@ class OrderBooks:
 
     ``depths`` may grow. A book is proven from the moment at which its venue delivers it, until the venue says that it
     is not synchronized any more, or its connection ends, falls silent or may not deliver the coin any more. Each
-    change is reported once: ``book_synced`` with the seconds since the book was lost or wanted, ``book_unsynced``
+    change is reported once: ``book_synced`` with the seconds since the book was lost or first wanted, ``book_unsynced``
     with the reason. A book that has not come within TOLD_AFTER seconds is reported as unsynced too.
     """
 
@@ -180,7 +180,7 @@ class OrderBooks:
                 known.silent = held
 
     def end_silence(self, source: BookConnection, now: float) -> None:
-        """Call this when the connection delivers data again: its books that did not change meanwhile are right."""
+        """Call this when the connection delivers data again: its books that no update has replaced are proven again."""
         for coin, known in list(self._coins.items()):
             if known.silent is not None and known.silent.source is source:
                 known.proven, known.silent, known.told = known.silent, None, False
@@ -217,7 +217,7 @@ class OrderBooks:
 
     def last_mid(self, coin: str) -> tuple[float | None, float]:
         """The price halfway between the best bid and ask of the coin's book, or of its last proven one; and when it
-        came, monotonic seconds. None if there was no such book, or a side of it was empty.
+        came, monotonic seconds. The price is None if there was no book, or a side of it was empty.
         """
         known = self._coins.get(coin)
         if known is None:

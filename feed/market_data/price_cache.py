@@ -1,4 +1,4 @@
-"""The price cache: each coin's latest tick, from one venue at a time; decides which trades and tickers make it."""
+"""The price cache: each coin's latest tick, from one venue at a time; decides which trades and tickers give a tick."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 from exchanges.events import Ticker, TradeEvent
 from feed.events import PriceTick
 
-IMPLAUSIBLE = 60_000  # ms; if a stamp was ahead of its arrival by this much more than the next one is, it was wrong
+IMPLAUSIBLE = 60_000  # ms; a stamp was wrong if it was ahead of its arrival by this much more than the next stamp
 
 _new = object.__new__
 _Raw = tuple[float, int, str, int, str, tuple[str, float, float]]
@@ -55,7 +55,7 @@ class Price:
         return None if last is None else self._tick(last)
 
     def note(self, trade: TradeEvent, now: float) -> None:
-        """Store a trade's price without making a tick, because no tick has a subscriber."""
+        """Store a trade's price without making a tick, because nobody subscribes to ticks."""
         self._last = trade.price, trade.timestamp, trade.exchange, trade.received_at, trade.market, self._day
         self.priced_at = now
 

@@ -1,4 +1,4 @@
-"""A coin's volatility: the standard deviation of 1-minute returns; decides how many closed candles it needs. Pure."""
+"""Computes a coin's volatility, the standard deviation of its 1-minute returns, from its closed candles. Pure."""
 
 from __future__ import annotations
 

@@ -96,10 +96,10 @@ class Backoff:
             self.attempt = 0
 
     def note_disconnect(self, now: float) -> None:
-        """Call this when the connection is lost: on the next one, the time of flow is counted from zero."""
+        """Call this when the connection is lost: on the next connection, the time of flow is counted from zero."""
         self._first_data = None
 
 
 def backoff_of(settings: Connection) -> Backoff:
-    """A backoff as the settings want it."""
+    """Make a backoff with the values of the settings."""
     return Backoff(settings.backoff_initial, settings.backoff_max, settings.backoff_jitter, settings.stable_after)

@@ -1,9 +1,9 @@
 """The circuit breaker: decides when a bot must not trade; ``status_events.py`` says which events are failures.
 
 Data continues while the breaker is open; only ``tradable`` changes. It is open for exactly ``cooldown`` seconds, and
-``tradable`` is False for that time and no longer, as the contract says ("False while the breaker is open"). Half-open
-is therefore tradable, and safe: ``require_fresh`` still refuses every price that is too old, and one failure opens it
-again.
+``tradable`` is False for that time and no longer, as the contract says ("False while the breaker is open"). So a bot
+may trade while the breaker is half-open. That is safe: ``require_fresh`` still refuses every price that is too old, and
+one failure opens the breaker again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from enum import Enum
 
 class BreakerState(Enum):
     CLOSED = "closed"  # a bot may trade
-    OPEN = "open"  # too many failures: the cooldown lasts
+    OPEN = "open"  # too many failures, and the cooldown is not over
     HALF_OPEN = "half_open"  # the cooldown is over, data has not flowed for long enough yet
 
 
@@ -50,11 +50,11 @@ class CircuitBreakerPolicy:
     """Opens for ``cooldown`` seconds after ``failures`` failures within ``window`` seconds; ``now`` is monotonic.
 
     The caller decides what counts as a failure, by the table in feed/subscriptions/status_events.py. Failures while
-    the breaker is open change nothing: they neither prolong the cooldown nor count after it.
+    the breaker is open change nothing: they do not prolong the cooldown, and do not count after it.
 
-    While half-open, the first failure opens it again, and data closes it: data of ``healthy_for`` seconds, from the
-    first piece to the last (by default a quarter of the window). That is longer than the life of a connection that
-    drops after its first messages. A stall in between is itself a failure.
+    While the breaker is half-open, the first failure opens it again. It closes when data has flowed for ``healthy_for``
+    seconds, from the first piece to the last (by default a quarter of the window). That is longer than the life of a
+    connection that drops after its first messages. A stall in between is itself a failure.
     """
 
     def __init__(self, failures: int, window: float, cooldown: float, healthy_for: float | None = None) -> None:

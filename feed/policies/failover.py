@@ -1,7 +1,7 @@
-"""Decides which venue is active, which is tried and when, and what a trial must show; prefers the settings' order.
+"""Decides which venue is active, when others are tried, and what a trial must show; prefers the settings' order.
 
 One venue is active. As soon as it is silent, lags, or has failed its first redial, the others are put on trial beside
-it: the next one first, the others shortly after it. The first one that carries data becomes active. If no other venue
+it: the next one first, the others shortly after. The first one that carries data becomes active. If no other venue
 carries data, the active one is left after enough failed attempts in a row, and at once when it refuses or blocks the
 feed.
 
@@ -16,8 +16,8 @@ one that refuses.
 Hysteresis. Each failed trial of a preferred venue doubles the wait before the next one (up to twice
 ``failback_after``). If the feed leaves a venue soon after its return to it, the venue's next trial takes twice as long
 (up to 12 times ``failback_after``). After 12 times ``failback_after`` as the active venue, both are reset. So if the
-first venue flaps and the others work, there are, at any period, at most 8 switches within 12 times ``failback_after``:
-an hour by default.
+first venue flaps and the others work, there are at most 8 switches within 12 times ``failback_after`` (an hour by
+default), however often the first venue fails.
 """
 
 from __future__ import annotations
@@ -41,24 +41,24 @@ from feed.policies.failover_decisions import (
     TryRelief,
 )
 
-LONGEST_TRIAL = 12  # in multiples of failback_after: the longest trial; the active time that clears a venue's record
+LONGEST_TRIAL = 12  # in multiples of failback_after: the longest trial; the active time that clears all failures
 FIRST_WAIT = 0.1  # in multiples of failback_after: from leaving a venue to its first trial
 LAST_WAIT = 2.0  # in multiples of failback_after: the longest wait between trials
 REFUSED_FIRST = 5.0  # seconds without an attempt after the first refusal of a venue
 CARRYING = 1.5  # a connection carries data right now if its last data is at most this many seconds old
 JUST = 0.25  # the same limit when a preferred venue takes over from a working one
 TRIAL_SILENCE = 30.0  # seconds without data that end a trial: a venue that carries all coins is never so quiet
-RELIEF_STEP = 0.4  # seconds from one venue's trial to the next one's, where data is needed
-RELIEF_SPREAD = 0.8  # seconds after which all other venues are on trial, where data is needed
+RELIEF_STEP = 0.4  # seconds between the starts of two venues' trials, while data is needed
+RELIEF_SPREAD = 0.8  # seconds after which all other venues are on trial, while data is needed
 RELIEF_AGAIN = 1.0  # seconds until a venue whose trial failed is tried again, if its backoff is not longer
 
 
 @dataclass(slots=True)
 class _Turn:
-    """A venue's turn: the data of its connection, and the attempts that failed in a row."""
+    """A venue's turn, active or on trial: the data of its connection, and the attempts that failed in a row."""
 
     venue: str
-    since: float  # the turn's begin
+    since: float  # when the turn began
     proving: bool = False  # on trial as the preferred venue, to which the feed may return
     first: float | None = None  # when this connection had its first data
     last: float = -inf  # when this connection had its last data
@@ -72,7 +72,7 @@ class _Turn:
         self.last = max(self.last, now)
 
     def fall(self, stable_after: float) -> bool:
-        """Call this when the venue's connection ended; True if that was a failed redial."""
+        """Call this when the venue's connection ended; returns whether it was a failed redial."""
         brought = self.first is not None
         stable = brought and self.flowed >= stable_after
         redialled = not brought or (self.fallen and not stable)
@@ -99,8 +99,8 @@ class _Turn:
 class _Record:
     """What is remembered of a venue while others are active."""
 
-    shut_until: float = -inf  # the venue blocked or refused the feed
-    refused_until: float = -inf  # the venue refused what was requested
+    shut_until: float = -inf  # no dial before this time: the venue has blocked or refused the feed
+    refused_until: float = -inf  # no dial before this time: the venue has refused what was requested
     refusals: int = 0  # number of refusals since the venue last carried data
     trial_at: float = -inf  # no trial before this time
     relief_at: float = -inf  # no trial before this time even if data is needed
@@ -119,12 +119,13 @@ class _Record:
 
 @dataclass(eq=False, repr=False)
 class Failover:
-    """The policy; ``now`` is monotonic seconds. Dial ``active`` first, then carry out what the inputs return, in order.
+    """The failover policy. Dial ``active`` first; then pass each event, and carry out the decisions returned.
 
-    Inputs about a venue that is neither active nor on trial change nothing, except that a refusal is remembered.
-    ``blocked_cooldown``: how long a block lasts; Bybit's own ban for too frequent access lasts these 10 minutes. Any
-    other refusal lasts REFUSED_FIRST at first, and twice as long each time until the venue carries data.
-    ``relief_after``: the silence, since ``heard``, after which the others are put on trial.
+    The methods take ``now`` in monotonic seconds. An event of a venue that is neither active nor on trial changes
+    nothing, except that a refusal is remembered. ``blocked_cooldown``: how long a block lasts, by default 10 minutes,
+    as Bybit's ban for too frequent access does. Any other refusal lasts REFUSED_FIRST at first, and twice as long each
+    time until the venue carries data. ``relief_after``: the silence, since ``heard``, after which the other venues are
+    put on trial.
     """
 
     venues: Sequence[str]
@@ -223,7 +224,7 @@ class Failover:
         return [self._retry(), *(self._need(now, why) if redialled else [])]
 
     def blocked(self, venue: str, status: int, now: float) -> list[Decision]:
-        """Call this when this venue blocks us (HTTP ``status``)."""
+        """Call this when this venue blocks the feed (HTTP ``status``)."""
         return self._said_no(venue, now, f"blocked (HTTP {status})", self.blocked_cooldown)
 
     def refused(self, venue: str, reason: str, now: float, longest: float = inf) -> list[Decision]:
@@ -244,7 +245,7 @@ class Failover:
         return self.tick(now)
 
     def put_off(self, venue: str, seconds: float, reason: str, now: float) -> list[Decision]:
-        """Call this when this venue asks not to be dialled for longer than the feed may be silent."""
+        """Call this when this venue forbids a dial for ``seconds``, which is longer than the feed may be silent."""
         return self._said_no(venue, now, f"wants to be left alone for {seconds:g} s: {reason}", seconds)
 
     def tick(self, now: float) -> list[Decision]:
@@ -346,7 +347,11 @@ class Failover:
         return self._leave(now, reason, FailoverEvent.SHUT) if venue == self.active else []
 
     def _leave(self, now: float, reason: str, alone: FailoverEvent) -> list[Decision]:
-        """Switch to a venue with data now, else to the next one in order; ``alone`` is returned if there is none."""
+        """Switch to a venue on trial that carries data, else to the next venue in order.
+
+        ``alone``: what happens if there is no other venue: FELL, the active venue is dialled again; SHUT, no venue is
+        dialled until a cooldown is over.
+        """
         left = self._turn
         if (carrying := self._carrying_trial(now)) is not None:
             self._book(left, now)
@@ -382,7 +387,7 @@ class Failover:
         return Retry(to) if to == left else Switch(left, to, "its cooldown is over")
 
     def _book(self, turn: _Turn, now: float) -> None:
-        """Remember the record of a venue that is left because it failed."""
+        """Update the record of a venue that is left because it failed."""
         record = self._records[turn.venue]
         if now - turn.since >= LONGEST_TRIAL * self.failback_after:
             record.failures = record.relapses = 0

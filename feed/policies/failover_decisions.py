@@ -54,7 +54,7 @@ class AbandonTrial:
 
 @dataclass(frozen=True, slots=True)
 class Exhausted:
-    """Every venue refuses or blocks the feed: ``venue`` is dialled at ``until`` (monotonic seconds), none before."""
+    """Every venue refuses or blocks the feed: the next dial is to ``venue``, at ``until`` (monotonic seconds)."""
 
     until: float
     venue: str

@@ -3,7 +3,7 @@
 A delay is arrival minus stamp. It includes the difference of the two clocks, which is unknown. So the lag is the
 difference between a delay and the smallest delay of the venue within the last minutes, on any connection: a new
 connection to a late stream does not count its delay as normal. Arrivals are read from a clock that never steps, so a
-step of the local clock is no lag either. If a venue's frames have no stamps, its lag is not known.
+step of the local clock does not look like a lag. If a venue's frames have no stamps, its lag is not known.
 
 Pure: time is an argument, in seconds on ``Clock.running``'s scale.
 """
@@ -22,7 +22,7 @@ AGREEING = 3  # number of delays that confirm one another: a single one may have
 WITHIN = 1.0  # seconds by which these delays may differ, and by which an unconfirmed stamp may be ahead of our clock
 RECENT = 2.0  # seconds; the connection's lag is the smallest delay of this period
 FLOWING = 3  # trades count as flowing after this many checks that found trades within RECENT
-CAUGHT_UP = 0.5  # share of the limit; a lag that falls below it has ended
+CAUGHT_UP = 0.5  # share of the limit; a lag that falls below this share has ended
 TRUSTED_FOR = 60.0  # seconds until the venue's time may be requested again
 
 _NONE: Mapping[str, float] = MappingProxyType({})
@@ -71,7 +71,7 @@ class LeastDelay:
     def trust(self, delay: float, now: float) -> None:
         """Note the delay of the venue's answer to a request for its time.
 
-        If the stream is late by this answer but not by our own clock, the answer is not believed.
+        If the stream is late according to this answer, but not according to our clock, the answer is not believed.
         """
         self._answers.append((now, delay))
         self._settle(now)
@@ -96,7 +96,7 @@ class LeastDelay:
 
 
 class StampsAhead:
-    """Distinguishes a venue's clock that is ahead from single trades stamped ahead, on one connection.
+    """Decides, for one connection, whether the venue's clock is ahead or only single trades are stamped ahead.
 
     A wrong stamp is contradicted by the same coin's next stamp or by other coins' stamps; even one wrong stamp of every
     coin changes nothing. A clock that is ahead is shown by AGREEING delays of one coin in succession.
@@ -106,7 +106,10 @@ class StampsAhead:
         self._in_succession: dict[str, list[float]] = {}  # coin -> its last delays that are not plausible
 
     def usual(self, delays: Mapping[str, float], plausible: float) -> float | None:
-        """The least of the coins' newest delays among those that are at least ``plausible``, or confirmed."""
+        """The least of the coins' newest delays that are at least ``plausible``, or confirmed; None if there is none.
+
+        If most coins have plausible delays, and at least three, it is the second least.
+        """
         lowest = sorted(delays.values())
         ahead = {coin: delay for coin, delay in delays.items() if delay < plausible}
         if 2 * len(ahead) < len(lowest) or not ahead:
@@ -129,9 +132,9 @@ class StampsAhead:
 class ConnectionLag:
     """The lag of one connection: ``seconds`` above the venue's smallest delay, None while that is not known.
 
-    It is the least of the recent delays: one late row, of a quiet coin or repeated by the venue, is no lag. A coin's
-    first row on the connection does not count: it may be history. While trades flow, they decide: a venue's tickers may
-    be up to date while its trades, which make the prices, are late.
+    It is computed from the least of the recent delays: one late row, of a quiet coin or repeated by the venue, is no
+    lag. A coin's first row on the connection counts only if it is not late: a late one may be history. While trades
+    flow, only they count: a venue's tickers may be up to date while its trades, which give the prices, are late.
     """
 
     def __init__(self, least: LeastDelay) -> None:

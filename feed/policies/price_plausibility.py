@@ -1,7 +1,7 @@
-"""Decides whether another market's first price is believed: two venues may list two coins under the same ticker.
+"""Decides whether another market's first price is believed: venues may list different coins under the same ticker.
 
-Pure: prices and times are arguments, times in monotonic seconds. The distance of two prices is the higher one divided
-by the lower one. The older the last price is, the further the next one may be from it.
+Pure: prices and times are arguments, times in monotonic seconds. The distance of two prices is the higher price divided
+by the lower price. The older the last price is, the further the next price may be from it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from math import isfinite
 from typing import NamedTuple
 
 ALONE = 600.0  # seconds for which a market is withheld while no other venue shows which price is right
-PER = 600.0  # seconds; each such period of the last price's age multiplies the allowed distance by the ratio again
+PER = 600.0  # seconds; for each such period in the last price's age, the allowed distance is multiplied by the ratio
 LARGEST_POWER = 100.0  # the highest power of the ratio; beyond that age any price is allowed
 
 
@@ -98,7 +98,7 @@ class PricePlausibility:
         return {market: held.ratio for market, held in self._withheld.get(coin, {}).copy().items()}
 
     def forget(self, coin: str) -> None:
-        """Withhold nothing from the coin any more."""
+        """Forget the coin's withheld markets."""
         self._withheld.pop(coin, None)
 
     def _release(self, coin: str, market: VenueMarket) -> None:

@@ -35,7 +35,7 @@ class RateLimit:
         self.allowed = max(1, self._whole // parts)
 
     def plenty(self, now: float) -> bool:
-        """Whether less than half of the limit is used within the window."""
+        """Whether at most half of the limit is used within the window."""
         half = self.allowed // 2
         return len(self._dials) <= half or now - self._dials[-half - 1] > self.window
 

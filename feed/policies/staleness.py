@@ -75,7 +75,7 @@ class SilenceWatch:
         self._connected_at = now
 
     def lost(self) -> None:
-        """Call this when the connection is lost: none can be found dead until the next start."""
+        """Call this when the connection is lost: no connection can be found dead until the next start."""
         self._connected_at = None
 
     def watch(self, coins: Iterable[str], now: float) -> None:
@@ -109,7 +109,7 @@ class SilenceWatch:
             self._connected_at -= seconds
 
     def note(self, coin: str, now: float) -> bool:
-        """Note data of ``coin``. True when it ends a reported silence: call check() at once to report the recovery."""
+        """Note data of ``coin``. If this returns True, call check() at once: the data ends a reported silence."""
         self.heard[coin] = now
         return coin in self.awaited
 
@@ -128,7 +128,7 @@ class SilenceWatch:
         return found
 
     def next_check(self, now: float) -> float:
-        """When the earliest verdict can change, never before ``now``; ``inf`` before the first start."""
+        """When the next finding is possible, never before ``now``; ``inf`` before the first start."""
         if not self._since:
             return inf
         limits, heard = self._limits, self._heard()

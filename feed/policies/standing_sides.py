@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 BEHIND = 2.0  # seconds that a book may take to follow the trades
-MISSED = 3  # trades with orders that the book does not have; one or two may have been hidden orders
-ALONE = 20  # changes of the other side alone; after these, one such trade is enough
+MISSED = 3  # trades that took orders which the book does not have; one or two may have been hidden orders
+ALONE = 20  # after this many changes of only the other side, one of these trades is enough
 APART = 3  # quotes in succession with another best price than the book; one or two may be from a slow source
 
 Level = tuple[float, float]
@@ -20,15 +20,15 @@ Level = tuple[float, float]
 class StandingSides:
     """Finds a side of one coin's book that stands still although trades or quotes show that it moves.
 
-    A trade above the best ask, or below the best bid, uses up levels, so that side has to change within BEHIND
-    seconds. The bids also have to change when takers sell above the best bid, and the asks when takers buy below the
-    best ask: the orders they took are not in the book. MISSED such trades show it, or a single one if the other side
-    alone has changed ALONE times; coins with few trades need that. A side that changed after the trade does not stand
-    still, whatever its price is now. The venue's own quotes may show it too: APART quotes with another best price,
-    while the side does not change for BEHIND seconds. Times are monotonic seconds.
+    A trade above the best ask, or below the best bid, uses up levels, so that side has to change within BEHIND seconds.
+    The bids also have to change when takers sell above the best bid, and the asks when takers buy below the best ask:
+    the orders they took are not in the book. MISSED of these trades prove that the side stands still. A single one does
+    if only the other side has changed, ALONE times; coins with few trades need that. A side that changed after the
+    trade does not stand still, whatever its price is now. The venue's own quotes may prove it too: APART quotes with
+    another best price, while the side does not change for BEHIND seconds. Times are monotonic seconds.
 
-    A trade that is in the book already must not be passed as a new one: the orders it took are gone from the book. If
-    the venue does not stamp its books, this is not known, and ``stamped`` is False.
+    Do not pass a trade that is older than the book: the orders that it took are gone from the book already. If the
+    venue does not stamp its books, it is not known which is older: then ``stamped`` is False.
     """
 
     __slots__ = ("_asks", "_bids")

@@ -1,4 +1,4 @@
-"""Plays a recording's rows into the market data hub as its clock says, and no faster than consumers take them."""
+"""Plays a recording's rows into the market data hub at their times, but no faster than consumers take them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SLICE = 0.01  # seconds for which events are played without letting other tasks 
 LOOK = 500_000_000  # ns of the recording between two checks of the consumers' queues
 TURNS = 10  # turns of the event loop in which woken tasks reach their next wait
 BOOKS_LOST = frozenset({StatusEvent.BOOK_UNSYNCED, StatusEvent.DISCONNECTED, StatusEvent.FAILOVER})
-CONSUMER_TIMEOUT = 1.0  # real seconds; a consumer that keeps the replay waiting for longer is not waited for any more
+CONSUMER_TIMEOUT = 1.0  # real seconds; after that, the replay no longer waits for a consumer that is still busy
 
 
 class Player:
@@ -41,7 +41,8 @@ class Player:
 
     def __init__(self, source: ReplaySource, hub: MarketDataHub, reporter: StatusReporter, wanted: WantedData) -> None:
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.ready.add_done_callback(lambda ready: ready.cancelled() or ready.exception())  # or Python warns
+        # read the exception in any case: otherwise Python warns
+        self.ready.add_done_callback(lambda ready: ready.cancelled() or ready.exception())
         self._source = source
         self._clock = source.clock
         self._hub = hub
@@ -88,7 +89,7 @@ class Player:
         self._clock.stirred.set()
 
     async def run(self) -> None:
-        """Play to the end. Raises FeedError where there is nothing to play, or a file can't be read."""
+        """Play to the end. Raises FeedError if there is nothing to play, or a file can't be read."""
         try:
             await self._run()
         except UnreadableFile as error:

@@ -17,7 +17,7 @@ class RecordedClock(Clock):
     """Unix time and monotonic seconds of a recording that is played ``speed`` times as fast as it was recorded.
 
     ``speed`` None: time jumps from event to event. With a speed, time also passes between two events, but not beyond
-    the next one. All times inside are Unix ns.
+    the next one. Inside this class, the recording's times are Unix ns.
     """
 
     def __init__(self, start: int, speed: float | None, real: Callable[[], float] = time.monotonic) -> None:
@@ -52,7 +52,7 @@ class RecordedClock(Clock):
     async def sleep(self, seconds: float) -> None:
         """Sleep until the recording's clock has advanced by ``seconds``, or the replay is over.
 
-        Raises FeedError where it is over already.
+        Raises FeedError if the replay is over already.
         """
         if self.over:
             raise FeedError("the replay is over: its clock stands still")
@@ -82,11 +82,11 @@ class RecordedClock(Clock):
         self._limit = self.at
 
     def set_back(self, seconds: float) -> None:
-        """Call this where the clock of the recording machine was set back."""
+        """Call this at the event at which the clock of the recording machine was set back."""
         self._behind += seconds
 
     def until(self, at: int) -> float:
-        """Real seconds until the event of ``at`` is due; time may pass until then."""
+        """Real seconds until the event at ``at`` is due; lets the recording's time pass up to that event."""
         self._limit = max(at, self.at)
         if self.speed is None:
             return 0.0

@@ -1,4 +1,4 @@
-"""Delivers recorded market data through the hub, so that the feed knows and publishes the same as then."""
+"""Delivers recorded market data through the hub, so that the feed knows and publishes what the recorded feed did."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ class RecordedEvents:
             self._hub.books.lose(source, coin, reason)
 
     def _heard(self, coin: str) -> float:
-        """Take the news that data of the coin comes; returns the time, monotonic seconds."""
+        """Note that data of the coin comes now; returns the time, monotonic seconds."""
         now = self._clock.monotonic()
         self.heard.add(coin)
         self._hub.other_messages += 1

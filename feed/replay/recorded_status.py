@@ -1,4 +1,4 @@
-"""The feed's status during a replay: recorded events are reported again, and nothing is decided again."""
+"""Sets the feed's status during a replay: reports the recorded events again, and decides nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from feed.subscriptions.status import StatusReporter
 from feed.subscriptions.status_events import StatusEvent
 
 OF_CONSUMERS = frozenset({StatusEvent.CALLBACK_ERROR, StatusEvent.SLOW_CALLBACK})
-"""Events about the programs that listened then; those that listen now have their own."""
+"""Events about programs that used the recorded feed; the programs that use the replay cause their own."""
 
 
 class RecordedBreaker(CircuitBreakerPolicy):
@@ -39,7 +39,7 @@ class RecordedStatus:
         self._closed: StatusRow | None = None  # the last event if it was ``closed``: a replay reports its own end
 
     def tell(self, row: StatusRow) -> None:
-        """Report an event as it was reported, and set the feed's status to what it was then."""
+        """Report a recorded event again, and set the feed's status to what it was at that time."""
         details: dict[str, Any] = json.loads(row.details)
         closed, self._closed = self._closed, None
         if closed is not None:
@@ -67,6 +67,6 @@ class RecordedStatus:
             self._reporter.note("connected", exchange)
 
     def hole(self, exchange: str, reason: str) -> None:
-        """Call this where the recording has a hole: nothing was recorded for a while."""
+        """Call this at a hole of the recording: nothing was recorded for a while."""
         if self._reporter.state not in (FeedState.IDLE, FeedState.CLOSED):
             self._reporter.note("disconnected", exchange, reason=f"the recording has a hole: {reason}")

@@ -26,7 +26,9 @@ DAY = 86_400 * 10**9  # ns; at the start, the candles of the day before are know
 
 
 class ReplaySource:
-    """The recordings that a feed plays. Making it raises SettingsError, with one line per problem, or ImportError.
+    """The recordings that a feed plays.
+
+    The constructor raises SettingsError, with one line per problem, or ImportError.
 
     ``wanted_exchanges`` are the exchanges to be played, None for all. Times are in Unix ns.
     """
@@ -79,7 +81,7 @@ class ReplaySource:
         return merged([each.rows(wanted) for each in self.recordings])
 
     def past_candles(self, wanted: RowSelection) -> list[Candle]:
-        """The closed candles of the day before the start, oldest first; none where the recordings begin there."""
+        """The closed candles of the day before the start, oldest first; none if the replay plays from the beginning."""
         from exchanges.recording.reader import RowSelection
 
         if wanted.start is None:

@@ -55,7 +55,7 @@ class Background:
             raise self._failure
 
     def start(self) -> None:
-        """Return when the thread has connected; raises what connecting raises, and leaves no thread then."""
+        """Return when the thread has connected; raises what connecting raises, after the thread has ended."""
         self._thread = threading.Thread(target=self._loop, name="market feed", daemon=True)
         self._thread.start()
         try:
@@ -81,7 +81,7 @@ class Background:
             asyncio.run(self._serve())
         except (KeyboardInterrupt, SystemExit) as error:
             if self._thread is not threading.main_thread():  # threading ignores a SystemExit
-                logger.critical("the feed's thread ended over {!r}, which a callback has raised", error)
+                logger.critical("the feed's thread ended because a callback raised {!r}", error)
             raise
         finally:
             self._ended.set()

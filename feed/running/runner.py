@@ -157,7 +157,9 @@ class FeedRunner:
             gone = set(some_of(coins, self.wanted.coins))
             left = [config for config in self.wanted.coins if config.symbol not in gone]
             if not left:
-                raise SettingsError(["coins: found all of the feed, allowed are all but one; disconnect() ends it"])
+                raise SettingsError(
+                    ["coins: found all of the feed, allowed are all but one; disconnect() ends the feed"]
+                )
             self.wanted.coins = left
         self.hub.forget(gone)
         if self._driver is not None:
@@ -275,7 +277,7 @@ class FeedRunner:
         player, task = self._driver, self._task
         to = moment("at", at)
         if not isinstance(player, Player) or task is None or to is None:
-            raise FeedError("no replay runs: seek() needs a feed from_recording() that is connected")
+            raise FeedError("no replay runs: seek() needs a connected feed that from_recording() has made")
 
         async def seek() -> None:
             player.seek(to)
@@ -340,7 +342,7 @@ class FeedRunner:
         except* FeedError as errors:
             failure = next(each for each in errors.exceptions if isinstance(each, FeedError))
             self.reporter.note("error", driver.exchange, error=str(failure))
-        except* Exception as errors:  # noqa: BLE001 - a defect of ours: the end must not be silent
+        except* Exception as errors:  # noqa: BLE001 - a defect of this project: the end must not be silent
             dispatcher = self.reporter.dispatcher
             logger.critical("the feed ended because of an unforeseen error\n{}", dispatcher.traceback_of(errors))
             told = dispatcher.cleaner.redacted(repr(errors.exceptions[0]))
@@ -373,7 +375,7 @@ class FeedRunner:
         """See MarketFeed.candles_history."""
         symbol = one_of(coin, self.wanted.coins)
         if (task := self._task) is None:
-            raise FeedError("the feed is not connected: await connect(), or start() it, first")
+            raise FeedError("the feed is not connected: await connect() or call start() first")
         if self.source is not None:
             return await self._recorded_history(symbol, timeframe, limit)
         return await across(task, lambda: self._history.candles(symbol, timeframe, limit))
