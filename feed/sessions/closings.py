@@ -33,7 +33,7 @@ class Closings:
     async def finish(self) -> None:
         """Wait until everything is closed, at most CLOSE_WITHIN, and cancel what is left."""
         end = self._clock.monotonic() + CLOSE_WITHIN
-        while self._tasks and self._clock.monotonic() < end:  # ending sessions add the closing of connections
+        while self._tasks and self._clock.monotonic() < end:  # a session that ends adds its connections
             await asyncio.wait(self._tasks, timeout=end - self._clock.monotonic())
         late = list(self._tasks)
         for task in late:

@@ -46,7 +46,7 @@ class CoinListing:
         self.confirm(wanted)
 
     async def refresh(self, coins: Iterable[CoinConfig]) -> Collection[str]:
-        """Ask the venue for its markets again, as Venue.refresh does; unlisted ``coins`` are missing then."""
+        """Request the venue's markets again, as Venue.refresh does; from then on, unlisted ``coins`` are missing."""
         self._asking = {coin.symbol for coin in coins}
         changed = await self._venue.refresh()
         self._confirmed |= self._asking
@@ -59,7 +59,7 @@ class CoinListing:
     def markets(self, coins: Iterable[CoinConfig], flowing: Mapping[str, str] | None = None) -> dict[str, str]:
         """Coin -> market symbol for the listed coins; the others are reported once. Raises Rejected if none is listed.
 
-        ``flowing`` (coin -> symbol) are coins whose data comes: a list without them is not believed.
+        ``flowing`` (coin -> symbol) are coins whose data comes: they stay listed even if the venue's list lacks them.
         """
         wanted = list(coins)
         markets, self._refusals = self._found(wanted, flowing or {})

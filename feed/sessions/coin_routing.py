@@ -30,7 +30,7 @@ OWN_MOVES = frozenset({"failover", "failback"})  # changes of the feed's venue; 
 
 @dataclass(eq=False, repr=False)
 class CoinRouting:
-    """Runs until it is cancelled, and then closes everything.
+    """Routes coins to venues until it is cancelled, and then closes everything.
 
     The first supervisor carries all coins. Coins that its venue does not list, the fallback coins, are carried by a
     second supervisor over the other venues. A third supervisor carries the coins that are not listed there either, and
@@ -54,7 +54,8 @@ class CoinRouting:
     def __post_init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self.ready: asyncio.Future[None] = self._loop.create_future()
-        self.ready.add_done_callback(lambda ready: ready.cancelled() or ready.exception())  # or Python warns
+        # read the exception in any case: otherwise Python warns
+        self.ready.add_done_callback(lambda ready: ready.cancelled() or ready.exception())
         self.venues: dict[str, SharedVenue] = {}
         self._something_new = asyncio.Event()  # something has happened that may lead to a decision
         self._closings = Closings(self.hub.clock)
@@ -161,7 +162,7 @@ class CoinRouting:
         for place, supervisor in enumerate(self._supervisors[1:], start=1):
             try:
                 supervisor.look(now)
-            except Exception:  # noqa: BLE001 - a defect of ours must not end the other coins
+            except Exception:  # noqa: BLE001 - a defect here must not end the other coins
                 before = self._supervisors[place - 1]
                 logger.exception("{} are connected again after an unforeseen error", ", ".join(before.lacking))
                 before.lacking = []
@@ -190,7 +191,7 @@ class CoinRouting:
             fallback.begin(self.venues, supervisor.since)
 
     def _end(self, place: int) -> None:
-        """End the supervisors from this place on."""
+        """End the supervisors from this place in the list on."""
         for supervisor in self._supervisors[place:]:
             supervisor.end()
         del self._supervisors[place:]
@@ -226,7 +227,7 @@ class CoinRouting:
 
 
 def naming(coins: Callable[[], Iterable[CoinConfig]], aside: Report) -> Report:
-    """Return a function that reports events of ``coins``, with their names, by ``aside``: the state does not change."""
+    """Return a function that reports events with the names of ``coins``; ``aside`` does not change the feed's state."""
 
     def report(event: str, exchange: str, **details: Any) -> None:
         names = [coin.symbol for coin in coins()]
@@ -239,7 +240,7 @@ def naming(coins: Callable[[], Iterable[CoinConfig]], aside: Report) -> Report:
 
 
 async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
-    """Await ``work`` to its end even if this is cancelled repeatedly: an event loop that ends cancels twice."""
+    """Await ``work`` to its end even if the caller is cancelled repeatedly: an event loop that ends cancels twice."""
     task = asyncio.create_task(work, name="closing the feed")
     cancelled = False
     while not task.done():

@@ -1,4 +1,4 @@
-"""Fetches the day stats of a venue's coins over REST: before a first tick, and once a minute without tickers."""
+"""Fetches the day stats of a venue's coins over REST: before the first tick, and every minute if no tickers come."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class DayStats:
             listener.on_day_stats(self._waiting.pop(coin))
 
     async def fetch_missing(self, markets: Mapping[str, str], within: float) -> None:
-        """Fetch the day stats of those coins (coin -> symbol) that have none yet; a failure is only logged."""
+        """Fetch the day stats of the coins (coin -> symbol) that have none yet; a failure is only logged."""
         missing = {coin: symbol for coin, symbol in markets.items() if coin not in self._fetched}
         if missing:
             await self.fetch(missing, within)

@@ -1,4 +1,4 @@
-"""Loads the next venues' markets early, for a failover; decides how early. Renews lists that the venue calls aged."""
+"""Loads the next venues' markets early, for a failover; decides how early. Renews lists of markets that are too old."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ANSWER_WITHIN = 5.0  # seconds that a venue has for its markets before the next 
 
 
 class Prefetch:
-    """Asks one venue after the other for its markets. ``dismiss`` awaits the end of cancelled requests."""
+    """Requests the markets of one venue after the other. ``dismiss`` runs a request; only the feed's end awaits it."""
 
     def __init__(self, dismiss: Callable[[Coroutine[Any, Any, None]], None]) -> None:
         self._dismiss = dismiss

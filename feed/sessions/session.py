@@ -49,7 +49,7 @@ class Session:
         self.backfiller = TradeBackfiller(
             venue, settings.backfill, hub.on_trade, self._report_gap, hub.clock, shared.requests, shared.sequences
         )
-        self.connected = False  # a connection has delivered; only ``_carry`` sets it
+        self.connected = False  # a connection has delivered
         self.broke = False  # the last failure ended a connection that had delivered
         self.delivering = False  # False while on trial
         self.lag: float | None = None  # lag of the session's most up-to-date connection, seconds; None: not known
@@ -146,9 +146,9 @@ class Session:
         return bool(self.venue.timeframes) and shared.candle_requests.plenty(now) and shared.requests.plenty(now)
 
     def is_proven_up_to_date(self, now: float) -> bool:
-        """The same as ``is_up_to_date``, for a new connection.
+        """Whether ``is_up_to_date`` is True and can be trusted, for a session with a new connection.
 
-        Its lag may be unknown until the venue has answered with its time, and until more than one stamp of a coin has
+        The lag may be unknown until the venue has answered with its time, and until more than one stamp of a coin has
         shown that the stream is late.
         """
         if not self.is_up_to_date(now) or any(opened.listener.lag.is_doubtful for opened in self.pool.opened):
@@ -184,7 +184,7 @@ class Session:
             self._dropped.set_exception(Disconnected(self.name, reason))
 
     async def refresh(self) -> None:
-        """Ask the venue for its markets again; the connections are made again if the markets have changed."""
+        """Request the venue's markets again; if wanted ones have changed, the connections are opened again."""
         changed = await self.listing.refresh(self._feed.wanted.coins)
         carried = self.pool.markets
         if not set(carried.values()).isdisjoint(changed):
@@ -242,7 +242,7 @@ class Session:
             await self._carry(since(), trial)
         except VenueError as failure:
             return failure
-        except Exception as error:  # noqa: BLE001 - a defect of ours must not end the feed in silence
+        except Exception as error:  # noqa: BLE001 - a defect here must not end the feed in silence
             clean = self.venue.clean
             told = clean.lines("".join(traceback.format_exception(error)))
             logger.error("{}: the connection was closed because of an unforeseen error\n{}", self.name, told)
@@ -266,7 +266,8 @@ class Session:
         self.asked_for = self._feed.wanted.coins
         markets = self._listed()  # coins may have been added and removed meanwhile
         self._dropped = asyncio.get_running_loop().create_future()
-        self._dropped.add_done_callback(lambda dropped: dropped.cancelled() or dropped.exception())  # or Python warns
+        # read the exception in any case: otherwise Python warns
+        self._dropped.add_done_callback(lambda dropped: dropped.cancelled() or dropped.exception())
         self._changed.clear()
         self.pool.markets = markets
         if self.delivering:
@@ -319,7 +320,7 @@ class Session:
         self._feed.wake()
 
     def on_first_data(self) -> None:
-        """See Owner."""
+        """See PoolOwner."""
         self.connected = True
         if self.delivering:
             self._feed.silence_watch.start(self.pool.markets, self._feed.hub.clock.monotonic())
@@ -395,7 +396,7 @@ class Session:
         await self._day_stats.fetch_missing(markets, day_stats.TIMEOUT if first else day_stats.HASTE)
 
     async def _keep_day_stats(self) -> None:
-        """Fetch the 24 h statistics regularly where no ticker has them."""
+        """Fetch the 24 h statistics regularly, for a venue that streams no tickers."""
         while True:
             await self._feed.hub.clock.sleep(day_stats.EVERY)
             if TICKER.name in self._feed.wanted.channels and self.pool.markets:

@@ -42,9 +42,8 @@ class SharedVenue:
         self.sequences = KnownSequences()
         self.candle_record = CandleRecord()
         self.clock_complaint: str | None = None  # what was reported about the local clock
-        self.candle_requests = RateLimit(
-            max(1, int(fetches * CANDLES_SHARE)), 60.0
-        )  # the part of the requests for candles
+        # the part of the requests that candles may use
+        self.candle_requests = RateLimit(max(1, int(fetches * CANDLES_SHARE)), 60.0)
 
     def put_off(self, now: float, retry_after: float | None) -> None:
         """Call this when a session has failed. ``retry_after``: the seconds that the venue asks to wait, or None.
@@ -67,7 +66,7 @@ class SharedVenue:
         return await self.venue.fetch_candles(coin, symbol, timeframe, since)
 
     async def ask_time(self, clock: Clock, delay: LeastDelay) -> None:
-        """Ask for the venue's time and note it in ``delay``: it shows whether a stream is late from the start."""
+        """Request the venue's time and note it in ``delay``: it shows if a stream is late from its first data on."""
         if not delay.wants_trust(clock.running()):
             return
         try:
@@ -82,7 +81,7 @@ class SharedVenue:
 
 
 def access_of(config: ExchangeConfig, settings: Settings) -> Access:
-    """How the settings say that a venue is reached."""
+    """The way to reach a venue, according to the settings."""
     return Access(
         market_type=config.market_type,
         quote=tuple(settings.quote),

@@ -25,10 +25,10 @@ LOOK = 0.5  # seconds between two checks for connections that carry data
 
 
 class Supervisor:
-    """Works from ``begin`` to ``end``; ``look`` decides whenever ``wake`` was called, or at ``due``.
+    """Works from ``begin`` to ``end``. Call ``look`` at ``due`` and after each call of FeedContext.wake: it decides.
 
     The main supervisor is for all coins: its venue is the active one of the feed. ``lacking``: the coins that its venue
-    does not deliver, so that other venues were asked for them. ``reasons``: venue -> why it does not deliver.
+    does not deliver, so that the next supervisor carries them. ``reasons``: venue -> why it does not deliver.
     """
 
     def __init__(self, order: Sequence[ExchangeConfig], feed: FeedContext) -> None:
@@ -74,7 +74,7 @@ class Supervisor:
         return self._policy.state is FailoverState.EXHAUSTED and self._final >= self.sessions.keys()
 
     def begin(self, venues: Mapping[str, SharedVenue], since: Mapping[str, int]) -> None:
-        """Dial the first of the ``venues`` in the order; those that could not be opened are left out.
+        """Dial the first venue of the order; a venue that is not in ``venues`` could not be opened and is left out.
 
         ``since``: the coins' last trades on a venue that was left, Unix ms.
         """

@@ -17,7 +17,7 @@ from feed.settings.validation import check
 
 
 def coins_of(coins: Iterable[str] | None, settings: Settings) -> list[CoinConfig]:
-    """The requested coins with their settings; a coin that is not in the settings is taken as it is."""
+    """The requested coins with their settings; a coin that is not in the settings gets the defaults."""
     if coins is None:
         return [own(config) for config in settings.coins]
     known: dict[str, Any] = {config.symbol: config for config in settings.coins}
@@ -88,7 +88,7 @@ def one_of(coin: str, configs: Sequence[CoinConfig]) -> str:
 
 
 def symbol(coin: str) -> str:
-    """Any coin in upper case, also one that the feed does not have."""
+    """Any coin in upper case, even one that the feed does not have."""
     if isinstance(coin, str):
         return coin.upper()
     raise SettingsError([f"coin: found {coin!r}, allowed is a coin such as BTC"])
@@ -110,14 +110,14 @@ def _unknown_exchange(name: Any, known: Sequence[str]) -> str:
 
 
 def seconds(name: str, value: float | None, otherwise: str) -> float | None:
-    """``value`` if it is a number of seconds above 0; ``otherwise`` if it is None."""
+    """Return ``value``, a number of seconds above 0, or None; ``otherwise`` tells in the error what None means."""
     if value is None or (isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf):
         return value
     raise SettingsError([f"{name}: found {value!r}, allowed are seconds above 0, or None for {otherwise}"])
 
 
 def known_timeframe(timeframe: str) -> str:
-    """``timeframe`` if there is such a timeframe."""
+    """Return ``timeframe`` if it is a known one; otherwise raise SettingsError."""
     try:
         timeframe_ms(timeframe)
     except ValueError as error:
@@ -126,7 +126,7 @@ def known_timeframe(timeframe: str) -> str:
 
 
 def known_depth(depth: int) -> int:
-    """``depth`` if it is a valid number of levels."""
+    """Return ``depth`` if it is a valid number of levels; otherwise raise SettingsError."""
     if type(depth) is int and 1 <= depth <= MAX_DEPTH:
         return depth
     raise SettingsError([f"depth: found {depth!r}, allowed is a whole number from 1 to {MAX_DEPTH}"])

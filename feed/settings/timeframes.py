@@ -18,7 +18,7 @@ TIMEFRAMES: Mapping[str, int] = {
 
 
 def timeframe_ms(timeframe: str) -> int:
-    """The length of a candle in ms; of "1M", a calendar month, 30 days. ValueError names the known timeframes."""
+    """The length of a candle in ms: 30 days for "1M", a calendar month. Raises ValueError for an unknown timeframe."""
     try:
         return TIMEFRAMES[timeframe]
     except (KeyError, TypeError):
@@ -28,7 +28,7 @@ def timeframe_ms(timeframe: str) -> int:
 def candle_open(timestamp: int, timeframe: str) -> int:
     """The open time (ms) of the candle that ``timestamp`` (ms) falls into.
 
-    UTC throughout: weeks start on Monday, months on their first, "3d" counts from the epoch.
+    Candles open in UTC: weeks start on Monday, months on their first day, and "3d" is counted from the epoch.
     """
     length = timeframe_ms(timeframe)
     if timeframe == "1M":
@@ -38,9 +38,10 @@ def candle_open(timestamp: int, timeframe: str) -> int:
 
 
 def is_on_grid(opened: int, timeframe: str) -> bool:
-    """Whether a candle can open at ``opened`` (ms): a multiple of its length, or of one hour if it is longer than that.
+    """Whether a candle can open at ``opened`` (ms).
 
-    The reason for the hour: the days, weeks and half days of some venues begin at another hour than those of UTC.
+    This must be a multiple of the candle's length, or of one hour if the candle is longer: some venues' days, weeks and
+    half days begin at another hour than those of UTC.
     """
     return opened % min(timeframe_ms(timeframe), _HOUR) == 0
 

@@ -98,7 +98,7 @@ class Host(Protocol):
         """Open a connection for what this one carries; the venue's limit of dials allows it already."""
 
     async def may_dial(self, old: OpenConnection | None = None) -> None:
-        """Wait until the venue's limit allows a dial; raises the error if ``old`` ends meanwhile."""
+        """Wait until the venue's limit allows a dial; raises the error of ``old`` if this ends meanwhile."""
 
     def hang_up(self, opened: OpenConnection, reason: str) -> None: ...
 
@@ -140,12 +140,12 @@ class Host(Protocol):
 
 @dataclass(eq=False, repr=False)
 class CoinConnection:
-    """Keeps a connection open for ``markets`` (coin -> symbol) that subscribes to what ``asks`` lists; call ``wake``
-    after a change of either.
+    """Keeps a connection open that subscribes to what ``asks`` lists, for ``markets`` (coin -> symbol).
 
-    If it is the only open connection and ends, ``carry`` ends with the error. Beside others it is dialled again on its
-    own, up to ``attempts_before_failover`` times; only then has the venue failed. ``session_limit``: the seconds after
-    which the venue cuts a connection, None if it never does.
+    Call ``wake`` after a change of ``asks`` or ``markets``. If this is the venue's only open connection and it ends,
+    ``carry`` ends with the error. If others are open, only this one is dialled again, up to
+    ``attempts_before_failover`` times; after that the venue has failed. ``session_limit``: the seconds after which the
+    venue cuts a connection, None if it never does.
     """
 
     host: Host
@@ -167,7 +167,7 @@ class CoinConnection:
         self._silence_allowed = GrowingWait(silence)  # how long the silence of a few coins is accepted
         self._lag_watch = LagWatch(self.settings.staleness.max_lag)
         self._lag_allowed = GrowingWait(silence)
-        # one wait for each coin's trades
+        # how long the silence of each coin's trades is accepted
         self._silence_of_coin: defaultdict[str, GrowingWait] = defaultdict(lambda: GrowingWait(silence))
         self._lifetime = inf if self.session_limit is None else max(self.session_limit - EARLY, self.session_limit / 2)
         self._now = self.clock.monotonic
@@ -259,7 +259,10 @@ class CoinConnection:
                 await wait(opened, self._something_new, min(due, self._silence / 4))
 
     def _is_silent(self, opened: OpenConnection, now: float) -> bool:
-        """Whether the connection is silent while others have data, with too many coins for all of them to be quiet."""
+        """Whether the connection has been silent for too long while others have data.
+
+        With fewer than FEW coins, which may all be quiet, each replacement makes the accepted silence longer.
+        """
         silence = self._silence_allowed.at(now) if len(self.markets) < FEW else self._silence
         return opened.silent_for(now) >= silence and self.host.has_company(self, self._silence / 2)
 
@@ -381,7 +384,7 @@ class CoinConnection:
 
 
 async def wait(opened: OpenConnection, event: asyncio.Event, timeout: float | None) -> bool:
-    """True when ``event`` came, False after ``timeout`` seconds; raises what ended the connection meanwhile."""
+    """True when ``event`` is set, False after ``timeout`` seconds; raises what ended the connection meanwhile."""
     waiting = asyncio.create_task(event.wait())
     try:
         awaited: set[asyncio.Future[Any]] = {opened.running, waiting}

@@ -1,4 +1,4 @@
-"""The connections that carry a venue: its coins spread over as many as its capacity requires, order books apart."""
+"""The connections that carry a venue: spreads its coins over as many as it requires; order books have their own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from feed.sessions.feed_context import FeedContext
 from feed.sessions.shared_venue import SharedVenue
 from feed.trades.backfiller import TradeBackfiller
 
-NAMED = 5  # the number of coins that an error names
+NAMED = 5  # most coins that an error names
 
 
 class PoolOwner(Protocol):
@@ -124,7 +124,10 @@ class ConnectionPool:
         return now - min(firsts) if firsts else 0.0
 
     def spread(self, group: asyncio.TaskGroup, *, allowed: int = 0) -> None:
-        """Give each connection its part of the markets, and open missing ones; ``allowed`` dials were granted."""
+        """Give each connection its part of the markets, and open missing ones.
+
+        ``allowed``: how many dials the venue's limit has already allowed.
+        """
         for asks in self._asked():
             connections, parts = self._connections_like(asks), self._parts(asks)
             for connection, part in zip(connections, parts, strict=False):
@@ -265,7 +268,7 @@ class ConnectionPool:
         return self.candles.begin(coins, asks.timeframes, closed, native=native, connection=number)
 
     def _builds_candles(self, asks: Carries) -> bool:
-        """Whether candles are built from the trades of such a connection."""
+        """Whether candles are built from the trades of a connection that carries ``asks``."""
         streams = self.venue.streams
         return {CANDLES.name, TRADES.name} <= set(asks.channels) and streams(TRADES.name) and not streams(CANDLES.name)
 
@@ -358,7 +361,7 @@ class ConnectionPool:
     def on_missing(self, coins: Sequence[str], seconds: float, doubted: Sequence[str]) -> None:
         """See Host."""
         some = ", ".join(coins[:NAMED]) + (f" and {len(coins) - NAMED} more" if len(coins) > NAMED else "")
-        told = f"no trades of {some} for {seconds:.1f} s, while its tickers tell of some: the connection is replaced"
+        told = f"no trades of {some} for {seconds:.1f} s, although tickers show trades: the connection is replaced"
         self.owner.note("error", self.name, error=told, coins=coins)
         for coin in doubted:
             self.backfiller.doubt(coin)

@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 
 def allot(weights: Mapping[str, int], parts: Sequence[Collection[str]], limit: int | None) -> list[list[str]]:
-    """Spread the coins of ``weights`` over parts of ``limit`` each; a coin keeps its place as long as it fits there.
+    """Spread the coins of ``weights`` over parts with at most ``limit`` in weight; a coin stays where it still fits.
 
     Returns the ``parts`` in their order, some of which may be empty now, and new ones after them. A coin that is
-    heavier than the limit gets a part of its own. ``limit`` None: one part carries whatever is added.
+    heavier than the limit gets a part of its own. ``limit`` None: one part carries all coins.
     """
     spread: list[list[str]] = [[] for _ in parts]
     filled = [0] * len(parts)
