@@ -1,1 +1,1 @@
-"""Passes a feed's events on to other programs, over the public API of MarketFeed alone."""
+"""Passes a feed's events on to other programs, using only the public API of MarketFeed."""

@@ -13,7 +13,7 @@ class FolderLock:
     """Holds the lock of a folder until ``release``.
 
     ``holder`` names the kind of program that needs a folder of its own, and the file of the lock.
-    Raises FeedError where another one holds it, and OSError.
+    Raises FeedError if another program of this kind holds the lock, and OSError.
     """
 
     def __init__(self, folder: Path, holder: str = "recorder") -> None:
@@ -54,7 +54,7 @@ class FolderLock:
 
 
 def _lock(number: int) -> None:
-    """Lock an open file without waiting; raises OSError where it is locked."""
+    """Lock an open file without waiting; raises OSError if it is locked already."""
     try:
         import fcntl
     except ImportError:  # Windows

@@ -1,6 +1,6 @@
-"""Metrics of a feed for Prometheus, with their buckets: events are counted in batches, and shown on request.
+"""Metrics of a feed for Prometheus, with the buckets of delays: counts events in batches, shows the counts on request.
 
-prometheus_client's own counters take a lock for each event; here the families are made when Prometheus asks.
+prometheus_client's own counters take a lock for each event; here the metrics are made when Prometheus requests them.
 """
 
 from __future__ import annotations
@@ -103,8 +103,8 @@ class FeedCollector(Collector):
     """Counts what ``feed`` delivers from now on, for a registry of prometheus_client.
 
     ``coins``: count the events by coin too, which makes a time series for each coin, channel and exchange.
-    ``recorder``: also show how much this recorder has written and dropped. ``close`` ends the counting. Metrics make
-    the feed subscribe to no channel.
+    ``recorder``: also show how much this recorder has written and dropped. ``close`` ends the counting. The
+    metrics do not make the feed subscribe to channels.
     """
 
     def __init__(self, feed: MarketFeed, *, coins: bool = False, recorder: Recorder | None = None) -> None:
@@ -220,7 +220,7 @@ class FeedCollector(Collector):
         )
         yield self._callback_delays.family(
             "market_feed_callback_delay_seconds",
-            "From the receipt of a trade or a quote to the callback of the metrics, which runs after those before it.",
+            "From the receipt of a trade or a quote to the metrics' callback, which runs after earlier ones.",
         )
         yield from self._state()
         yield from self._troubles()
@@ -263,8 +263,8 @@ class FeedCollector(Collector):
     def _troubles(self) -> Iterator[Metric]:
         gaps = CounterMetricFamily(
             "market_feed_gap_trades",
-            "Trades of gaps: those fetched where the gap was proven complete (true), else those that are missing, as "
-            "far as their number is known, and at least 1 for each gap (false).",
+            "Trades of gaps. complete=true: the fetched trades of each gap that was proven complete. complete=false: "
+            "the trades that are missing, as far as their number is known, at least 1 for each gap.",
             labels=["exchange", "complete"],
         )
         begun = self._last.copy()  # Prometheus sees no increase in a series that begins above 0

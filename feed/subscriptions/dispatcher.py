@@ -46,8 +46,8 @@ class Dispatcher:
     ``slow_after`` seconds, a coroutine callback or an iterator if its queue of ``queue_size`` events is full. Before
     its queue is full, ``look`` reports a consumer that falls behind as "slow_callback" {callback, behind (seconds),
     waiting (events)}. ``copies`` has, by channel, the function that copies an event whose parts its receivers may
-    change. ``clean`` returns the function that hides the settings' secrets in errors of callbacks; called at the first
-    error. Errors during the delivery of a report are counted and logged, but not reported: a status callback that
+    change. ``clean`` returns the function that hides the settings' secrets in errors of callbacks; it is called at the
+    first error. Errors during the delivery of a report are counted and logged, but not reported: a status callback that
     raises must not cause the next report.
     """
 
@@ -253,7 +253,7 @@ class Dispatcher:
         worker.put(getattr(event, "coin", ""), event, self.clock(), result)
 
     def failed(self, subscription: Subscriber, error: BaseException, reported: bool = False) -> None:
-        """Count and, when due, report an error that a callback raised; ``reported``: its event was itself a report."""
+        """Count and, when due, report an error that a callback raised; ``reported``: the event was itself a report."""
         self.errors += 1
         subscription.errors += 1
         count = subscription.due("callback_error", self.clock())
@@ -284,7 +284,7 @@ class Dispatcher:
         self.reporting = True
         try:
             self._report(event, details)
-        except Exception as error:  # noqa: BLE001 - it ends in callbacks; none of them may disturb the others
+        except Exception as error:  # noqa: BLE001 - the report calls callbacks; none of them may disturb the others
             logger.error("reporting {} failed\n{}", event, self.traceback_of(error))
         finally:
             self.reporting = False
@@ -318,7 +318,7 @@ def _is(callback: Callback, kind: Callable[[Any], bool]) -> bool:
     """Whether ``callback`` is a function of this ``kind``; partials, bound methods and ``__call__`` count too."""
     while isinstance(callback, functools.partial):
         callback = callback.func
-    return kind(callback) or kind(getattr(type(callback), "__call__", None))  # noqa: B004 - the method, not whether
+    return kind(callback) or kind(getattr(type(callback), "__call__", None))  # noqa: B004 - it needs the method itself
 
 
 def _spread(callback: Callback, event: Any) -> Any:

@@ -32,7 +32,7 @@ class Observation:
         self._batch = events, times
 
     def publish(self, event: Any, before: float) -> float:
-        """Collect an event that was delivered at ``before``; returns the time after it."""
+        """Collect an event that was delivered at ``before``; returns ``before``: collecting takes almost no time."""
         events, times = self._batch
         times.append(before)
         events.append(event)
@@ -47,7 +47,7 @@ class Observation:
             self._begin()
         try:
             self._take(events, times)
-        except Exception as error:  # noqa: BLE001 - foreign code, which may not end the reading of the socket
+        except Exception as error:  # noqa: BLE001 - foreign code, which must not end the reading of the socket
             self._failed(error)
 
     def cancel(self) -> None:

@@ -32,7 +32,7 @@ class Buffer:
         self.failure = ""  # why the publisher ended, if it ended by a failure
         self.overflow: tuple[Hashable, Item] | None = None  # the first event that the policy "error" dropped
         self.consumer: asyncio.Task[Any] | None = None  # the task that waited last
-        self.waiting = False  # whether it waits now
+        self.waiting = False  # whether this task waits now
         self._ready = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None  # the consumer's event loop
         self._queue: deque[Item] = deque()

@@ -1,4 +1,4 @@
-"""Finds once who receives a coin's events of a channel, and calls them for every event; times plain callbacks."""
+"""Finds the subscribers to a coin's events once, and calls them for every event; times the calls of plain callbacks."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Route:
         return self._resolve()(event, before)
 
     def _resolve(self) -> _Publish:
-        """Find the subscribers that receive now.
+        """Find the subscribers that receive events now.
 
         There is no lock: another thread, or the garbage collector that deletes an iterator, may change the
         subscriptions at any step. A change sets a new version before the routes forget, so this method notices it.
@@ -68,7 +68,7 @@ class Route:
 def _caller(dispatcher: EventPublisher, subscription: Subscriber, coin: Hashable) -> _Publish:
     """Return the function that delivers an event of ``coin`` to one subscriber.
 
-    A plain callback has one function for all coins: a thousand of them would not fit into the processor's caches.
+    A plain callback has one function for all coins: a thousand functions would not fit into the processor's caches.
     """
     if subscription.sink is not None:
         return _queueing(dispatcher, subscription, subscription.sink, coin)

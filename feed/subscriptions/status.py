@@ -76,7 +76,7 @@ class StatusReporter:
         self._publish(event, exchange, details)
 
     def repeat(self, event: str, details: Mapping[str, Any]) -> None:
-        """Report an event of a recording as it was reported then; the caller sets the state and the counts."""
+        """Report an event of a recording again, as it was recorded; the caller sets the state and the counts."""
         told = {name: value for name, value in details.items() if name != "exchange"}
         self._publish(event, details["exchange"], told)
 

@@ -72,7 +72,7 @@ KINDS: Mapping[StatusEvent, EventKind] = {
     _.FAILOVER: EventKind(
         ("from", "to", "reason"), "{from} -> {to}: {reason}", level="WARNING", failure=True, places=True
     ),
-    _.FAILBACK: EventKind(("from", "to"), "{from} -> {to}: it works again", places=True),
+    _.FAILBACK: EventKind(("from", "to"), "{from} -> {to}, which works again", places=True),
     _.EXHAUSTED: EventKind(("reason",), "{reason}", level="WARNING", failure=True, error=True),
     _.ERROR: EventKind(("error",), "{exchange}: {error}", level="WARNING", error=True),
     _.CLOSED: EventKind((), "{exchange}"),
@@ -99,7 +99,7 @@ KINDS: Mapping[StatusEvent, EventKind] = {
     ),
     _.PRICE_MISMATCH: EventKind(
         ("coin", "from", "to", "ratio"),
-        "{coin}: the price on {to[exchange]} is {ratio:.3g} times that on {from[exchange]}, withheld",
+        "{coin}: withheld on {to[exchange]}, its price there is {ratio:.3g} times apart from that on {from[exchange]}",
         level="WARNING",
     ),
     _.BOOK_UNSYNCED: EventKind(
@@ -113,7 +113,7 @@ KINDS: Mapping[StatusEvent, EventKind] = {
         "{exchange}: {coin}: order book synchronized after {seconds:.1f} s",
         "{exchange}: {coins} order books synchronized",
     ),
-    _.SOURCE: EventKind(("source", "reason", "coins"), "{exchange}: from {source}: {reason}"),
+    _.SOURCE: EventKind(("source", "reason", "coins"), "{exchange}: data comes from {source}: {reason}"),
     _.GAP: EventKind(
         ("coin", "missing", "fetched", "from_id", "to_id", "from_ts", "to_ts"),
         "{exchange}: {coin} missed {missing} trades",

@@ -177,9 +177,8 @@ class Worker:
             return  # no event loop is running: the events wait until one does
         self.task = loop.create_task(self._run(), name=f"market-feed: {self._subscription.name}")
         self._publisher.workers[self.task] = self
-        self.task.add_done_callback(
-            self._ended
-        )  # not in the task's finally block, which a task cancelled before its first step never runs
+        # not in a finally block of the task: a task that is cancelled before its first step never runs it
+        self.task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         del self._publisher.workers[task]
@@ -236,7 +235,7 @@ class EventIterator(AsyncIterator[Any]):
 
     The iterator ends when the dispatcher closes, after the buffered events. It also ends when an ``async for`` over
     it is left, unless the iterator is kept in a variable: then it continues where it stopped, until ``close``,
-    ``async with`` or its deletion ends it. Waiting for an event can be cancelled without losing one. With the policy
+    ``async with`` or its deletion ends it. Cancelling a wait for an event loses no event. With the policy
     "error", the iterator raises SlowConsumerError in place of the first dropped event, and ends. If the publisher
     ends by a failure, the iterator raises FeedError, once.
     """

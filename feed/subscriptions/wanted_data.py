@@ -12,10 +12,10 @@ from feed.events import CoinConfig
 
 @dataclass(slots=True)
 class WantedData:
-    """The coins, channels and their parts that the feed wants; the connections are renewed when it changes.
+    """The coins, channels and their parts that the feed wants; the connections are renewed when these change.
 
     ``coins`` is replaced and never changed in place, so that any thread may read it. ``default_parts``: the default
-    part of each divided channel, by the channel's name.
+    part of each channel that has parts, by the channel's name.
     """
 
     coins: Sequence[CoinConfig]
@@ -34,7 +34,7 @@ class WantedData:
         return channel.key(self._part(channel, part))
 
     def add(self, channel: Channel, part: Part | None = None) -> bool:
-        """Add a channel, or a ``part`` of it, to what is wanted; True if that is more than before."""
+        """Add a channel, or a ``part`` of it, to what is wanted; returns whether more is wanted than before."""
         more = self._add_part(channel, part)
         if not set(channel.needs).isdisjoint(self.channels):
             return more

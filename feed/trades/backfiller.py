@@ -101,7 +101,8 @@ class TradeBackfiller:
         accepted next.
 
         They are newer than the last trade of the venue that was left. The trial has missed nothing since
-        ``watched_since`` (Unix ms). If that last trade came later, no trade is missing before them.
+        ``watched_since`` (Unix ms). If that venue's last trade is from after this time, no trade is missing before
+        them.
         """
         sequence = self._coins[coin]
         if sequence.stamp is None:
@@ -133,7 +134,7 @@ class TradeBackfiller:
         """Call this when a connection delivers, now or again; ``symbols`` maps each of its coins to its market.
 
         ``since``: the time (Unix ms) of each coin's last trade on the venue that the feed has left. This venue's trades
-        are fetched from there on.
+        are fetched from that time on.
         """
         self._symbols |= symbols
         now = self.clock.monotonic()
@@ -206,7 +207,7 @@ class TradeBackfiller:
         self.close()
 
     def leave(self, coins: Iterable[str]) -> None:
-        """The same as ``flush``, but only for these coins."""
+        """Deliver the waiting trades of these coins and end their sequences. Delivered ids are kept."""
         for coin in [coin for coin in coins if coin in self._coins]:
             if self._holds(coin):
                 self._carry_out(coin, self._coins[coin].give_up())

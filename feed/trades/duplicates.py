@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from exchanges.events import TradeEvent
 
 REACH = 600.0  # seconds for which an id is remembered
-LIMIT = 20_000  # ids remembered at most, per coin
+LIMIT = 20_000  # most ids that are remembered, per coin
 STEP = 20.0  # seconds between two removals of ids that are older than REACH
 
 
 class RecentIds:
     """Ids in the order in which they came, for REACH seconds and at most LIMIT of them; times are monotonic seconds.
 
-    If the caller gives no time, only LIMIT bounds them. ``whole``: no trade before the first one is wanted.
+    If the caller gives no time, only LIMIT bounds them. ``whole``: no trade before the one that is added first is
+    wanted.
     """
 
     __slots__ = ("_gone", "_known", "_look_at", "_marks", "_order", "_whole")

@@ -11,7 +11,7 @@ from exchanges.events import TradeEvent
 from feed.trades.gaps import Gap, number_of
 from feed.trades.wrong_stamps import is_disproved
 
-MAX_OPEN = 64  # open gaps per coin; with one more the oldest is given up
+MAX_OPEN = 64  # most open gaps per coin; if there is one more, the oldest is given up
 
 
 @dataclass(slots=True, eq=False)
@@ -224,9 +224,7 @@ class OpenGaps(list[OpenGap]):
 
 @dataclass(slots=True, eq=False)
 class GivenUpGaps:
-    """The missing trades of the newest MAX_OPEN given-up gaps: if such a trade comes later, it can't be delivered in
-    order.
-    """
+    """The missing trades of the newest MAX_OPEN given-up gaps. If one comes later, it can't be delivered in order."""
 
     _ids: tuple[tuple[int, int], ...] = ()  # the first and the last id of each range
     _times: tuple[tuple[int, int], ...] = ()  # the same if ids don't count up by one: from and to, Unix ms

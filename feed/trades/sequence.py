@@ -23,11 +23,11 @@ from feed.trades.open_gaps import MAX_OPEN, GivenUpGaps, OpenGap, OpenGaps, Outa
 from feed.trades.wrong_ids import DoubtfulIds, correction
 from feed.trades.wrong_stamps import StampDoubt, is_disproved
 
-HOLD_FOR = 2.0  # seconds for which trades wait for a fetch at most
-HOLD_LIMIT = 10_000  # trades that wait at most, per coin
+HOLD_FOR = 2.0  # most seconds for which trades wait for a fetch
+HOLD_LIMIT = 10_000  # most trades that wait, per coin
 REORDER_FOR = 0.25  # seconds that trades wait if nothing is fetched: trades may only be out of order
 LEAP = 1_000_000  # an id this far ahead of the others is only believed if the next trade continues from it
-MAX_MISSING = 50_000  # missing trades to wait for, per coin: more would come too late and need too much memory
+MAX_MISSING = 50_000  # most missing trades to wait for, per coin: more would come too late and need too much memory
 RESTART_MS = 1000  # a lower id near the newest one is a duplicate unless its stamp is this much later
 PROOFS = 3  # after this many gaps that were shown to be no gaps, the coin's ids don't count as consecutive
 PROOFS_WITHIN = 3600.0  # seconds within which these gaps are counted: a venue may skip some ids during maintenance
@@ -36,8 +36,8 @@ PROOFS_WITHIN = 3600.0  # seconds within which these gaps are counted: a venue m
 class TradeSequence:
     """One coin's trades on one venue; ``now`` is monotonic seconds.
 
-    ``consecutive_ids``: the venue's trade ids of this market count up by one, so ids show what is missing. Elsewhere
-    duplicates are found among the last ids, and a gap is the time between the trades before and after an outage.
+    ``consecutive_ids``: the venue's trade ids of this market count up by one, so ids show what is missing. If they do
+    not, duplicates are found among the last ids, and a gap is the time between the trades before and after an outage.
     ``max_gap``: gaps of longer outages (seconds) are reported and not fetched. ``fetch``: False reports all gaps and
     fetches none. ``since_ts``: the time (Unix ms) of the last trade on the venue that was left, or a later time up to
     which nothing was missed; the time since then is a gap on this venue.
@@ -47,7 +47,7 @@ class TradeSequence:
         self, consecutive_ids: bool, max_gap: float, *, fetch: bool = True, since_ts: int | None = None
     ) -> None:
         self.numbered = consecutive_ids
-        """Whether the coin's ids are taken as consecutive; False after PROOFS gaps that were none."""
+        """Whether the coin's ids are taken as consecutive; False after PROOFS gaps turned out to be none."""
         self._max_gap = max_gap
         self._fetch = fetch
         self.open_gaps = OpenGaps()
@@ -110,7 +110,7 @@ class TradeSequence:
         return self._resumed_at_id == self.next_id if self.numbered else self._resumed
 
     def returned(self, since_ts: int | None) -> None:
-        """Note that the venue is active again; the venue before had its last trade at ``since_ts`` (Unix ms), if any.
+        """Note that the venue is active again; the previous venue had its last trade at ``since_ts`` (Unix ms), if any.
 
         Trades that this venue delivered before the feed left it are not delivered again.
         """
@@ -256,7 +256,7 @@ class TradeSequence:
         return self._append(trade, None, now)
 
     def _restart(self, trade: TradeEvent, number: int) -> Outcome:
-        """Continue with a trade with which the venue has restarted its ids.
+        """Continue with ``trade``, the first one after the venue has restarted its ids.
 
         The number of missing trades is not known.
         """
@@ -371,8 +371,8 @@ class TradeSequence:
     def _belongs_before(self, trade: TradeEvent, now: float | None) -> bool:
         """Whether the trade was missing in a gap by time that was given up; later trades are delivered already.
 
-        A lagging connection delivers such trades after a reconnect. A wrong stamp of the newest trade, or at the end of
-        a gap, does not exclude any trade.
+        A lagging connection delivers such trades after a reconnect. If the newest trade's stamp, or the stamp at the
+        end of a gap, is wrong, it does not make other trades late.
         """
         at, stamp = trade.timestamp, self.stamp
         if stamp is None or at >= stamp:

@@ -13,7 +13,7 @@ from feed.trades.gaps import Filled, Gap
 from feed.trades.leaps import Content, Leap, content
 from feed.trades.open_gaps import OpenGap
 
-MANY = 8  # leaps, and trades with wrong ids, that are remembered
+MANY = 8  # most leaps, and most trades with wrong ids, that are remembered
 
 
 @dataclass(slots=True)

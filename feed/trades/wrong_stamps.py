@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from exchanges.events import TradeEvent
 
-IMPLAUSIBLE = 60_000  # ms; if a trade is older than the previous one by this much, the earlier stamp was in the future
-PROVEN_AFTER = 2.0  # seconds; after this time, the earlier stamps of later trades show that the newest stamp is wrong
+IMPLAUSIBLE = 60_000  # ms; if a trade is older than the previous one by this much, the previous stamp was in the future
+PROVEN_AFTER = 2.0  # seconds; if lower stamps keep coming for longer than this, the highest stamp is wrong
 SLACK = 1000  # the later trades' stamps may advance this many ms less than the clock
 
 
 class StampDoubt:
-    """Judges whether the stamp of a coin's newest trade is wrong, because the trades after it have earlier stamps."""
+    """Judges whether the highest stamp of a coin's trades is wrong, because later trades have lower stamps."""
 
     __slots__ = ("_began",)
 
     def __init__(self) -> None:
-        self._began: tuple[float, int] | None = None  # the first older trade: its arrival (monotonic seconds) and stamp
+        self._began: tuple[float, int] | None = None  # the first lower stamp: its arrival (monotonic s), and the stamp
 
     def clear(self) -> None:
-        """Begin again: the newest trade has a new stamp."""
+        """Begin again: a trade has a new highest stamp."""
         self._began = None
 
     def is_wrong(self, stamp: int, trade: TradeEvent, now: float | None) -> bool:

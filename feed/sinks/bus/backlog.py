@@ -9,15 +9,15 @@ from typing import Any
 
 from exchanges.events import Candle, TradeEvent
 
-KEEP = 60.0  # seconds
-MOST = 100_000  # trades that are kept at most
-GAPS = 1000  # gaps that are remembered at most
-CLOSED = 3  # closed candles of a coin and timeframe
+KEEP = 60.0  # seconds for which trades are kept
+MOST = 100_000  # most trades that are kept
+GAPS = 1000  # most gaps that are remembered
+CLOSED = 3  # closed candles kept per coin and timeframe
 
 
 @dataclass(slots=True)
 class Continuation:
-    """What follows the bus's last events, in order; ``missed``: coins that may lack trades before that."""
+    """What follows the bus's last events, in order; ``missed``: coins that may lack trades before these."""
 
     trades: list[TradeEvent] = field(default_factory=list)
     candles: list[Candle] = field(default_factory=list)
@@ -69,8 +69,9 @@ class Backlog:
     ) -> Continuation:
         """What must be published next after the bus's last events.
 
-        These are given as the last trade of each coin, the last candle of each (coin, timeframe), and the timestamp of
-        the last event of each other (channel, coin)."""
+        The arguments describe the bus's last events: the last trade of each coin, the last candle of each (coin,
+        timeframe), and the timestamp of the last event of each other (channel, coin).
+        """
         found = Continuation()
         own: defaultdict[str, list[TradeEvent]] = defaultdict(list)
         for _, trade in self._trades:
@@ -111,7 +112,7 @@ class Backlog:
             first = next((int(trade.trade_id) for trade in fresh if trade.trade_id.isdecimal()), None)
             begun = not own or first is None or first == known + 1
             return fresh, begun
-        # the bus may be ahead: it refuses duplicates by their message ids
+        # this may include trades that the bus has: it refuses duplicates by their message ids
         fresh = [trade for trade in own if trade.timestamp >= last.timestamp]
         return fresh, bool(own) and own[0].timestamp <= last.timestamp
 

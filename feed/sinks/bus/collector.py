@@ -1,4 +1,4 @@
-"""Collects one exchange for the bus: a feed on it alone, a connection to the bus, heartbeats, limits shared per IP."""
+"""Collects one exchange for the bus: runs a feed of it, connects to the bus, sends heartbeats, shares limits per IP."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ if TYPE_CHECKING:
 
 HEARTBEAT = 0.5  # seconds between two heartbeats
 AGAIN = 0.25  # seconds until the bus is dialled again
-GONE = 3.0  # seconds after which a collector that was not heard does not share the limits any more
+GONE = 3.0  # seconds; a collector that was not heard for longer does not share the limits any more
 INTRODUCTION = 1.2  # seconds before the first dial, in which collectors that share an address learn of each other
 
 
 class Collector:
-    """Carries one exchange and publishes it, or stands by.
+    """Carries one exchange and publishes its data, or stands by.
 
-    ``name`` is this collector's own; ``address`` is the same for all collectors with one IP, which share the exchange's
-    limits per IP.
+    ``name`` belongs to this collector alone; ``address`` is the same for all collectors with one IP, which share the
+    exchange's limits per IP.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class Collector:
         self._share_limits()
         client = self._client
         if client is not None and self._publisher.is_vacant:  # if the shard is not vacant, another collector publishes
-            with contextlib.suppress(BusError):  # the bus keeps what other programs need to know
+            with contextlib.suppress(BusError):  # without these trades, the feed begins with new ones
                 self.feed.resume_after(await self._publication.resume(client))
         try:
             await self.feed.connect(timeout=None)
@@ -263,7 +263,7 @@ class Collector:
         with contextlib.suppress(Exception):  # nats-py: the reader or the bus has gone
             most = client.nats.max_payload
             if len(payload) > most:
-                found = f"{len(payload):,} bytes of candles, and the bus allows {most:,} in a message: ask for fewer"
+                found = f"{len(payload):,} bytes of candles, but the bus allows {most:,} in a message: request fewer"
                 payload = encode({"error": found})
             await message.respond(payload)
 

@@ -21,7 +21,7 @@ class Collectors:
     """Carries every named exchange, or all of the settings, and publishes the coins of one shard.
 
     ``name`` is shown to readers; a part that is unique to this run is added. ``address`` is the same for all
-    collectors behind one IP, which share the exchanges' limits; None: those of this machine.
+    collectors behind one IP, which share the exchanges' limits; None: the collectors of this machine.
     """
 
     def __init__(

@@ -19,7 +19,7 @@ OVERDUE = 0.45  # seconds without a renewal after which the bus is asked whether
 SILENT = 1.0  # seconds without data of the exchange after which a publisher gives way, if another one has data
 MARGIN = 0.4  # seconds by which data may reach one collector later than another, and by which a renewal may be late
 HAS_DATA = 3.0  # seconds; a collector without data for longer than this does not take the lease
-STEADY = 2.0  # seconds of data that a collector must have had before it takes the lease from one that is only late
+STEADY = 2.0  # seconds of data that a collector must have had before it takes the lease from one whose data is late
 REMEMBERED = 5.0  # seconds for which the times of own data are kept
 TICK = 0.05  # seconds of one tick
 

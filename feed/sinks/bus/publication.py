@@ -1,4 +1,4 @@
-"""Turns one exchange's events into messages for the bus; while another collector publishes, they are kept for later."""
+"""Turns one exchange's events into messages for the bus, or keeps them for later while another collector publishes."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Publication:
         self._unavailable = set[str]()
         self._backlog = Backlog(consecutive)
         self._candles: dict[tuple[str, str], Candle] = {}  # the last published candles
-        self._closed: list[tuple[str, bytes, str]] = []  # closed candles that the record lacks
+        self._closed: list[tuple[str, bytes, str]] = []  # closed candles that the bus's record lacks
         self._encode = {channel: writer(CHANNELS[channel].json_type) for channel in self.channels}
         self._subject: dict[tuple[str, str], str] = {}  # (channel, coin) -> subject
         self._number = 0  # number of messages without an id of their own
@@ -151,7 +151,7 @@ class Publication:
         self._closed.clear()
 
     async def go_on(self, client: BusClient, timeframe: str) -> list[str]:
-        """Publish what follows the bus's last events, and new events from now on; returns coins that may miss trades.
+        """Publish what follows the bus's last events, and new events from now on; returns coins that may lack trades.
 
         Nobody else may publish meanwhile. Raises BusError.
         """
@@ -221,7 +221,7 @@ class Publication:
         return self._backlog.after(trades, dict(self._candles), latest)
 
     async def keep_closed(self, client: BusClient) -> None:
-        """Write the candles that have closed into the record of closed ones. Raises BusError."""
+        """Write the candles that have closed into the bus's record of closed candles. Raises BusError."""
         while self._closed:
             subject, payload, name = self._closed[0]
             try:
@@ -232,7 +232,7 @@ class Publication:
             del self._closed[:1]
 
     async def drained(self, timeout: float) -> None:
-        """Return when everything that was published is stored, or if that takes too long."""
+        """Return when everything that was published is stored, or after ``timeout`` seconds."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 await self.writer.drained()

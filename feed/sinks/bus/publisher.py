@@ -21,8 +21,8 @@ from feed.sinks.bus.writer import Fenced
 LOOK = 0.05  # seconds between two checks whether to take the lease
 ASKED = 0.2  # seconds that the holder of an overdue lease has to answer
 NOBODY = 503  # the code of the answer if nobody has subscribed to the request's subject
-HAND_OVER = 1.0  # seconds at the end, in which the last messages are stored
-GONE = 3.0  # seconds of silence after which a shard of another layout (N in I/N) is taken for ended
+HAND_OVER = 1.0  # most seconds to wait for the next publisher at the end, and then for the last messages to be stored
+GONE = 3.0  # seconds of silence after which a shard of another layout (N in I/N) counts as ended
 
 
 class Publisher:
@@ -56,7 +56,7 @@ class Publisher:
         self._now = time.monotonic
 
     def on_lease(self, subject: str, data: bytes, sequence: int, at: int, past: bool) -> None:
-        """Note the lease of some shard of the exchange, which has changed or is seen for the first time."""
+        """Note the lease of a shard of the exchange: the lease has changed, or is seen for the first time."""
         try:
             says = read_object(data)
         except ValueError:
@@ -85,7 +85,7 @@ class Publisher:
         self._told_markets = None
 
     async def run(self, client: BusClient) -> None:
-        """Stand by or publish, in turn, over one connection to the bus. Raises BusError at its end."""
+        """Stand by or publish, in turn, over one connection to the bus. Raises BusError when it ends."""
         while True:
             if self._publication.live or self._lease.mine:
                 await self._lead(client)
@@ -98,7 +98,7 @@ class Publisher:
                 await asyncio.sleep(LOOK)
 
     async def _is_gone(self, client: BusClient) -> bool:
-        """Whether the holder of the lease has no connection to the bus: then a question to it reaches nobody.
+        """Whether the holder of the lease has no connection to the bus: then a request to it reaches nobody.
 
         A holder that is paused or cut off still has a connection. Its lease must expire first.
         """
@@ -184,7 +184,7 @@ class Publisher:
             return
         if not term:  # the bus does not keep the message any more
             self._term = 0
-            await self._announce(client, "it goes on", [])
+            await self._announce(client, "it continues", [])
         if lost := publication.writer.lost_subjects:
             publication.writer.lost_subjects = set()
             coins = sorted({text(subject.rpartition(".")[2]) for subject in lost if ".trades." in subject})
@@ -263,7 +263,7 @@ class Publisher:
             self._told_markets = content
 
     async def hand_over(self, client: BusClient) -> None:
-        """Release the lease, and publish until another collector has begun to, if one does within HAND_OVER seconds.
+        """Release the lease, and publish until another collector publishes, but for HAND_OVER seconds at most.
 
         Then store what is still waiting. Raises BusError.
         """
@@ -274,7 +274,7 @@ class Publisher:
         await self._release(client)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(HAND_OVER):
-                while publication.live:  # noqa: ASYNC110 - the bus refuses what this one sends from then on
+                while publication.live:  # noqa: ASYNC110 - once another publishes, the bus refuses what this one sends
                     await asyncio.sleep(LOOK)
         publication.live = False
         await publication.drained(HAND_OVER)

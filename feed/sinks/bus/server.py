@@ -1,4 +1,4 @@
-"""A nats-server of our own, by default on port 4222: started with JetStream on loopback, ended with the program."""
+"""Runs a nats-server with JetStream on loopback, by default on port 4222; the server ends with this program."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def state_folder() -> Path:
 
 
 class BusServer:
-    """One server, ``async with``. ``port`` 0 takes any free one; ``gigabytes`` bound what it may store in ``folder``.
+    """Runs a server in ``async with``. ``port`` 0: any free one; ``gigabytes``: how much it may store in ``folder``.
 
     Raises FeedError when the binary is missing, the port is taken, the folder cannot be used, or another bus has
     it.
@@ -81,7 +81,7 @@ class BusServer:
         if binary is None:
             raise FeedError("the bus needs nats-server: pip install 'market-feed[bus]'")
         try:
-            self._lock = FolderLock(self.folder, "bus")  # nats-server takes none; two would damage each other's data
+            self._lock = FolderLock(self.folder, "bus")  # nats-server takes no lock: two servers would damage the data
         except OSError as error:
             raise FeedError(f"the folder {self.folder} cannot be used: {error.strerror}") from None
         try:
@@ -132,7 +132,7 @@ class BusServer:
 
     def _last_words(self) -> str:
         told = [line for line in self._said if "[ERR]" in line or "[FTL]" in line or "Error" in line] or self._said
-        return " ".join(told[-1].split(" ", 3)[-1].split()) if told else "it said nothing"
+        return " ".join(told[-1].split(" ", 3)[-1].split()) if told else "it printed nothing"
 
     async def _read(self) -> None:
         assert self.process is not None

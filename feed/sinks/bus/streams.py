@@ -1,4 +1,4 @@
-"""The streams of the bus, and by default how many hours and gigabytes of events they keep."""
+"""Makes the streams of the bus; decides how many hours and gigabytes of events they keep by default."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from exchanges.bus.subjects import CLOSED_STREAM, REGISTER, REGISTER_STREAM, Mar
 NS = 1_000_000_000
 DUPLICATES = 60  # seconds for which the bus remembers the ids of messages: longer than any takeover
 CANDLES_EACH = 2_000  # closed candles kept of each coin and timeframe
-EXISTS = {10058, 10065}  # a stream of that name, or of those subjects
+EXISTS = {10058, 10065}  # NATS's codes for: a stream with this name, or with these subjects, exists already
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ class BusWriter:
         self.published = 0
         self.lost = 0
         self.lost_subjects: set[str] = set()
-        """The subjects of the messages that were lost since the last look."""
+        """The subjects of the messages that were lost since the caller last cleared this set."""
         self._queue: deque[_Message] = deque()
         self._sent: dict[int, _Message] = {}  # messages without an answer yet, by number
         self._number = 0

@@ -1,4 +1,4 @@
-"""Decides which gaps, outages and dropped events are listed as holes of a recording, and when a gap is one."""
+"""Decides which gaps, outages and dropped events are holes of a recording, and after how long an open gap is one."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _ENDS = frozenset({"connected", "feed_recovered", "failover"})
 
 
 class Holes:
-    """Takes status events and counts of dropped events, and makes the rows of the channel gaps.
+    """Makes the rows of the channel gaps from status events.
 
-    ``channels`` are those that are recorded. Times in Unix ms.
+    ``channels`` are the recorded channels. Times are in Unix ms.
     """
 
     def __init__(self, channels: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Merges a recording's small files into one per market and day; decides how large. Each row is always in one file."""
+"""Merges a recording's small files into one per market and day; decides the largest. Each row is always in one file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from exchanges.recording.files import (
 )
 from exchanges.recording.writing import replace
 
-LARGEST = 8_000_000  # rows of a file at most
+LARGEST = 8_000_000  # most rows of a file
 
 
 def merge_recent(folder: Path, may_go_on: Callable[[], bool] = lambda: True) -> None:

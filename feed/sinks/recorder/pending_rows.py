@@ -1,7 +1,7 @@
-"""Delivered events as rows that wait to be written: numbered in the order of delivery, price ticks folded into them.
+"""Turns delivered events into rows that wait to be written: numbers them, and folds price ticks into other rows.
 
-A price tick almost always repeats the trade before it or the ticker after it; then it is a flag of that row. Any other
-tick is a row of its own, so that a replay delivers every tick as it was.
+A price tick almost always repeats the trade before it or the ticker after it; then it is only a flag in that row. Any
+other tick is a row of its own, so that a replay delivers every tick as it was.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The class Recorder: its defaults (seconds per flush, seconds per file, queue size), and the queue of its writer."""
+"""Recorder, the class that programs use: defaults (seconds per flush and per file, queue size); its writer works."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Recorder", "RecorderStatus"]
 
-START_TIMEOUT = 10.0  # seconds until recording begins, even if the disk is full
+START_TIMEOUT = 10.0  # most seconds that ``async with`` waits for the first writing: the disk may be full
 QUEUE_SIZE = 200_000  # events that may wait for the disk
 STATES = ("state", "exchange", "reconnect_count", "failover_count", "errors", "tradable")
 
@@ -49,11 +49,10 @@ class Recorder:
     ``channels``: among trades, ticker, candles, quotes and books; None for those that the feed carries. Status events
     are recorded in any case. ``flush_seconds``: what was delivered longer ago is on disk, so that a crash loses at most
     that much. ``file_seconds``: the small files of this many seconds become one file per coin. ``queue_size``: events
-    that may wait while the disk is slow or full; what comes then is dropped and listed as a hole. ``book_depth``:
+    that may wait while the disk is slow or full; further events are dropped and listed as a hole. ``book_depth``:
     levels of each side of a book.
 
-    Raises ValueError for an unknown channel and for seconds not above 0, and FeedError where another recorder writes to
-    the folder, or it can't be written to.
+    The constructor raises ValueError for an unknown channel and for seconds not above 0.
     """
 
     def __init__(
@@ -93,7 +92,11 @@ class Recorder:
         return RecorderStatus(writer.written, writer.waiting, writer.dropped, writer.failure)
 
     def start(self) -> None:
-        """Begin to record. Raises FeedError, see the class, and where it was started already."""
+        """Begin to record.
+
+        Raises FeedError if another recorder writes to the folder, if the folder can't be written to, or if this
+        recorder was started already.
+        """
         if self._writer is not None:
             raise FeedError("this recorder was started already")
         feed = self._feed
@@ -136,13 +139,13 @@ class Recorder:
             handles.append(feed.subscribe_books(put, depth=self._book_depth, on_full="drop_oldest"))
 
     async def flush(self) -> None:
-        """Return when everything that was delivered until now is on disk. Raises FeedError if it does not run."""
+        """Return when all that was delivered until now is on disk. Raises FeedError if the recorder does not run."""
         if self._writer is None or self._closed:
             raise FeedError("the recorder does not run")
         await asyncio.wrap_future(self._writer.flush())
 
     async def close(self) -> None:
-        """Write what was delivered, and end. Raises FeedError where it can't be written. Idempotent."""
+        """Write what was delivered, and end. Raises FeedError if something can't be written. Idempotent."""
         for handle in self._handles:
             handle.cancel()
         self._handles.clear()

@@ -1,4 +1,4 @@
-"""Two threads: one writes what is queued, in time for ``flush_seconds``; one starts a merge every ``file_seconds``."""
+"""A recorder's threads: one writes the queue in time for ``flush_seconds``, one merges files every ``file_seconds``."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Plan:
 
 
 class Writer:
-    """``put`` takes an event in the feed's thread; everything else is done in threads of its own.
+    """Writes a recording: ``put`` takes an event in the feed's thread; the writer's own threads do everything else.
 
     ``written`` counts the events that are on disk, ``failure`` says why the last attempt to write failed.
     """
@@ -114,7 +114,7 @@ class Writer:
         return done
 
     def close(self) -> None:
-        """Write what is left and end; blocks. Raises FeedError where something could not be written."""
+        """Write what is left and end; blocks. Raises FeedError if something could not be written."""
         self._closing = True
         self._stirred.set()
         self._writing.join()
@@ -155,7 +155,7 @@ class Writer:
     def _guarded(self, step: Callable[[], None]) -> None:
         try:
             step()
-        except Exception as error:  # noqa: BLE001 - a defect of ours: the recording must continue, and report it
+        except Exception as error:  # noqa: BLE001 - a defect here: the recording must continue, and report it
             logger.opt(exception=error).error("recording failed")
             self.failure = repr(error)
 
@@ -192,7 +192,7 @@ class Writer:
             if not self._absence_is_listed:
                 self._note_absence(said.sessions[-1], files)
                 self._absence_is_listed = True
-            self._write()  # before the session's line: the next recorder only lists what came after that
+            self._write()  # before the session's line: the next recorder lists only holes after that line
         session = {name: getattr(self._plan, name) for name in ("channels", "coins", "timeframes", "book_depth")}
         note(folder, {"session": {"began": self._began, "first": last + 1, **session}})
         self._opened = True
@@ -289,7 +289,7 @@ class Writer:
 
     def _drop(self, event: Any) -> None:
         if self._dropped.total == 0:
-            logger.error("the recorder falls behind: {} events wait, and what comes is dropped", self.waiting)
+            logger.error("the recorder falls behind: {} events wait, and further events are dropped", self.waiting)
         channel = _CHANNEL[type(event)]
         if channel == "status":
             exchange, coin = event.details["exchange"], ""
@@ -325,7 +325,7 @@ def begins_after(flush_seconds: float, slowest: float) -> float:
 
 
 def _step_among(last: Sequence[Any], events: Sequence[Any], step: float) -> int:
-    """The place of the first event after the clock was set by ``step`` seconds, found by that jump of the receipts.
+    """The place of the first event after the clock was set by ``step`` seconds: where the times of receipt jump so far.
 
     ``last`` is the event before ``events``.
     """

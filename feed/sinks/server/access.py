@@ -19,7 +19,7 @@ TOKEN = re.compile(r"[A-Za-z0-9._~-]{16,256}\Z")  # fits in a header and a subpr
 
 
 def is_loopback(host: str) -> bool:
-    """Whether ``host`` is this machine alone."""
+    """Whether ``host`` names this machine in a way that only this machine can use."""
     name = host.strip("[]").lower()
     try:
         return ip_address(name).is_loopback
@@ -41,8 +41,8 @@ class AccessRules:
         """Why a request is refused because of its origin or host; None if it is allowed.
 
         A page of another host must not read this server through its visitor's browser. The Origin header shows such a
-        page. Without a token, the Host header must name this machine, because a foreign name may point here too (DNS
-        rebinding).
+        page. Without a token, the Host header must name this machine: another host may make its own name point to this
+        machine (DNS rebinding).
         """
         origin, host = request.headers.get("Origin"), request.headers.get("Host", "")
         if origin is not None and origin not in self.origins:

@@ -1,4 +1,4 @@
-"""The server's HTTP port: limits of sockets, requests and bytes per connection, and its end."""
+"""Opens and closes the server's HTTP port; limits its sockets, requests, and bytes per connection."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from feed.market_feed import MarketFeed
     from feed.settings import Settings
 
-CONNECTIONS = 512  # sockets at a time; more are cut at once
+CONNECTIONS = 512  # most sockets at a time; further ones are cut at once
 FIRST_REQUEST = 10.0  # seconds that a connection has to send its first request
-KEEP_ALIVE = 15.0  # seconds that it has to send each further request
+KEEP_ALIVE = 15.0  # seconds that a connection has to send each further request
 UNREAD = 30.0  # seconds that a client has to read an answer
 INBOUND = 64 * 1024  # bytes a second that a client may send on average
 BURST = 16  # seconds over which that average is taken
@@ -64,7 +64,7 @@ class Server:
         self._broadcast = Broadcast(feed, settings)
         try:
             from feed.sinks.metrics import FeedCollector
-        except ImportError:  # the extra is missing; /metrics answers with that
+        except ImportError:  # the extra is missing, and /metrics says so
             self._collector = None
         else:
             self._collector = FeedCollector(feed)
@@ -216,7 +216,7 @@ def _silent_log() -> logging.Logger:
 class _Connection(asyncio.Protocol):
     """Passes everything to aiohttp's ``handler`` as long as the client stays within its bounds.
 
-    ``ended`` is called once.
+    ``ended`` is called when the connection is lost.
     """
 
     def __init__(self, handler: web.RequestHandler, ended: Callable[[], object]) -> None:

@@ -22,7 +22,7 @@ HIGH = 64 * 1024  # bytes that wait in a client's socket; while there are more, 
 LOOK = 0.02  # seconds between two checks of clients whose sockets are full
 TURN = 256  # clients are written to after this many events, even if the feed has read more at once
 AT_ONCE = 1024  # events that are sent to a client at once; the rest is sent at the next check
-LOGS = 200  # different selections at a time
+LOGS = 200  # most different selections at a time
 IDLE = 60.0  # seconds for which the events of a selection are kept without a client
 STALLED = 60.0  # seconds after which a client that reads nothing is cut
 
@@ -125,7 +125,7 @@ class Broadcast:
             if len(self._logs) >= LOGS:
                 self._forget_idle(0.0)
             if len(self._logs) >= LOGS:
-                raise RequestError(f"this server has {LOGS} different selections, allowed are no more")
+                raise RequestError(f"this server has {LOGS} different selections, more are not allowed")
             log = self._logs[selection] = EventLog(selection)
             self._clients_of[log] = []
             for channel in selection.channels:

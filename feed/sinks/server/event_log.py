@@ -1,4 +1,4 @@
-"""The last events of one selection, numbered: how far a client may fall behind, or go back when it connects again."""
+"""Keeps and numbers the last events of a selection; decides how far a client may be behind, also after a reconnect."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class EventLog:
     """Numbered events of ``selection``, the last KEPT of them.
 
     The first number is drawn between 2**40 and 2**52 (JavaScript's numbers are exact up to there). So a client's
-    number shows whether it is from this log, or from another one or an earlier run of the server.
+    number shows whether it is from this log, from another log, or from an earlier run of the server.
     """
 
     def __init__(self, selection: Selection, start: int | None = None) -> None:

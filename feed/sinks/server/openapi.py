@@ -56,7 +56,7 @@ def _parameter(name: str, text: str, schema: dict[str, Any], where: str = "query
 def _path(
     name: str, text: str, good: dict[str, Any], parameters: list[dict[str, Any]] | None = None, **bad: str
 ) -> dict[str, Any]:
-    bad |= {"_401": "the token is missing or wrong", "_403": "a page of another host asks, or under another name"}
+    bad |= {"_401": "the token is missing or wrong", "_403": "it is from a page of another host, or names another host"}
     errors = {code.removeprefix("_"): _answer(why, {"$ref": "#/components/schemas/Error"}) for code, why in bad.items()}
     return {
         "get": {
@@ -84,14 +84,14 @@ def description() -> dict[str, Any]:
     """The whole document."""
     coin = _parameter("coin", "such as BTC, in any case", {"type": "string"}, "path")
     seconds = {"type": "number", "exclusiveMinimum": 0, "maximum": 86_400}
-    max_age = _parameter("max_age", "seconds; by default the settings'", seconds)
+    max_age = _parameter("max_age", "the most age in seconds; by default the settings'", seconds)
     price, candle = {"$ref": "#/components/schemas/Price"}, {"$ref": "#/components/schemas/Candle"}
     book = {"$ref": "#/components/schemas/Book"}
     listed = _schema(PriceTick, fresh={"type": "boolean"}, reason={"type": "string"})
     unknown, old = "no such coin", "the price is not fresh; the error says why"
     streams = {
-        "channels": _parameter("channels", f"{', '.join(EVENT_TYPES)}; with commas", {"type": "string"}),
-        "coins": _parameter("coins", "with commas; by default all", {"type": "string"}),
+        "channels": _parameter("channels", f"{', '.join(EVENT_TYPES)}; with commas between them", {"type": "string"}),
+        "coins": _parameter("coins", "with commas between them; by default all", {"type": "string"}),
         "on_full": _parameter("on_full", "drop_oldest or latest", {"type": "string"}),
     }
     return {
@@ -107,21 +107,21 @@ def description() -> dict[str, Any]:
                 _answer("by coin", {"type": "object", "additionalProperties": listed}),
             ),
             "/v1/prices/{coin}": _path(
-                "price", "A price that may be acted on now", _answer("the price", price), [coin, max_age],
+                "price", "A coin's price, if a bot may act on it now", _answer("the price", price), [coin, max_age],
                 _400="a wrong max_age", _404=unknown, _503=old,
             ),
             "/v1/candles/{coin}": _path(
-                "candles", "The newest candles, oldest first; the last one is running",
+                "candles", "The newest candles, oldest first; the last one is still open",
                 _answer("the candles", {"type": "array", "items": candle}),
                 [
                     coin,
                     _parameter("timeframe", "such as 1m", {"type": "string", "default": "1m"}),
-                    _parameter("limit", "how many", _whole(1, 1000, 100)),
+                    _parameter("limit", "how many candles", _whole(1, 1000, 100)),
                 ],
                 _400="a wrong timeframe or limit", _404=unknown, _429="too many wait", _503="no answer of the exchange",
             ),
             "/v1/books/{coin}": _path(
-                "book", "An order book that is proven and may be acted on now",
+                "book", "A coin's order book, if it is proven and a bot may act on it now",
                 _answer("bids and asks are (price, size), best first", book),
                 [
                     coin,
@@ -131,12 +131,12 @@ def description() -> dict[str, Any]:
                 _400="a wrong max_age or depth", _404=unknown, _503="the book is not synchronized, or not fresh",
             ),
             "/v1/volatility/{coin}": _path(
-                "volatility", "Standard deviation of 1-minute log returns, in percent; null while there are too few",
+                "volatility", "Standard deviation of 1-minute log returns, in percent; null while candles are too few",
                 _answer("the volatility", _object(coin="string", window="integer", volatility=["number", "null"])),
                 [coin, max_age, _parameter("window", "candles", _whole(3, 1500, 60))],
                 _400="a wrong max_age or window", _404=unknown, _503=old,
             ),
-            "/v1/status": _path("status", "Where the feed stands", _answer("as get_status()", _STATUS)),
+            "/v1/status": _path("status", "The feed's state and counts", _answer("as get_status()", _STATUS)),
             "/health": _health_path(),
             "/metrics": _path(
                 "metrics", "Prometheus", {"description": "text", "content": {"text/plain": {}}}, _501="not installed"

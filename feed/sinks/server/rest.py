@@ -1,4 +1,4 @@
-"""The REST paths: latest state, freshness, candles (and how many requests for them at once), health, metrics."""
+"""Answers the REST paths: latest state, freshness, candles (limited requests at a time), health, metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One client's stream, WebSocket or Server-Sent Events: how many at once, messages, pings, close codes, its end."""
+"""Serves the streams, WebSocket or Server-Sent Events: limits clients and their messages; sends pings and closes."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from feed.sinks.server.broadcast import HIGH, STALLED, Broadcast, Client
 from feed.sinks.server.messages import RequestError, Resume
 from feed.sinks.server.rest import failure
 
-CLIENTS = 400  # streams at a time
+CLIENTS = 400  # most streams at a time
 MESSAGE = 16 * 1024  # bytes of a client's message
 REQUESTS, WITHIN = 20, 10.0  # messages that one client may send within this many seconds
-PING = 20.0  # seconds between two pings; a client that does not answer within half of that is gone
+PING = 20.0  # seconds between two pings; a client that does not answer within half of this time is gone
 CLOSING = 2.0  # seconds that a client has to answer a close
 HEARTBEAT = 2.0  # seconds between two heartbeats of Server-Sent Events, if no status event comes
 APART = 0.25  # seconds: the shortest time between two heartbeats
@@ -49,7 +49,7 @@ class Streams:
 
     async def websocket(self, request: web.Request) -> web.StreamResponse:
         if self._full():
-            return failure(f"this server has {CLIENTS} clients at a time, and as many are here", 503)
+            return failure(f"this server has {CLIENTS} clients now, more are not allowed", 503)
         socket = web.WebSocketResponse(
             heartbeat=PING,
             autoping=False,  # pings are counted like messages
@@ -59,7 +59,7 @@ class Streams:
             timeout=CLOSING,
         )
         if request.version < HttpVersion11 or not socket.can_prepare(request):
-            return failure("this path is a WebSocket's", 426)
+            return failure("this path needs a WebSocket request", 426)
         self._broadcast.clients += 1
         try:
             await socket.prepare(request)
@@ -120,7 +120,7 @@ class Streams:
             broadcast.attach(client, log, position, wanted.on_full)
 
     def _overflow(self, socket: web.WebSocketResponse, transport: asyncio.Transport) -> None:
-        """Close a client that is too slow; it has STALLED seconds to read what was sent, and the close."""
+        """Close a client that is too slow; it has STALLED seconds to read what was sent, the close included."""
         loop = asyncio.get_running_loop()
         loop.call_later(STALLED, transport.abort)
         task: asyncio.Task[object] = loop.create_task(_close(socket, WSCloseCode.POLICY_VIOLATION, "too slow"))
@@ -129,7 +129,7 @@ class Streams:
 
     async def server_sent(self, request: web.Request) -> web.StreamResponse:
         if self._full():
-            return failure(f"this server has {CLIENTS} clients at a time, and as many are here", 503)
+            return failure(f"this server has {CLIENTS} clients now, more are not allowed", 503)
         query, broadcast = request.query, self._broadcast
         channels = query.get("channels", "prices,status").split(",")
         try:
