@@ -270,9 +270,9 @@ class MarketFeed:
     ) -> Subscriber:
         """Call ``cb(event)`` with every event of a channel: prices, trades, ticker, candles, quotes or books.
 
-        This is for programs whose users name the channels. Candles are those of the settings'
-        ``candle_timeframe``, books have their ``book_depth``; ``on_full`` None is the channel's own default. Returns a
-        handle with ``cancel()``. Raises ValueError for another channel.
+        This is for programs whose users name the channels. Candles have the settings' ``candle_timeframe``, books the
+        settings' ``book_depth``; ``on_full`` None is the channel's own default. Returns a handle with ``cancel()``.
+        Raises ValueError for another channel.
         """
         return self._subscriptions.subscribe_by_name(channel, cb, coins, on_full=on_full)
 
@@ -282,8 +282,8 @@ class MarketFeed:
         This is for metrics and the like: it does not make the feed subscribe to the channel. ``channel``: trades,
         ticker, candles (of every timeframe), quotes or books (of every depth). ``times``: when each event was delivered
         here, after the callbacks that subscribed earlier, in seconds of ``time.monotonic``. Returns a handle with
-        ``flush()``, which passes on what has come and may be called from any thread, and ``cancel()``. Raises
-        ValueError for another channel, SettingsError for an unknown coin.
+        ``flush()``, which passes on the events collected so far and may be called from any thread, and ``cancel()``.
+        Raises ValueError for another channel, SettingsError for an unknown coin.
         """
         return self._subscriptions.observe(channel, take, coins, size=size)
 
@@ -341,8 +341,8 @@ class MarketFeed:
 
         It is a copy. None while the book is not proven: before its first synchronization, from ``book_unsynced`` to
         ``book_synced``, and while its connection has delivered no book for the settings' ``feed_stale_after``. The feed
-        must carry the channel books; it keeps the levels of the deepest subscription; the channel in the
-        settings is a subscription to ``book_depth`` levels.
+        must carry the channel books. It keeps the levels of the deepest subscription; the channel in the settings
+        counts as a subscription to ``book_depth`` levels.
         Raises SettingsError when ``coin`` is not a string, or ``depth`` not a whole number from 1 to 1000.
         """
         return self._queries.get_book(coin, depth)
@@ -390,7 +390,8 @@ class MarketFeed:
 
         ``last_activity`` (ISO 8601, UTC, or None), ``error_count``, and ``metrics``: all that ``get_status()`` returns
         except ``coins`` and ``errors``, and ``off_book_trades`` (block trades and the like, which are not delivered).
-        While the feed is connected, these also have ``late_trades`` and ``lost_bars``, which could not be delivered.
+        While the feed is connected, the metrics also have ``late_trades`` and ``lost_bars``, which could not be
+        delivered.
         """
         return self._queries.get_health()
 

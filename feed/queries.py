@@ -103,7 +103,7 @@ class Queries:
         lag = self._lag_of(exchange) or 0.0
         if stamp is None:
             return received + lag
-        if delay is None:  # only our own clock can be compared with it: a stamp far ahead is as wrong as one far behind
+        if delay is None:  # only our clock shows the stamp's age: a stamp far ahead is as wrong as one far behind
             return abs(clock.now() - stamp / 1000)
         return max(received + lag, clock.running() - stamp / 1000 - delay)
 

@@ -51,7 +51,7 @@ class CandleBuilder(MissingCandles):
             each.timestamp = time
         interrupted, candles = self._interrupted, list[Candle]()
         for each in (*(each for each, _ in refuted), *taken):
-            self._interrupted = interrupted  # the interruption may have been before any of these trades
+            self._interrupted = interrupted  # it is not known before which of these trades it was
             candles += self._add(each)
         return candles
 

@@ -136,7 +136,7 @@ class DeliveredCandles:
 
 
 def _is_less(candle: Candle, delivered: Candle | None) -> bool:
-    """Whether a candle has less volume than its state that was delivered from the same venue."""
+    """Whether a candle has less volume than ``delivered``, its state from the same venue."""
     if delivered is None or (delivered.timestamp, delivered.exchange) != (candle.timestamp, candle.exchange):
         return False
     return candle.volume < delivered.volume * (1 - ROUNDED)

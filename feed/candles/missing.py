@@ -26,7 +26,7 @@ class CandleRecord:
 
     def __init__(self) -> None:
         self.lists_running = False
-        """Whether the record lists the candle that is not over yet: then its newest row may not be final."""
+        """Whether the record lists the candle that is not over yet: then the record's newest row may not be final."""
         self._behind_at = -inf
 
     def answered(self, candles: Iterable[Candle], now: float) -> None:

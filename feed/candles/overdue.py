@@ -24,9 +24,9 @@ from feed.candles.builder import CandleBuilder
 from feed.candles.tracker import CandleTracker
 
 GRACE = 3.0  # seconds after a candle's end in which the venue may close it itself, and update its record
-RECORD_TIMEOUT = 6.0  # seconds after a candle's end; then it is closed in its last state if the record has not answered
+RECORD_TIMEOUT = 6.0  # seconds after its end, a candle is closed in its last state if the record has not answered
 LOOK_EVERY = 1.0  # seconds between two checks
-AT_A_LOOK = 5  # requests begun per check
+AT_A_LOOK = 5  # most requests that begin at one check
 ATTEMPTS = 2  # requests to the record; after that the candle is closed in the state seen last
 AGAIN = (2.0, 5.0, 10.0, 15.0, 30.0, 60.0)  # seconds until a candle that the record lacked is requested again
 
@@ -103,7 +103,7 @@ class Overdue:
             if due is None or due + GRACE * 1000 > at or key in self._asking:
                 continue
             if isinstance(kept, CandleTracker):
-                late.append((not kept.is_open, due, key, kept))  # candles with data first, then the oldest first
+                late.append((not kept.is_open, due, key, kept))  # open candles first, then by their ends
             elif streamed is not None:
                 self._tell(kept.close_until(int(streamed - GRACE * 1000), time.time_ns()))
                 self.repair(*key)

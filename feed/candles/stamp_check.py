@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 AHEAD = 2_000  # ms by which a stamp may be ahead of the venue's time, because that time is not known exactly
-AGREEING = 3  # so many items in succession that are ahead by about the same time show that the known time is wrong
+AGREEING = 3  # this many items in succession that are ahead by about the same time show that the known time is wrong
 MOST = 64  # the most items that may wait
 
 _Item = TypeVar("_Item")
@@ -40,7 +40,7 @@ class StampCheck(Generic[_Item]):
         self._slack = slack
         self._spread = spread
         self._waiting: list[_Waiting[_Item]] = []
-        self._confirmed = {True: 0.0, False: 0.0}  # ms beyond AHEAD by which stamps may be ahead; by ``known``
+        self._confirmed = {True: 0.0, False: 0.0}  # known -> ms beyond AHEAD by which stamps may be ahead
 
     def take(
         self, item: _Item, stamp: int, now: float | None, received_at: int

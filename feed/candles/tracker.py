@@ -101,7 +101,7 @@ class CandleTracker(MissingCandles):
             if opened == last:
                 proven = current is not None and not self._interrupted and end <= heard
                 if not proven and (self.record.is_doubtful(received_at) or end > settled):
-                    self._interrupted = True  # even if the market's data continues: the last trades may be missing
+                    self._interrupted = True  # the last trades may be missing even if the market's data continues
                     return closed
             closed.append(copied(over[opened], True, received_at))
             self._closed.append(opened)

@@ -56,7 +56,7 @@ class _Version(argparse.Action):
 
 
 def number(low: float, high: float, what: str, *, above: bool = False) -> Callable[[str], float]:
-    """Return an argument type: a finite number from ``low`` to ``high``, in error messages described as ``what``.
+    """Return an argument type: a finite number from ``low`` to ``high``; error messages describe it as ``what``.
 
     ``above``: the number must be greater than ``low``.
     """
@@ -74,7 +74,7 @@ def number(low: float, high: float, what: str, *, above: bool = False) -> Callab
 
 
 def whole(low: int, high: int, what: str) -> Callable[[str], int]:
-    """Return an argument type: a whole number from ``low`` to ``high``, in error messages described as ``what``."""
+    """Return an argument type: a whole number from ``low`` to ``high``; error messages describe it as ``what``."""
 
     def read(text: str) -> int:
         if not (text.lstrip("-").isdecimal() and len(text) < 20 and low <= int(text) <= high):
@@ -123,7 +123,7 @@ def folder(text: str) -> str:
 
 
 def replay_speed(text: str) -> float | None:
-    """Read a speed: a factor, or ``max`` for None."""
+    """Read a speed: a factor above 0, or ``max``, for which it returns None."""
     return None if text == "max" else number(0, 1e6, "a factor above 0, or max", above=True)(text)
 
 
@@ -167,7 +167,7 @@ def parser() -> argparse.ArgumentParser:
     _bus_url(watch)
     _metrics(watch)
     watch.add_argument("--book", action="store_true", help="show the order book of the first COIN named, too")
-    watch.add_argument("--json", action="store_true", help="every event as one JSON object per line on stdout")
+    watch.add_argument("--json", action="store_true", help="print every event as one JSON object per line on stdout")
     _common(watch)
 
     serve = command(
@@ -184,7 +184,11 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument("--port", type=port, default=8000, help="(default: %(default)s; 0: any free one)")
     serve.add_argument("--token-file", metavar="F", help="file with the token that every client has to send")
     serve.add_argument(
-        "--origin", action="append", default=[], metavar="URL", help="web pages from here may ask; may be repeated"
+        "--origin",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="let web pages of this origin use the server; may be repeated",
     )
     serve.add_argument(
         "--exchange", type=names, metavar="NAME", help="start on this venue; A,B: exactly these, in order"
@@ -200,13 +204,13 @@ def parser() -> argparse.ArgumentParser:
     )
     bus.add_argument("what", nargs="?", choices=("status",), metavar="status", help="show who publishes and who reads")
     bus.add_argument("--port", type=port, default=BUS_PORT, help="(default: %(default)s; 0: any free one)")
-    bus.add_argument("--dir", metavar="DIR", help="where the data is kept (default: in the folder for programs' state)")
+    bus.add_argument("--dir", metavar="DIR", help="folder for the data (default: in the folder for programs' state)")
     bus.add_argument(
         "--max-size", type=gigabytes, default=20.0, metavar="GB", help="most data to keep (default: %(default)g)"
     )
     _bus_url(bus)
     bus.add_argument("--settings", metavar="FILE", help="settings file (default: ./settings.yaml if there is one)")
-    bus.add_argument("--seconds", type=seconds, metavar="N", help="end after so many seconds")
+    bus.add_argument("--seconds", type=seconds, metavar="N", help="end after N seconds")
     _logging(bus)
 
     collect = command(
@@ -220,14 +224,21 @@ def parser() -> argparse.ArgumentParser:
     )
     _bus_url(collect)
     collect.add_argument(
-        "--exchange", type=names, metavar="A,B", help="these at the same time (default: all of the settings)"
+        "--exchange",
+        type=names,
+        metavar="A,B",
+        help="collect these exchanges at the same time (default: those of the settings)",
     )
     collect.add_argument(
-        "--shard", type=shard, default=(1, 1), metavar="I/N", help="part I of the coins, of N (default: all of them)"
+        "--shard",
+        type=shard,
+        default=(1, 1),
+        metavar="I/N",
+        help="collect part I of N of the coins (default: all coins)",
     )
     collect.add_argument("--name", help="name of this collector (default: machine and process)")
     collect.add_argument(
-        "--ip", metavar="NAME", help="collectors with the same name here share an IP's limits (default: machine)"
+        "--ip", metavar="NAME", help="name of the IP: collectors with the same name share its limits (default: machine)"
     )
     collect.add_argument("--keep-hours", type=hours, metavar="H", help="hours that the bus keeps (default: 24)")
     collect.add_argument(
@@ -235,12 +246,12 @@ def parser() -> argparse.ArgumentParser:
     )
     collect.add_argument("--settings", metavar="FILE", help="settings file (default: ./settings.yaml if there is one)")
     _metrics(collect)
-    collect.add_argument("--seconds", type=seconds, metavar="N", help="end after so many seconds")
+    collect.add_argument("--seconds", type=seconds, metavar="N", help="end after N seconds")
     _logging(collect)
 
     record = command(
         "record",
-        "keep what a feed delivers in a folder of Parquet files",
+        "record what a feed delivers into a folder of Parquet files",
         examples="examples:\n  market-feed record ticks BTC ETH\n  market-feed record ticks --channels trades,books",
     )
     record.add_argument(
@@ -260,14 +271,14 @@ def parser() -> argparse.ArgumentParser:
         "--flush-seconds",
         type=seconds,
         metavar="N",
-        help="write every N seconds: a crash loses at most as much (default: 2)",
+        help="write so often that a crash loses at most N seconds of data (default: 2)",
     )
     _metrics(record)
     _common(record)
 
     replay = command(
         "replay",
-        "play a recording, as watch shows a live feed",
+        "play a recording, shown as watch shows a live feed",
         examples="examples:\n  market-feed replay ticks BTC --speed 10\n"
         "  market-feed replay ticks --speed max --json | jq .price",
     )
@@ -279,7 +290,7 @@ def parser() -> argparse.ArgumentParser:
     )
     replay.add_argument("--start", metavar="T", help="from this time on: Unix ms, or 2026-11-28T12:00:00Z")
     replay.add_argument("--end", metavar="T", help="until this time")
-    replay.add_argument("--json", action="store_true", help="every event as one JSON object per line on stdout")
+    replay.add_argument("--json", action="store_true", help="print every event as one JSON object per line on stdout")
     _common(replay)
 
     recording = command("recording", "show, verify, compact or export a recording, or import archives into it")
@@ -349,7 +360,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="SPEC",
         help="[venue:]kind@start+seconds, see the kinds below; may be repeated",
     )
-    simulate.add_argument("--seconds", type=seconds, metavar="N", help="end after so many seconds")
+    simulate.add_argument("--seconds", type=seconds, metavar="N", help="end after N seconds")
     _logging(simulate)
     return root
 

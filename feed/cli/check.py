@@ -28,7 +28,9 @@ from feed.settings.validation import check
 BOLD, RED, GREEN, YELLOW = "1", "31", "32", "33"  # a terminal's escape codes
 LINE = 2000  # most characters of a line: a path from the environment may be of any length
 AGREES = 1.0  # seconds by which the clocks may differ: the measured difference includes the network's delay
-THROTTLED = 0.5  # seconds after loading the markets, within which ccxt's rate limit would delay the measured request
+THROTTLED = (
+    0.5  # seconds to wait after loading the markets: earlier, ccxt's rate limit would delay the measured request
+)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -39,7 +39,9 @@ async def _collect(args: argparse.Namespace) -> int:
     start_log(args.log_level or "INFO")
     settings = load_settings(args.settings)
     if settings.recording is not None:
-        raise CommandError("recording: found one in the settings, allowed are exchanges: a replay is not published")
+        raise CommandError(
+            "recording: found one in the settings, allowed are exchanges, because a replay is not published"
+        )
     address = bus_address(args.bus, settings)
     coins = list(dict.fromkeys(coin for group in args.coins for coin in group))
     keep = {"hours": args.keep_hours, "gigabytes": args.keep_size}

@@ -22,14 +22,14 @@ def run(args: argparse.Namespace) -> int:
     found = [row for row in rows if all(any(word in cell.lower() for cell in row) for word in words)]
     if not found:
         raise CommandError(
-            f"found no exchange for {' '.join(args.words)!r}, allowed are parts of a name: `market-feed exchanges`"
+            f"found no exchange for {' '.join(args.words)!r}, allowed are words that `market-feed exchanges` prints"
         )
     print(columns(("name", "exchange", *OF_VENUES, "remark"), found))
     return 0
 
 
 def _mark(row: Support, channel: str) -> str:
-    """Return "-" if the venue does not stream the channel, what proves its order books for books, "yes" otherwise."""
+    """Return "-" for a channel that the venue does not stream, else "yes"; for books, what proves them in its place."""
     if channel not in row.channels:
         return "-"
     return row.book_proof if channel == "books" else "yes"

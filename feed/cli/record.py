@@ -35,7 +35,9 @@ async def _record(args: argparse.Namespace) -> int:
         raise CommandError(str(error)) from None
     settings = load_settings(args.settings)
     if settings.recording is not None:
-        raise CommandError("recording: found one in the settings, allowed are exchanges: a replay is not recorded")
+        raise CommandError(
+            "recording: found one in the settings, allowed are exchanges, because a replay is not recorded"
+        )
     if args.channels is not None:
         settings.channels = args.channels
         check(settings, source="--channels")

@@ -50,7 +50,7 @@ Carrier = Callable[[str], HistorySession | None]
 
 
 class CandleHistory:
-    """The candles from before the feed connected."""
+    """Fetches the candles from before the feed connected."""
 
     def __init__(self, hub: MarketDataHub, wanted: WantedData, carrier: Carrier) -> None:
         self._hub = hub

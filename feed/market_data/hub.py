@@ -37,7 +37,7 @@ class MarketDataHub:
         self.prices = PriceCache()
         self.markets = CoinMarkets(max_price_ratio, self.prices, clock, self._known_prices)
         self.books = OrderBooks(dispatcher, clock, depths)
-        self._bids: dict[str, tuple[float, float]] = {}  # each coin's last bid among its quotes, and when it came
+        self._bids: dict[str, tuple[float, float]] = {}  # coin -> the bid of its last quote, and when that came
         self.volatility = Volatility()
         self.trades: defaultdict[str, TradeCount] = defaultdict(TradeCount)  # venue -> its delivered trades
         self.other_messages = 0  # events of all connections, except trades that were delivered at once

@@ -39,7 +39,7 @@ class ListenerBase:
     """A listener that delivers nothing itself: its subclasses handle the channels.
 
     ``delivering`` is False while the connection is on trial. After ``close`` its events are ignored: an old connection
-    may still have some to read.
+    may still have events to read.
     """
 
     def __init__(self, context: ListenerContext, *, delivering: bool) -> None:

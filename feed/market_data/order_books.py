@@ -150,7 +150,7 @@ class OrderBooks:
             known.sides.on_quote(quote.bid, quote.ask, self._clock.monotonic())
 
     def overdue(self, coins: Iterable[str], now: float) -> list[tuple[str, str]]:
-        """Those of ``coins`` without a book for TOLD_AFTER seconds, and the reasons; report each of them once."""
+        """Each of ``coins`` that has had no book for TOLD_AFTER seconds, with the reason; each is returned once."""
         found = []
         for coin in coins:
             known = self._coins.get(coin)
@@ -228,7 +228,7 @@ class OrderBooks:
         """Why there is no book of the coin now. From any thread."""
         known = self._coins.get(coin)
         if known is None:
-            return "no order book of it is subscribed to"
+            return "its order book is not subscribed to"
         return known.reason if known.proven is None else "no order book has come over its connection for a while"
 
 

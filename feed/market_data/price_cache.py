@@ -8,7 +8,7 @@ from typing import NamedTuple
 from exchanges.events import Ticker, TradeEvent
 from feed.events import PriceTick
 
-IMPLAUSIBLE = 60_000  # ms; a stamp was wrong if it was ahead of its arrival by this much more than the next stamp
+IMPLAUSIBLE = 60_000  # ms; a stamp is wrong if its lead over its arrival exceeds the next stamp's by more than this
 
 _new = object.__new__
 _Raw = tuple[float, int, str, int, str, tuple[str, float, float]]
@@ -101,7 +101,7 @@ class Price:
         return self._tick(raw)
 
     def repeat(self, ticker: Ticker, now: float) -> PriceTick:
-        """Take a recorded ticker from which a tick was made at that time, and return that tick."""
+        """Take a recorded ticker from which the recorded feed made a tick; returns the same tick."""
         self.learn(ticker)
         at = ticker.timestamp or ticker.received_at // 1_000_000
         raw = ticker.last, at, ticker.exchange, ticker.received_at, ticker.market, self._day

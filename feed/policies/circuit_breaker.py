@@ -1,9 +1,9 @@
 """The circuit breaker: decides when a bot must not trade; ``status_events.py`` says which events are failures.
 
-Data continues while the breaker is open; only ``tradable`` changes. It is open for exactly ``cooldown`` seconds, and
-``tradable`` is False for that time and no longer, as the contract says ("False while the breaker is open"). So a bot
-may trade while the breaker is half-open. That is safe: ``require_fresh`` still refuses every price that is too old, and
-one failure opens the breaker again.
+Data continues while the breaker is open; only ``tradable`` changes. The breaker is open for exactly ``cooldown``
+seconds, and ``tradable`` is False for that time and no longer, as the contract says ("False while the breaker is
+open"). So a bot may trade while the breaker is half-open. That is safe: ``require_fresh`` still refuses every price
+that is too old, and one failure opens the breaker again.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class CircuitBreakerPolicy:
         self._window = window
         self._cooldown = cooldown
         self._healthy_for = window / 4 if healthy_for is None else healthy_for
-        self._borne = {BreakerState.CLOSED: failures, BreakerState.HALF_OPEN: 1}  # failures that open it, by its state
+        self._borne = {BreakerState.CLOSED: failures, BreakerState.HALF_OPEN: 1}  # state -> the failures that open it
         self.state = BreakerState.CLOSED
         self._failed: deque[float] = deque(maxlen=failures)
         self._until = 0.0  # the cooldown's end, while open

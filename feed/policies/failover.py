@@ -147,7 +147,7 @@ class Failover:
         self._trials: dict[str, _Turn] = {}
         self._reason = ""  # why another venue is needed; "" for silence
         self._lagging = False
-        self._step_at = -inf  # when the next venue may be put on trial, where data is needed
+        self._step_at = -inf  # when the next venue may be put on trial, while data is needed
 
     def __repr__(self) -> str:
         return f"<Failover {self.state.value} {self.active}, trials {', '.join(self._trials) or None}>"

@@ -108,7 +108,7 @@ class StampsAhead:
     def usual(self, delays: Mapping[str, float], plausible: float) -> float | None:
         """The least of the coins' newest delays that are at least ``plausible``, or confirmed; None if there is none.
 
-        If most coins have plausible delays, and at least three, it is the second least.
+        If most coins have plausible delays, and at least three coins do, it is the second least.
         """
         lowest = sorted(delays.values())
         ahead = {coin: delay for coin, delay in delays.items() if delay < plausible}
@@ -191,7 +191,7 @@ class LagKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LagFinding:
-    """``seconds``: the lag when it begins, its duration when it has ended."""
+    """``seconds``: with LAGGING, how large the lag is; with CAUGHT_UP, how long the lag lasted."""
 
     kind: LagKind
     seconds: float

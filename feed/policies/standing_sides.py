@@ -11,7 +11,7 @@ from dataclasses import dataclass
 BEHIND = 2.0  # seconds that a book may take to follow the trades
 MISSED = 3  # trades that took orders which the book does not have; one or two may have been hidden orders
 ALONE = 20  # after this many changes of only the other side, one of these trades is enough
-APART = 3  # quotes in succession with another best price than the book; one or two may be from a slow source
+APART = 3  # quotes in succession whose best price is not the book's; one or two may be from a slow source
 
 Level = tuple[float, float]
 """Price and size."""
@@ -68,7 +68,7 @@ class _Watched:
     _alone: int = 0  # changes of the other side since this side's last change
     _price: float = 0.0
     _apart_since: float = 0.0  # when the first of the _apart quotes came
-    _apart: int = 0  # quotes in a row with another best price than the side
+    _apart: int = 0  # quotes in succession whose best price is not this side's
     _best: float = 0.0
 
     def on_levels(self, levels: Sequence[Level], now: float) -> None:

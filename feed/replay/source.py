@@ -120,7 +120,7 @@ def source_of(
         source.absent = [coin for coin in asked if coin not in source.coins]
         if len(source.absent) == len(asked):
             known = ", ".join(source.coins)
-            raise SettingsError([f"coins: found none of the recording's in the settings, allowed are {known}"])
+            raise SettingsError([f"coins: found no coin of the recording in the settings, allowed are {known}"])
         source.coins = asked
     logger.warning("{} is played in place of the exchanges, as the settings say", source.shown)
     return source

@@ -65,7 +65,7 @@ class Background:
             raise
 
     def stop(self) -> None:
-        """Disconnect and wait until that is done; in the feed's own thread, only ask for it."""
+        """Disconnect and wait until that is done; in the feed's own thread, only request it."""
         self._ask()
         if self._thread is None or self._thread is threading.current_thread():
             return

@@ -76,14 +76,14 @@ class CoinListing:
         return markets
 
     def differs(self, coins: Iterable[CoinConfig], carried: Collection[str], flowing: Mapping[str, str]) -> bool:
-        """Whether other coins than ``carried`` are listed now, or the others are missing for other reasons."""
+        """Whether the listed coins are not exactly ``carried``, or the reasons of the missing coins have changed."""
         markets, refusals = self._found(coins, flowing)
         told = {coin: refusal.reason for coin, refusal in refusals.items()}
         return markets.keys() != set(carried) or told != self._told
 
     def schedule(self, now: float, *, again: bool = False) -> None:
         """Set ``due``: now if a missing coin is not confirmed, else after a wait that grows; ``again``: the list was
-        due.
+        requested because it was due.
         """
         unconfirmed = self._refusals.keys() - self._confirmed
         if unconfirmed:

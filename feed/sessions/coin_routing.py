@@ -172,7 +172,7 @@ class CoinRouting:
             self._pass_on(place, supervisor)
 
     def _pass_on(self, place: int, supervisor: Supervisor) -> None:
-        """Carry the coins that a supervisor's venue does not list over the other venues."""
+        """Let the other venues carry the coins that a supervisor's venue does not list."""
         missing = supervisor.missing()
         if missing is None or [coin.symbol for coin in missing] == supervisor.lacking:
             return

@@ -99,7 +99,7 @@ class Session:
         return Disconnected(self.name, "cancelled from outside") if task.cancelled() else task.result()
 
     def look_at_lag(self) -> None:
-        """Measure the lag of its connections; report a wrong local clock once, and order books that do not come."""
+        """Measure the lag of the connections; report a wrong local clock once, and order books that do not come."""
         if self.shared.clock_complaint is None and (complaint := venue_time.complaint(self.name)) is not None:
             self.shared.clock_complaint = complaint
             self.note("error", self.name, error=complaint)
@@ -158,7 +158,7 @@ class Session:
 
     @property
     def withheld(self) -> list[CoinConfig]:
-        """The coins that are withheld here because their prices are too far from the last ones known."""
+        """The coins that are withheld here because their prices are too far from the last known prices."""
         markets, withholds = self.pool.markets, self._feed.hub.markets.withholds
         return [
             coin
@@ -184,7 +184,7 @@ class Session:
             self._dropped.set_exception(Disconnected(self.name, reason))
 
     async def refresh(self) -> None:
-        """Request the venue's markets again; if wanted ones have changed, the connections are opened again."""
+        """Request the venue's markets again; if wanted markets have changed, the connections are opened again."""
         changed = await self.listing.refresh(self._feed.wanted.coins)
         carried = self.pool.markets
         if not set(carried.values()).isdisjoint(changed):

@@ -202,7 +202,7 @@ class Supervisor:
         """Report that a session has ended or could not connect, and pass that to the failover policy."""
         session = self.sessions[name]
         if isinstance(failure, Rejected) and session.asked_for is not self.wanted.coins:
-            failure = Disconnected(name, f"{failure.reason}, before it was asked for what is wanted now")
+            failure = Disconnected(name, f"{failure.reason}, before the exchange was asked for what is wanted now")
         session.shared.put_off(now, getattr(failure, "retry_after", None))
         final = isinstance(failure, Rejected | Blocked) and not isinstance(failure, Halted)
         (self._final.add if final else self._final.discard)(name)

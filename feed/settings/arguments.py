@@ -61,7 +61,7 @@ def order_of(exchange: str | Iterable[str] | None, settings: Settings) -> list[E
 
 
 def watched(coins: Iterable[str] | None, configs: Sequence[CoinConfig]) -> list[str] | None:
-    """Some of the feed's coins in upper case; None, for all of them, stays None."""
+    """Some of the feed's coins in upper case; None (all coins) stays None."""
     return None if coins is None else some_of(coins, configs)
 
 

@@ -244,8 +244,8 @@ class Connection:
     ``connect_timeout``: how long a connection may take until its first data, and also how long each REST request may
     take.
 
-    ``max_price_ratio``: a coin's first price on another venue or market may be this many times its last price, or its
-    last price this many times the first; the factor is taken to the power of 1 + the last price's age / 600 s.
+    ``max_price_ratio``: the greatest ratio of a coin's first price on another venue or market to its last price, or of
+    the last to the first. An older last price allows more: the ratio to the power of 1 + its age / 600 s.
     """
 
     connect_timeout: Seconds = 10.0

@@ -14,7 +14,7 @@ TIMEFRAMES: Mapping[str, int] = {
     **{f"{count}h": count * _HOUR for count in (1, 2, 3, 4, 6, 8, 12)},
     **{"1d": _DAY, "3d": 3 * _DAY, "1w": 7 * _DAY, "1M": 30 * _DAY},
 }
-"""The known timeframes with their length in ms; "1M" is a calendar month and its length nominal."""
+"""The known timeframes with their length in ms; "1M" is a calendar month, whose length here is nominal."""
 
 
 def timeframe_ms(timeframe: str) -> int:

@@ -42,7 +42,7 @@ DELAYS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 
 
 
 class _Delays:
-    """A histogram. ``counts``: per bucket, the last bucket for values above all bounds; ``total``: in seconds."""
+    """A histogram. ``counts``: delays per bucket, the last one for delays above all bounds; ``total``: their sum, s."""
 
     __slots__ = ("counts", "total")
 
@@ -216,11 +216,11 @@ class FeedCollector(Collector):
         yield last
         yield self._venue_delays.family(
             "market_feed_venue_delay_seconds",
-            "From the exchange's time of a trade or a quote to its receipt; 0 where the local clock is behind.",
+            "From the exchange's time of a trade or a quote to its receipt; 0 if the local clock is behind.",
         )
         yield self._callback_delays.family(
             "market_feed_callback_delay_seconds",
-            "From the receipt of a trade or a quote to the metrics' callback, which runs after earlier ones.",
+            "From the receipt of a trade or a quote until the callbacks that subscribed before the metrics have run.",
         )
         yield from self._state()
         yield from self._troubles()
@@ -252,7 +252,7 @@ class FeedCollector(Collector):
         )
         yield GaugeMetricFamily(
             "market_feed_lag_seconds",
-            "By how much the data is behind the exchange; NaN where that is not known.",
+            "By how much the data is behind the exchange; NaN if this is not known.",
             float("nan") if status.lag is None else status.lag,
         )
         states = GaugeMetricFamily("market_feed_state", "1 for the state that the feed is in.", labels=["state"])

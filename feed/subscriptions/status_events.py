@@ -99,7 +99,7 @@ KINDS: Mapping[StatusEvent, EventKind] = {
     ),
     _.PRICE_MISMATCH: EventKind(
         ("coin", "from", "to", "ratio"),
-        "{coin}: withheld on {to[exchange]}, its price there is {ratio:.3g} times apart from that on {from[exchange]}",
+        "{coin}: price on {to[exchange]} withheld, {ratio:.3g} times apart from that on {from[exchange]}",
         level="WARNING",
     ),
     _.BOOK_UNSYNCED: EventKind(

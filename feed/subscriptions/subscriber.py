@@ -32,7 +32,7 @@ class EventPublisher(Protocol):
     version: object  # replaced at each change of the subscriptions
 
     def failed(self, subscription: Subscriber, error: BaseException, reported: bool = False) -> None:
-        """Call this when a callback has raised an error; ``reported``: its event was itself a report."""
+        """Call this when a callback has raised an error; ``reported``: the event was itself a report."""
 
     def slow(self, subscription: Subscriber, seconds: float, dropped: int | None = None) -> None:
         """Note a call that took ``seconds``, or a queue that overflowed ``seconds`` after its consumer last took an
@@ -97,7 +97,7 @@ class Subscriber:
         return self.sink is not None and self.buffer.keeps(sleeping)
 
     def behind(self, age: Callable[[float], float]) -> float | None:
-        """Seconds that the oldest event has waited, if they must be reported: at BEHIND, and at each doubling."""
+        """Seconds that the oldest event has waited, when they reach BEHIND and at each doubling; otherwise None."""
         since = self.buffer.waiting_since()
         seconds = 0.0 if since is None else age(since)
         if seconds < BEHIND:
@@ -284,7 +284,7 @@ class EventIterator(AsyncIterator[Any]):
         self._buffer.clear()
 
     async def aclose(self) -> None:
-        """:meth:`close`, by the name that async generators have for it."""
+        """Do the same as :meth:`close`: async generators have this name for it."""
         self.close()
 
     async def __aenter__(self) -> Self:

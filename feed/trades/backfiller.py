@@ -113,7 +113,7 @@ class TradeBackfiller:
         return fresh
 
     def catch_up(self, trades: Sequence[TradeEvent], now: float) -> None:
-        """Deliver these trades like those of a connection, without publishing their prices: a newer trade follows."""
+        """Deliver these trades as if a connection had sent them, but publish no price ticks: a newer trade follows."""
         for trade in trades:
             outcome = self._coins[trade.coin].accept(trade, now)
             if outcome is DELIVER:
@@ -343,7 +343,7 @@ class TradeBackfiller:
     async def _fetch_back(
         self, coin: str, gap: Gap, newest: list[TradeEvent], sequence: TradeSequence
     ) -> list[TradeEvent]:
-        """Fetch pages back from the newest trades to the begin of the gap; returns all of them without a break."""
+        """Fetch pages back from the newest trades to the beginning of the gap; returns all of them without a break."""
         trades = newest
         while trades and trades[0].timestamp >= gap.from_ts and (reached := _id(trades[0])) > 0:
             page = await self._ask(coin, max(0, reached - self.venue.limits.recent_trades))

@@ -42,7 +42,7 @@ class RecentIds:
 
     def after_first(self, trades: Sequence[TradeEvent]) -> Sequence[TradeEvent]:
         """The part of ``trades`` (oldest first) after the trade whose id was added first; all if that trade is not
-        there.
+        among them.
 
         The trades before it may have the same millisecond, so their time alone does not show that they are unwanted.
         """

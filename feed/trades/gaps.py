@@ -1,4 +1,4 @@
-"""The types for missing trades: the verdict on a trade, a gap, and how it ended; ``open_gaps.py`` decides."""
+"""The types for missing trades: the verdict on a trade, a gap, how a gap ended; decisions are in ``open_gaps.py``."""
 
 from __future__ import annotations
 

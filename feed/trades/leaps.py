@@ -27,7 +27,7 @@ def content(trade: TradeEvent) -> Content:
 class Leap:
     """A trade with the id ``number`` where ``expected`` was the next id (None: any id), and the gap that it opened.
 
-    ``before`` is the time (Unix ms) of the trade before it, None where there was none.
+    ``before`` is the time (Unix ms) of the trade before it, None if there was none.
     """
 
     expected: int | None

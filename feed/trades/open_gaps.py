@@ -184,7 +184,7 @@ class OpenGaps(list[OpenGap]):
     def place_numbered(
         self, trade: TradeEvent, number: int | None, floor: int, is_known: Callable[[TradeEvent], bool]
     ) -> bool:
-        """Put a trade from REST into the gap by ids to which it belongs; False if there is none.
+        """Put a trade from REST into the gap to which it belongs by its id; returns False if there is none.
 
         A trade whose id is not a number can't be compared with the delivered ones. ``is_known`` tells whether a trade
         was delivered with another id.
@@ -206,7 +206,7 @@ class OpenGaps(list[OpenGap]):
         return False
 
     def place_named(self, trade: TradeEvent, is_new: Callable[[str], bool]) -> None:
-        """Put a trade from REST into the gap by time to which it belongs, unless its id is known.
+        """Put a trade from REST into the gap to which it belongs by its time, unless its id is known.
 
         A trade without an id is only taken if its time is strictly between those of the trades before and after the
         gap.

@@ -51,12 +51,12 @@ class TradeSequence:
         self._max_gap = max_gap
         self._fetch = fetch
         self.open_gaps = OpenGaps()
-        self.stamp = since_ts  # time of the newest trade, Unix ms: ``since_ts`` for the next venue
+        self.stamp = since_ts  # time (Unix ms) of the newest trade; ``since_ts`` of the next venue
         self.next_id: int | None = None  # the id after the highest one seen
         self._floor = 0  # next_id when the feed left the venue: lower ids had been delivered
         self._doubtful_ids: DoubtfulIds | None = None  # None while all ids were right
         self._given_up = GivenUpGaps()
-        # made when ids must be remembered
+        # None until ids must be remembered
         self._recent: RecentIds | None = None if consecutive_ids else RecentIds(whole=since_ts is None)
         self._stamp_doubt = StampDoubt()
         self._outage = Outage()  # the last outage

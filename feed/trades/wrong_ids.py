@@ -69,8 +69,8 @@ class DoubtfulIds:
 class Correction:
     """How a coin's sequence continues when leaps with wrong ids are taken out of it.
 
-    ``deliver``: their trades, oldest first, each once; ``misnumbered``: those of them that a fetch may still return
-    under their right ids. ``stamp``: the time of the newest trade before the leaps, Unix ms.
+    ``deliver``: the leaps' trades, oldest first, each once; ``misnumbered``: those of them that a fetch may still
+    return under their right ids. ``stamp``: the time of the newest trade before the leaps, Unix ms.
     """
 
     next_id: int | None

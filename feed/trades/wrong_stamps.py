@@ -6,7 +6,7 @@ from exchanges.events import TradeEvent
 
 IMPLAUSIBLE = 60_000  # ms; if a trade is older than the previous one by this much, the previous stamp was in the future
 PROVEN_AFTER = 2.0  # seconds; if lower stamps keep coming for longer than this, the highest stamp is wrong
-SLACK = 1000  # the later trades' stamps may advance this many ms less than the clock
+SLACK = 1000  # ms by which the lower stamps may advance less than the clock in this time
 
 
 class StampDoubt:
@@ -26,7 +26,7 @@ class StampDoubt:
         if now is not None:
             came, first = self._began = self._began or (now, trade.timestamp)
             if now - came > PROVEN_AFTER and trade.timestamp - first >= (now - came) * 1000 - SLACK:
-                return True  # their stamps grow as fast as the clock
+                return True  # the lower stamps grow as fast as the clock
         return is_disproved(stamp, trade)
 
 

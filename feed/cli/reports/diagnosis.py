@@ -43,7 +43,7 @@ ADVICE: tuple[tuple[str, str], ...] = (
         r"lists none|does not list|has halted",
         "trades none of the coins: check `quote:` and `markets:`, or name other coins",
     ),
-    (r"Cannot connect|refused", "cannot be connected to: check the address, and the firewall between"),
+    (r"Cannot connect|refused", "cannot be connected to: check the address, and any firewall in between"),
     (r"HTTP 5\d\d", "has a fault of its own: put another exchange first, and try this one later"),
     (
         r"market at all|cannot be read|Bad status|not completed|HTTP [2-4]\d\d|WebSocket protocol|isconnected",

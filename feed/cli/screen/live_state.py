@@ -22,7 +22,7 @@ _NO_WORDS = frozenset({"exchange", "at"})  # details that are not part of an eve
 WORDS: Mapping[str, str] = {event: kind.words for event, kind in KINDS.items()}
 OTHERWISE: Mapping[str, str] = {event: kind.otherwise for event, kind in KINDS.items() if kind.otherwise}
 WORDS_FOR_MANY: Mapping[str, str] = {event: kind.for_many for event, kind in KINDS.items() if kind.for_many}
-"""Status event -> its text for several coins at once; numbers that count per coin are added up."""
+"""Status event -> its text for several coins at once; the numbers of these coins are added up."""
 
 
 def describe(event: str, details: Mapping[str, Any], words: Mapping[str, str] = WORDS) -> str:
@@ -39,7 +39,7 @@ def describe(event: str, details: Mapping[str, Any], words: Mapping[str, str] = 
 
 @dataclass(slots=True)
 class Note:
-    """A line under the table. ``at`` in local Unix seconds; ``event`` is a status event or a word of the program."""
+    """A line under the table. ``at``: local Unix seconds; ``event``: a status event, or a name from the program."""
 
     at: float
     event: str
@@ -60,7 +60,10 @@ class Note:
 
 @dataclass(slots=True)
 class Row:
-    """One coin as shown. ``direction``: 1 up, -1 down, 0 unknown; ``moved``: s since that change; ``latency`` in ms."""
+    """One coin as shown.
+
+    ``direction`` of the last price change: 1 up, -1 down, 0 unknown; ``moved``: seconds since then. ``latency`` in ms.
+    """
 
     coin: str
     price: float | None = None
@@ -123,7 +126,7 @@ class LiveState:
             kin.absorb(details)
 
     def _kin(self, event: str, details: Mapping[str, Any]) -> Note | None:
-        """The recent line that this event joins, if any: a gap of every coin must not fill a line for each coin."""
+        """The recent line that this event joins, if any, so that a gap of every coin does not take a line per coin."""
         for note in reversed(self.notes):
             if self.wall() - note.at > TOGETHER:
                 return None

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from exchanges.venue import Connection
 
 OVERLAP = 2.0  # seconds that a connection stays open beside its successor, which must subscribe to everything first
-OVERLAP_EACH = 0.01  # seconds more for each subscription: venues take them one request after another
+OVERLAP_EACH = 0.01  # seconds added to OVERLAP per subscription: venues take subscriptions one request after another
 COMPLETE_WITHIN = 120.0  # seconds to synchronize all books: the requests for their snapshots share one limit
 COMPLETE_STEP = 0.25  # seconds between two checks whether all books are synchronized
 ANEW = 10.0  # seconds until another successor is tried while the connection is still open
@@ -33,7 +33,7 @@ GRACE = 0.1  # seconds; connections that end within this time were cut at the sa
 FEW = 20  # coins: if fewer are silent, they may all be quiet and the connection may work
 UNHEARD = 3  # factor of the allowed silence for coins without a trade yet: they may not be subscribed to yet
 REPLACED, ENDED = "its connection is replaced", "its connection is closed"
-UNHEARD_EACH = 0.1  # seconds more for each subscription of the connection
+UNHEARD_EACH = 0.1  # seconds that are added for each subscription of the connection
 
 
 class Carries(NamedTuple):
@@ -95,7 +95,7 @@ class Host(Protocol):
     def name(self) -> str: ...
 
     def dial(self, connection: CoinConnection) -> OpenConnection:
-        """Open a connection for what this one carries; the venue's limit of dials allows it already."""
+        """Open a connection for the markets and channels of ``connection``; the limit of dials allows it already."""
 
     async def may_dial(self, old: OpenConnection | None = None) -> None:
         """Wait until the venue's limit allows a dial; raises the error of ``old`` if this ends meanwhile."""
@@ -109,7 +109,7 @@ class Host(Protocol):
         """Whether a connection can carry these markets."""
 
     def extend(self, opened: OpenConnection, markets: Mapping[str, str]) -> None:
-        """Subscribe to these markets over an open connection too, or again."""
+        """Subscribe to these markets, for the first time or again, over a connection that is open."""
 
     def has_company(self, connection: CoinConnection, within: float) -> bool:
         """Whether another connection of the venue is open and had data in the last ``within`` seconds."""
@@ -322,7 +322,7 @@ class CoinConnection:
             self.successor = None
 
     async def _until_complete(self, new: OpenConnection, old: OpenConnection) -> None:
-        """Wait until the successor of a connection for order books has synchronized every book, for COMPLETE_WITHIN."""
+        """Wait until the successor of a connection for order books has all books, at most COMPLETE_WITHIN seconds."""
         end = self._now() + COMPLETE_WITHIN
         while not new.listener.has_all_of(old.listener) and not old.running.done() and self._now() < end:
             await wait(new, asyncio.Event(), COMPLETE_STEP)

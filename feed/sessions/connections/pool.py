@@ -1,4 +1,4 @@
-"""The connections that carry a venue: spreads its coins over as many as it requires; order books have their own."""
+"""The connections that carry a venue: spreads its coins over as many as are needed; order books have their own."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class ConnectionPool:
 
     @property
     def last_data(self) -> float | None:
-        """When one of its connections last delivered, monotonic seconds; None while none has."""
+        """When an essential connection last had data, monotonic seconds; None before the first data."""
         return max((at for opened in self.essential if (at := opened.listener.last_data) is not None), default=None)
 
     @property
@@ -157,7 +157,7 @@ class ConnectionPool:
         return BOOKS.name in self.feed.wanted.channels
 
     def _tell_without_books(self) -> None:
-        """Report the coins whose books are wanted, each once, if the venue has no books."""
+        """If books are wanted and the venue has none, report each coin once."""
         if self.wants_books and not any(asks.is_for_books for asks in self._asked()):
             reason = f"{self.name} has no {BOOKS.name} channel"
             if self.owner.delivering:

@@ -65,7 +65,7 @@ class LeaseState:
         return self.holder == self.own
 
     def note(self, says: Mapping[str, Any], revision: int, now: float) -> None:
-        """Call this when the key has changed, or is seen for the first time."""
+        """Call this when the lease's key on the bus has changed, or is seen for the first time."""
         if revision < self.revision:
             return
         self.says, self.revision, self.seen_at = says, revision, now
@@ -95,7 +95,7 @@ class LeaseState:
     def reason_to_take(self, data: OwnData, now: float, *, lagging: bool = False, gone: bool = False) -> str:
         """Why this collector, which does not hold the lease, must take it now; "" if it must not.
 
-        ``lagging``: its own data is late. ``gone``: the holder is not connected to the bus.
+        ``lagging``: this collector's data is late. ``gone``: the holder is not connected to the bus.
         """
         if self.mine or now - data.last > HAS_DATA:
             return ""

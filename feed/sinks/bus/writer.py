@@ -1,4 +1,4 @@
-"""Sends messages to the bus in order, each once, until another collector publishes the shard; bounds what waits.
+"""Sends messages to the bus in order, each once, until another collector publishes the shard; limits how many wait.
 
 Every message names the message that it expects to be the last one of the shard's ``publisher`` subject. A collector
 that takes over writes a new message to that subject first. From then on, the bus refuses everything that the collector
@@ -54,7 +54,7 @@ class BusWriter:
         self._full = False
         self._failure: BusError | None = None
         self._fenced = False
-        self._passed: dict[str, int] = {}  # after a failed message: subject -> the newest message stored later
+        self._passed: dict[str, int] = {}  # after a failure: subject -> number of the newest message stored
 
     @property
     def waiting(self) -> int:

@@ -25,7 +25,7 @@ class Holes:
         self._outages: dict[str, tuple[int, str]] = {}  # exchange -> when its outage began, and why
 
     def on_status(self, event: str, details: Mapping[str, Any]) -> list[GapRow]:
-        """Take a status event; returns the holes that are known with it."""
+        """Take a status event; returns the holes that it completes."""
         exchange, at = details["exchange"], details["at"]
         if event == "gap":
             self._gaps[exchange, details["coin"]].append((at, dict(details)))

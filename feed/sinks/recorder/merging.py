@@ -1,4 +1,4 @@
-"""Merges a recording's small files into one per market and day; decides the largest. Each row is always in one file."""
+"""Merges a recording's small files into one per market and day, up to a limit; each row is always in one file."""
 
 from __future__ import annotations
 

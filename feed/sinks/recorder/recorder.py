@@ -1,4 +1,4 @@
-"""Recorder, the class that programs use: defaults (seconds per flush and per file, queue size); its writer works."""
+"""Recorder, the class that programs use: its status and defaults (seconds per flush, seconds per file, queue size)."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ from feed.sinks.recorder.merging import compact, merge_recent
 from feed.sinks.recorder.pending_rows import PendingRows, Status
 
 EARLY = 0.5  # share of the flush interval after which writing begins: the rest is for a busy machine
-EARLIEST = 0.25  # the share if the machine is slow
+EARLIEST = 0.25  # the same share while the machine is slow
 SLOWER = 3.0  # the next writing may take this many times as long as the slowest recent one, and still end in time
 FADES = 0.8  # factor by which a slow writing counts less after each later one
 GATHER = 0.25  # seconds between two checks of the queue: events that wait long cost much time in garbage collection
@@ -208,7 +208,7 @@ class Writer:
             self._rows.add([GapRow(channel, "", "", since, self._began, None, None, None, reason)], self._today())
 
     def _begin_again(self) -> None:
-        """Make the folder again, which was removed or replaced, and note the lost rows."""
+        """Make the folder again after it was removed or replaced, and note the lost rows."""
         self._lock.release()
         self._lock = FolderLock(self._plan.folder)
         began, self._began = self._began, int(self._now() * 1000)
@@ -325,7 +325,7 @@ def begins_after(flush_seconds: float, slowest: float) -> float:
 
 
 def _step_among(last: Sequence[Any], events: Sequence[Any], step: float) -> int:
-    """The place of the first event after the clock was set by ``step`` seconds: where the times of receipt jump so far.
+    """The place of the first event after the clock was set by ``step`` seconds: the times of receipt jump by as much.
 
     ``last`` is the event before ``events``.
     """

@@ -19,7 +19,7 @@ TOKEN = re.compile(r"[A-Za-z0-9._~-]{16,256}\Z")  # fits in a header and a subpr
 
 
 def is_loopback(host: str) -> bool:
-    """Whether ``host`` names this machine in a way that only this machine can use."""
+    """Whether ``host`` is a loopback name or address, which only this machine can reach."""
     name = host.strip("[]").lower()
     try:
         return ip_address(name).is_loopback

@@ -56,7 +56,7 @@ def _parameter(name: str, text: str, schema: dict[str, Any], where: str = "query
 def _path(
     name: str, text: str, good: dict[str, Any], parameters: list[dict[str, Any]] | None = None, **bad: str
 ) -> dict[str, Any]:
-    bad |= {"_401": "the token is missing or wrong", "_403": "it is from a page of another host, or names another host"}
+    bad |= {"_401": "the token is missing or wrong", "_403": "from another host's page, or to another host's name"}
     errors = {code.removeprefix("_"): _answer(why, {"$ref": "#/components/schemas/Error"}) for code, why in bad.items()}
     return {
         "get": {
@@ -84,7 +84,7 @@ def description() -> dict[str, Any]:
     """The whole document."""
     coin = _parameter("coin", "such as BTC, in any case", {"type": "string"}, "path")
     seconds = {"type": "number", "exclusiveMinimum": 0, "maximum": 86_400}
-    max_age = _parameter("max_age", "the most age in seconds; by default the settings'", seconds)
+    max_age = _parameter("max_age", "the greatest age in seconds; by default the settings'", seconds)
     price, candle = {"$ref": "#/components/schemas/Price"}, {"$ref": "#/components/schemas/Candle"}
     book = {"$ref": "#/components/schemas/Book"}
     listed = _schema(PriceTick, fresh={"type": "boolean"}, reason={"type": "string"})

@@ -1,4 +1,4 @@
-"""Serves the streams, WebSocket or Server-Sent Events: limits clients and their messages; sends pings and closes."""
+"""Serves the streams, WebSocket or Server-Sent Events: limits clients and messages, sends pings, closes clients."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from feed.sinks.server.rest import failure
 
 CLIENTS = 400  # most streams at a time
 MESSAGE = 16 * 1024  # bytes of a client's message
-REQUESTS, WITHIN = 20, 10.0  # messages that one client may send within this many seconds
+REQUESTS, WITHIN = 20, 10.0  # one client may send this many messages within this many seconds
 PING = 20.0  # seconds between two pings; a client that does not answer within half of this time is gone
 CLOSING = 2.0  # seconds that a client has to answer a close
 HEARTBEAT = 2.0  # seconds between two heartbeats of Server-Sent Events, if no status event comes

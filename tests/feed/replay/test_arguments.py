@@ -115,7 +115,7 @@ async def test_recordings_that_the_settings_name_are_merged_by_time_of_receipt(t
         ("recording: MINUTE\nbus: nats://127.0.0.1:4222", "found both a recording and a bus"),
         (
             "recording: MINUTE\ncoins: [DOGE]",
-            "coins: found none of the recording's in the settings, allowed are BTC, ETH",
+            "coins: found no coin of the recording in the settings, allowed are BTC, ETH",
         ),
         ("recording: {folder: MINUTE, start: noon}", "start: found 'noon', allowed is Unix ms"),
     ],
