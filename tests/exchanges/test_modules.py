@@ -136,7 +136,7 @@ REMEDIES: Mapping[tuple[str, str], StandIn | None] = {
     ("candles", "keeps all timeframes together"): StandIn.TRADES,
     ("candles", "changes a candle in place"): StandIn.TRADES,
     ("ticker", "changes a ticker that is kept"): StandIn.UNSTAMPED,
-    ("ticker", "keeps bid and ask as tickers"): None,  # the feed takes no price from such rows
+    ("ticker", "keeps bid and ask as tickers"): None,  # the feed takes no price from these rows
     ("quotes", "keeps nothing"): StandIn.TICKERS,
 }
 

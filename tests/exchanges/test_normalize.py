@@ -364,7 +364,7 @@ def test_an_invalid_time_gives_none(value: Any) -> None:
 
 @pytest.mark.parametrize("odd", ["1\x1b[31m", "\u202e12", "1\x9b", "1\n2", "1" * 10_000])
 def test_an_id_that_cannot_be_printed_is_left_empty(odd: str) -> None:
-    """In a terminal such an id could move the cursor or reverse the direction of writing."""
+    """Printed in a terminal, the id could move the cursor or reverse the direction of writing."""
     row = {"id": odd, "timestamp": READ_AT // 1_000_000, "price": 1.0, "amount": 1.0, "side": "buy"}
     event = normalize.trade(row, "BTC", "binance", READ_AT)
     assert event is not None

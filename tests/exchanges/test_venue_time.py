@@ -70,7 +70,7 @@ def test_a_local_clock_that_is_wrong_by_a_minute_is_reported(clocks: Clocks, sec
 
 
 def test_timestamps_that_advance_with_time_prove_the_local_clock_wrong(clocks: Clocks) -> None:
-    """This matters for a venue that can't be asked for its time."""
+    """Some venues can't be asked for their time, so only their timestamps can show that the local clock is wrong."""
     taken = []
     for _ in range(8):
         taken.append(clocks.takes(5 * DAY))

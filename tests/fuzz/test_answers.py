@@ -51,7 +51,7 @@ class Rest(Looped):
     def fresh(self) -> CcxtVenue:
         """A venue that has not loaded its markets yet."""
         venue = open_venue(self.name, Access(rest_url=f"http://{self._address}", timeout=5))
-        # hundreds of examples must not wait: neither for rate limits, which the simulator does not have, nor at the end
+        # the many examples must be fast: without ccxt's rate limit, and without its pause at the end
         venue._api.enableRateLimit = False
         venue._api.timeout_on_exit = 0
         return venue

@@ -18,7 +18,7 @@ TIMEOUT = 10.0
 async def until(condition: Callable[[], object], timeout: float = TIMEOUT) -> None:
     """Let the loop run until ``condition`` holds."""
     async with asyncio.timeout(timeout):
-        while not condition():  # noqa: ASYNC110 - there is no event for it
+        while not condition():  # noqa: ASYNC110 - no event reports this
             await asyncio.sleep(0.002)
 
 

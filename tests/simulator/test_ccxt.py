@@ -96,7 +96,7 @@ async def test_trades_tickers_and_candles_are_watched_over_one_connection(name: 
             exchange.watch_ohlcv_for_symbols([[symbol, "1m"] for symbol in symbols]),
         )
         async with asyncio.timeout(10):
-            while len(sim[name].topics) < 6:  # noqa: ASYNC110 - there is no event for it
+            while len(sim[name].topics) < 6:  # noqa: ASYNC110 - no event reports this
                 await asyncio.sleep(0.01)
             (made,) = await sim[name].trade("BTC", price=60123.45, quantity=0.5, buyer_maker=False)
             trades, tickers, candles = await watching
@@ -114,7 +114,7 @@ async def test_binance_us_is_simulated_too() -> None:
         await exchange.load_markets()
         watching = asyncio.ensure_future(exchange.watch_trades("BTC/USDT"))
         async with asyncio.timeout(10):
-            while not sim["binance_us"].topics:  # noqa: ASYNC110 - there is no event for it
+            while not sim["binance_us"].topics:  # noqa: ASYNC110 - no event reports this
                 await asyncio.sleep(0.01)
             (made,) = await sim["binance_us"].trade("BTC")
             assert (await watching)[-1]["id"] == str(made.id)
@@ -133,7 +133,7 @@ async def test_binances_swaps_are_simulated_too() -> None:
             exchange.watch_ohlcv_for_symbols([["BTC/USDT:USDT", "1m"]]),
         )
         async with asyncio.timeout(10):
-            while len(venue.topics) < 4:  # noqa: ASYNC110 - there is no event for it
+            while len(venue.topics) < 4:  # noqa: ASYNC110 - no event reports this
                 await asyncio.sleep(0.01)
             (made,) = await venue.trade("BTC", price=60123.45, quantity=0.5, buyer_maker=False)
             trades, tickers, quotes, candles = await watching

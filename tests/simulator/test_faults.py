@@ -200,7 +200,7 @@ def kind_of(frame: str) -> str:
     return "not a number" if "many" in (row.get("q"), row.get("v")) else "good"
 
 
-async def test_a_silent_coin_does_not_affect_others() -> None:
+async def test_a_silent_coin_does_not_affect_other_coins() -> None:
     streams = "/ws/btcusdt@trade/dogeusdt@trade/dogeusdt@miniTicker/btcusdt@miniTicker"
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim, streams) as client:
         await until(lambda: sim["binance"].connections)

@@ -220,7 +220,7 @@ async def test_a_wrong_size_is_reported_if_the_venue_has_a_checksum(name: str) -
 
 
 @pytest.mark.parametrize("name", WHOLE)
-async def test_a_wrong_whole_book_is_replaced_by_the_next_one_over_the_same_connection(name: str) -> None:
+async def test_a_wrong_whole_book_is_replaced_by_the_next_book_over_the_same_connection(name: str) -> None:
     async with carried(name) as books:
         told = len(books.heard.unsynced)
         for _ in range(2):  # a book that is crossed for one update is tolerated

@@ -52,7 +52,7 @@ async def test_each_trade_arrives_once_in_order_and_unchanged(name: str) -> None
 
 
 async def test_trades_from_before_the_subscription_are_not_delivered(name: str) -> None:
-    """Such trades give no price either: on a quiet market the newest of them may be hours old."""
+    """Old trades give no price, because on a quiet market even the newest trade may be hours old."""
     if not script(name).SENDS_OLD_TRADES:
         pytest.skip("the venue sends no trades from before")
     async with contract(name, history=True) as it:
@@ -299,7 +299,7 @@ async def test_past_candles_over_rest_begin_at_the_requested_time(name: str) -> 
 
 
 async def test_the_venues_own_ping_is_answered(name: str) -> None:
-    """This concerns venues that send pings as messages."""
+    """The test runs for venues that send pings as messages."""
     pong: object = getattr(script(name), "ANSWERED", None)
     if pong is None:
         pytest.skip("the venue sends no ping that needs an answer")
@@ -315,7 +315,7 @@ def test_the_client_sends_its_ping_in_time_and_accepts_the_answer(name: str) -> 
         pytest.skip("the venue asks for no ping")
     assert exchange.streaming["keepAlive"] / 1000 < limit
     if getattr(exchange, "ping", None) is None:
-        return  # such venues get the WebSocket's own pings, which the library sends
+        return  # the venue gets the WebSocket's own pings, which the library sends
     wire = Wire(name, None)  # type: ignore[arg-type] # this Wire serves nobody
     path = script(name).LAWS.paths.get("trades", "/")
     assert list(script(name).answer(exchange.ping(SimpleNamespace(url=f"wss://venue{path}")), wire))

@@ -36,7 +36,7 @@ def spoiled(answer: Any, bad: Any) -> Any:
 
 @pytest.mark.parametrize("bad", [None, "x", {}], ids=["null", "a text", "an empty object"])
 @pytest.mark.parametrize("name", [name for name in names() if name not in BY_PLACE])
-async def test_a_row_that_is_not_a_market_is_skipped_and_the_others_are_used(
+async def test_a_row_that_is_not_a_market_is_skipped_and_the_other_rows_are_used(
     name: str, bad: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = script(name).rest

@@ -104,7 +104,7 @@ def test_diffs_of_perpetuals_follow_the_diff_that_they_name() -> None:
     assert book.apply(diff(45, 50, previous=41)).step is Step.LOST
 
 
-def test_the_first_snapshot_has_few_levels_and_the_next_one_has_many() -> None:
+def test_the_first_snapshot_has_few_levels_and_the_next_snapshot_has_many() -> None:
     book = DiffBook(1, LIMITS)
     book.apply(diff(1, 5))
     assert book.wants_snapshot() == 10
@@ -178,7 +178,9 @@ def test_a_proven_book_is_compared_with_a_small_snapshot_at_intervals() -> None:
 
 
 @pytest.mark.parametrize("frozen", ["bids", "asks"])
-def test_a_book_of_which_only_one_side_changes_is_compared_and_less_often_after_it_was_right(frozen: str) -> None:
+def test_if_only_one_side_changes_the_book_is_compared_with_a_snapshot_and_less_often_if_they_agree(
+    frozen: str,
+) -> None:
     book = DiffBook(1, LIMITS, first=10)  # the snapshot has 10 levels, so that it need not be renewed
     book.apply(diff(1, 5))
     assert book.join(BookSnapshot(BIDS, ASKS, 5, 10)).step is Step.JOINED

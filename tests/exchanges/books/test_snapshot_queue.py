@@ -25,7 +25,7 @@ def test_the_waiting_time_of_many_requests_is_computed() -> None:
 
 
 class Time:
-    """A clock that only advances when its ``sleep`` is called."""
+    """A clock that advances only when its ``sleep`` is called."""
 
     now = 0.0
 
@@ -50,7 +50,7 @@ async def test_snapshots_of_unproven_books_come_before_renewals_and_all_keep_to_
     assert all(late for _, late in order)
 
 
-async def test_a_cancelled_wait_does_not_delay_others() -> None:
+async def test_a_cancelled_wait_does_not_delay_other_waits() -> None:
     time = Time()
     turns = SnapshotTurns(WeightLimit(5), lambda: time.now, time.sleep)
     turns.limit.spend(5, 0.0)

@@ -117,7 +117,7 @@ def test_ccxt_is_imported_whole_when_the_environment_says_so() -> None:
     assert (lazy, whole) == ("False False\n", "True True\n")
 
 
-def test_any_other_value_of_the_environment_variable_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_value_of_the_environment_variable_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ccxt_import.VARIABLE, "hole")
     with pytest.raises(Rejected, match="MARKET_FEED_CCXT is 'hole': allowed is whole"):
         make_instance(profile_of("binance"), Access())

@@ -41,7 +41,7 @@ async def test_only_as_many_pages_as_needed_are_fetched(limit: int, asked: int) 
 
 
 async def test_candles_that_the_venue_does_not_have_are_left_out() -> None:
-    """Such candles are, for example, those of minutes in which nothing was traded."""
+    """Some venues, for example, have no candles of minutes in which nothing was traded."""
     assert await Record(149, 100).newest(1000) == list(range(150))
     assert await Record(149, 100, missing=[120, 40]).newest(1000) == [n for n in range(150) if n not in (40, 120)]
     assert await Record(-1, 100).newest(10) == []

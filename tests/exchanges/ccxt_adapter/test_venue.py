@@ -248,7 +248,7 @@ async def test_the_error_for_an_answer_with_retry_after_says_how_long_to_wait(st
 
 
 async def test_no_request_is_sent_before_the_end_of_retry_after() -> None:
-    """This holds for any kind of request: the limit is per IP address, and more requests would lead to a ban."""
+    """No kind of request is sent, because the limit is per IP address, and more requests would lead to a ban."""
     asked = []
 
     async def refuse(request: web.Request) -> web.Response:

@@ -1,4 +1,4 @@
-"""Raw capture files are played like recordings; real captures, if there are any beside the repository, are compared."""
+"""Raw capture files are played like recordings; real captures are tested if there are any beside the repository."""
 
 from __future__ import annotations
 

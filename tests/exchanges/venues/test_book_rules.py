@@ -166,7 +166,7 @@ def test_okx_frames_of_a_quiet_market_and_after_a_maintenance_follow() -> None:
 
 
 def test_okx_frames_without_numbers_are_proven_by_their_checksum() -> None:
-    """This is OKX's own example of a checksum."""
+    """The first frame is OKX's own example of a checksum."""
     levels = {"bids": [["3366.1", "7", "0", "3"]], "asks": [["3366.8", "9", "10", "3"]]}
     good = okx("snapshot", {**levels, "checksum": book_crc("3366.1:7:3366.8:9")})
     assert steps(judged(proof_of("okx"), [good])) == [Step.JOINED]

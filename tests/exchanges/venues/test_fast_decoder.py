@@ -154,7 +154,7 @@ async def pair(name: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pair
 
 @pytest.mark.parametrize(("name", "frame"), ALL)
 async def test_an_ordinary_frame_is_read_without_ccxt(pair: Pair, frame: Any) -> None:
-    """Otherwise all later tests would compare ccxt with itself."""
+    """If ccxt read these frames too, all later tests would compare ccxt with itself."""
     assert pair.taken(text(frame))
     assert pair.hot.told
     assert pair.hot.heard.bad == []
@@ -182,7 +182,7 @@ async def test_the_hot_path_can_be_turned_off(pair: Pair, frame: Any) -> None:
 
 @pytest.mark.parametrize(("name", "frame"), ALL)
 async def test_a_coin_that_is_not_wanted_is_not_delivered(pair: Pair, frame: Any) -> None:
-    """The frame is not reported as bad either."""
+    """The frame is not reported as bad."""
     assert pair.receive(text(frame).replace("BTC", "SOL").replace("ETH", "SOL").replace("DOGE", "SOL")) == []
 
 

@@ -54,7 +54,7 @@ def test_a_ccxt_class_derived_from_another_venues_class_has_that_venues_profile(
     ("typed", "meant"),
     [("binanse", "binance"), ("Bybit", "bybit"), ("binance-us", "binance_us"), ("krakken", "kraken")],
 )
-def test_the_error_for_an_unknown_name_suggests_the_nearest_one(typed: str, meant: str) -> None:
+def test_the_error_for_an_unknown_name_suggests_the_nearest_name(typed: str, meant: str) -> None:
     with pytest.raises(ValueError, match=f"unknown exchange '{typed}'; did you mean .*\\b{meant}\\b"):
         profile_of(typed)
 

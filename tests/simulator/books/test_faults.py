@@ -187,7 +187,7 @@ async def test_snapshots_can_be_refused_while_other_requests_are_answered(name: 
         assert await status_of(sim, path.format("BTC")) == 200
 
 
-async def test_a_fault_of_one_coin_does_not_affect_others() -> None:
+async def test_a_fault_of_one_coin_does_not_affect_other_coins() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim) as client:
         venue = sim["binance"]
         await client.subscribe(STREAM, "ethusdt@depth@100ms")
@@ -245,7 +245,7 @@ def test_the_error_for_a_wrong_argument_says_what_is_allowed(spec: str, text: st
         parse_fault(spec)
 
 
-async def test_bad_messages_are_sent_in_addition_to_the_good_ones() -> None:
+async def test_bad_messages_are_sent_in_addition_to_the_good_messages() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim) as client:
         venue = sim["binance"]
         await client.subscribe(STREAM)

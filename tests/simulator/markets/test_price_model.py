@@ -173,7 +173,7 @@ async def test_given_ids_must_increase_and_ids_continue_when_none_are_given() ->
     assert [trade.id for trade in venue.trades["BTC"]] == [1, 2, 3, 4, 5]
 
 
-async def test_the_error_for_an_unlisted_coin_names_the_listed_ones() -> None:
+async def test_the_error_for_an_unlisted_coin_names_the_listed_coins() -> None:
     venue = Simulator(rate=0, venues=("binance",), coins=["BTC", "ETH"])["binance"]
     with pytest.raises(SimulatorError, match="binance does not list 'NOPE'; listed are BTC, ETH"):
         await venue.trade("NOPE")

@@ -127,7 +127,7 @@ def test_anything_other_than_a_file_at_the_path_is_ignored_without_waiting(
 
 @POSIX
 def test_a_file_that_others_can_write_is_ignored(cache: MarketCache) -> None:
-    """Otherwise other users could change the ids of markets, which would lead to wrong prices."""
+    """If the file were used, other users could change the ids of markets, which would lead to wrong prices."""
     cache.write(table())
     cache.path.chmod(0o666)
     assert cache.read() is None

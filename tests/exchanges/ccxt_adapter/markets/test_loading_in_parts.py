@@ -38,7 +38,7 @@ def test_a_currency_has_the_finest_precision_of_its_markets_as_in_ccxt() -> None
 
 @pytest.mark.parametrize("name", VENUES)
 async def test_rows_that_cannot_be_packed_are_loaded_unpacked(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No venue sends such rows at present."""
+    """At present no venue sends rows that cannot be packed."""
     monkeypatch.setattr("exchanges.ccxt_adapter.markets.table.packed", dict)
     async with Simulator(venues=(name,), rate=0, markets=COUNT) as simulator, opened(name, simulator) as venue:
         await venue.load()

@@ -257,7 +257,7 @@ async def test_values_that_a_ccxt_class_sets_while_it_loads_are_kept_for_streams
         assert running.exchange.options["noted"] == {"BTC": 1}
 
 
-async def test_a_cancelled_caller_does_not_cancel_the_load_for_others(simulator: Simulator) -> None:
+async def test_a_cancelled_caller_does_not_cancel_the_load_for_other_callers(simulator: Simulator) -> None:
     async with kept(simulator) as venue:
         waiting = [asyncio.create_task(venue.load()) for _ in range(2)]
         await asyncio.sleep(0)
@@ -272,7 +272,7 @@ async def test_a_venue_can_be_closed_while_it_loads(simulator: Simulator) -> Non
     with made.slow_rest(30):
         async with kept(simulator) as venue:
             waiting = asyncio.create_task(venue.load())
-            while not made.rest_calls:  # noqa: ASYNC110 - there is no event for it
+            while not made.rest_calls:  # noqa: ASYNC110 - no event reports this
                 await asyncio.sleep(0.005)
         async with asyncio.timeout(5):
             with pytest.raises((asyncio.CancelledError, VenueError)):

@@ -98,7 +98,7 @@ values = st.recursive(
 @drawing(40)
 @given(values)
 def test_json_parsed_piece_by_piece_equals_what_was_written(value: object) -> None:
-    """This holds even for values longer than one piece, at any depth."""
+    """The values may be at any depth and longer than one piece."""
     rows = [{"row": value, "n": n} for n in range(3)]
     long = {"head": value, "rows": rows, "padding": ["x" * 1000] * (PIECE // 1000 + 1), "text": "[" * PIECE}
     assert parse_in_turns(msgspec.json.encode(value).decode()) == value

@@ -121,7 +121,7 @@ async def test_the_sample_of_a_bad_frame_is_one_short_line_that_names_the_error(
     assert len(sample) <= SAMPLE + 40
 
 
-async def test_bytes_that_are_not_text_are_reported_too(armed: Armed) -> None:
+async def test_bytes_that_are_not_text_are_reported(armed: Armed) -> None:
     armed.client.handle_message(WSMessage(WSMsgType.BINARY, b"\xff\xfe\x00", None))
     assert len(armed.bad) == 1
 
@@ -153,7 +153,7 @@ async def test_delivered_rows_resolve_no_future_but_answers_do(armed: Armed) -> 
 
 @pytest.mark.parametrize(("seconds", "ms"), [(10.0, 10_000), (0.2, 1000), (1.5, 2000)])
 async def test_ccxt_gets_whole_seconds_for_the_dial(seconds: float, ms: int) -> None:
-    """Otherwise ccxt would round a time below one second down to zero."""
+    """ccxt would round a time below one second down to zero."""
     assert Armed(lambda client, frame: None, timeout=seconds).client.connectionTimeout == ms
 
 

@@ -94,7 +94,7 @@ def test_binances_limit_of_streams_is_fully_used() -> None:
     assert profile_of("binance").options["subscriptionLimitByStream"]["spot"] == BINANCE_LAWS.streams == 1024
 
 
-async def test_one_unknown_symbol_does_not_affect_the_others() -> None:
+async def test_one_unknown_symbol_does_not_affect_the_other_symbols() -> None:
     """Bybit refuses the whole request that contains the wrong topic."""
     async with Simulator(venues=("bybit",), rate=0) as simulator, opened("bybit", simulator) as venue:
         made = simulator["bybit"]

@@ -52,7 +52,7 @@ ANSWERS: list[Any] = [{}, {"event": "subscribed"}, {"type": "ack"}, {"method": "
 
 @pytest.mark.parametrize("frame", ANSWERS)
 @pytest.mark.parametrize("name", [name for name, _, _ in FRAMES])
-def test_other_messages_are_not_read_as_rejections(name: str, frame: Any) -> None:
+def test_messages_that_refuse_nothing_are_not_read_as_rejections(name: str, frame: Any) -> None:
     assert profile_of(name).rejection(frame) is None
 
 
@@ -112,7 +112,7 @@ class Venue:
 
 
 async def test_a_rejection_without_a_name_belongs_to_the_only_request_without_an_answer() -> None:
-    """This holds for any order of the venue's answers."""
+    """The venue may answer the requests in any order."""
     venue = Venue()
     await venue.asked("A", "B", "C")
     venue.accepted.add("A")

@@ -14,7 +14,7 @@ def joined(requests: Sequence[Any]) -> list[Any]:
     return [part for request in requests for part in request]
 
 
-async def test_requests_made_together_are_sent_as_one_and_later_requests_repeat_them() -> None:
+async def test_requests_made_together_are_sent_as_one_request_and_later_requests_repeat_them() -> None:
     sent: list[Any] = []
 
     async def send(message: Any) -> None:

@@ -34,7 +34,7 @@ def test_appending_to_a_store_delivers_each_row_once_and_in_order(delivered: Del
     assert delivered == [*(("BTC/USDT", row) for row in ROWS), ("ETH/USDT", ROWS[0])]
 
 
-def test_a_store_keeps_the_newest_row_and_no_other(delivered: Delivered) -> None:
+def test_a_store_keeps_only_the_newest_row(delivered: Delivered) -> None:
     """Some of ccxt's handlers read the newest row."""
     store = RowCaches(["BTC/USDT"], delivered)["BTC/USDT"]
     for row in ROWS:
@@ -120,7 +120,8 @@ def test_a_ticker_from_the_fast_decoder_is_found_in_the_store(delivered: Deliver
 
 
 def test_a_ticker_without_a_market_is_an_error(delivered: Delivered) -> None:
-    """Otherwise a venue that invents names would fill the memory. The guard counts the error as a bad frame."""
+    """If the ticker were kept, a venue that invents names would fill the memory. The guard counts the error as a bad
+    frame."""
     tickers = Latest(["BTC/USDT"], ["BTC/USDT"], delivered)
     with pytest.raises(KeyError, match="not listed"):
         tickers["NOPE"] = {"last": 1}
@@ -147,7 +148,7 @@ def test_candles_are_delivered_with_their_timeframe(delivered: Delivered) -> Non
 
 
 def test_a_delivered_row_resolves_no_future(delivered: Delivered) -> None:
-    """This covers all forms in which ccxt's modules resolve stored rows."""
+    """The test has all forms in which ccxt's modules resolve stored rows."""
     store = RowCaches(["BTC/USDT"], delivered)["BTC/USDT"]
     tickers = Latest(["BTC/USDT", "ETH/USDT"], ["BTC/USDT", "ETH/USDT"], delivered)
     tickers["ETH/USDT"] = {"last": 2}
@@ -160,7 +161,7 @@ def test_a_delivered_row_resolves_no_future(delivered: Delivered) -> None:
 
 
 @pytest.mark.parametrize("result", [None, True, "pong", [], {}, {"last": 1}, {"BTC/USDT": {"last": 1}}, [1, 2], 7.5])
-def test_any_other_result_resolves_its_future(delivered: Delivered, result: Any) -> None:
+def test_a_result_that_is_no_delivered_row_resolves_its_future(delivered: Delivered, result: Any) -> None:
     """Answers to requests may have any form; a result that is equal to a row, but is not the same object, is no row."""
     tickers = Latest(["BTC/USDT"], ["BTC/USDT"], delivered)
     latest = (tickers, Latest([], [], delivered))

@@ -84,8 +84,8 @@ def okx_trade(number: int, at: int) -> dict[str, Any]:
 
 
 async def test_old_trades_of_a_markets_first_frame_are_all_past_trades() -> None:
-    """This concerns venues whose frames do not mark past trades. An old trade in a later frame is a late trade, not a
-    past one.
+    """The frames of some venues do not mark past trades. An old trade in a later frame is a late trade, not a past
+    trade.
     """
     async with spoken_of("cryptocom", {"BTC/USDT": "BTC_USDT"}) as spoken:
         at = now_ms()

@@ -258,7 +258,7 @@ def test_the_environment_chooses_if_the_settings_do_not(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("wrong", ["websockets", "", 1, True, ["aiohttp"]])
-def test_an_unknown_transport_is_refused_and_the_known_ones_are_named(wrong: Any) -> None:
+def test_an_unknown_transport_is_refused_with_the_names_of_the_known_transports(wrong: Any) -> None:
     with pytest.raises(Rejected) as caught:
         open_venue("binance", Access(options={"transport": wrong}))
     assert caught.value.reason == f"options.transport is {wrong!r}, allowed are aiohttp and picows"

@@ -37,7 +37,7 @@ def flooding(piece: bytes, size: int, end: bytes = b"") -> Talk:
         assert out is not None
         out.pause_reading()
         for _ in range(size // len(piece)):
-            while out.get_write_buffer_size() > 1_000_000 and not out.is_closing():  # noqa: ASYNC110 - as drain() does
+            while out.get_write_buffer_size() > 1_000_000 and not out.is_closing():  # noqa: ASYNC110 - no event reports this
                 await asyncio.sleep(0.001)
             if out.is_closing():
                 return
@@ -108,7 +108,7 @@ class Slow(list[Any]):
 
 
 async def test_other_tasks_run_during_a_flood_of_the_smallest_frames(over_picows: bool) -> None:
-    """A read of 64 KiB contains 32,768 such frames."""
+    """A read of 64 KiB contains 32,768 frames of the smallest size."""
     frames = Slow()
 
     async def others() -> None:

@@ -14,7 +14,7 @@ from exchanges.ccxt_adapter.transport.name_lookup import look_up
 from tests.support import until
 
 
-async def test_a_lookup_without_a_free_thread_does_not_block_others(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_lookup_without_a_free_thread_does_not_block_other_lookups(monkeypatch: pytest.MonkeyPatch) -> None:
     """The next lookup of the same name starts a thread again, and does not wait for the lookup that never started."""
     with monkeypatch.context() as full:
 
