@@ -59,10 +59,11 @@ class FrameContext:
         return normalize.candle(row, coin, timeframe, self.exchange, received_at, closed, market=market)
 
 
-class FrameClock(Protocol):
-    """The frame that a connection is reading."""
+@dataclass(slots=True, eq=False)
+class FrameClock:
+    """When the frame that a connection is reading came."""
 
-    received_at: int  # local Unix ns at which the frame was read
+    received_at: int = 0  # local Unix ns at which the frame was taken from the socket
 
 
 class Frame(Protocol):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from math import inf
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from loguru import logger
 
@@ -32,30 +33,28 @@ AT_ONCE = 4  # requests at a time for volatility's candles; ccxt waits between t
 AGAIN = 30.0  # seconds until coins whose candles could not be fetched are tried again
 
 
-class HistorySession(Protocol):
-    """What this module needs to know about the session that carries a coin."""
+@dataclass(frozen=True, slots=True)
+class HistorySource:
+    """Where the past candles of a coin come from.
 
-    @property
-    def venue(self) -> Venue: ...
+    ``candles`` are those that the session of ``venue`` keeps; ``venue_time`` returns the venue's time now, Unix ms, or
+    None while it is not known.
+    """
 
-    @property
-    def candles(self) -> VenueCandles: ...
-
-    def venue_time(self) -> float | None:
-        """The venue's time now, Unix ms; None while it is not known."""
-
-
-Carrier = Callable[[str], HistorySession | None]
-"""coin -> the session that carries it, None while there is none."""
+    venue: Venue
+    candles: VenueCandles
+    venue_time: Callable[[], float | None]
 
 
 class CandleHistory:
     """Fetches the candles from before the feed connected."""
 
-    def __init__(self, hub: MarketDataHub, wanted: WantedData, carrier: Carrier) -> None:
+    def __init__(
+        self, hub: MarketDataHub, wanted: WantedData, source_of: Callable[[str], HistorySource | None]
+    ) -> None:
         self._hub = hub
         self._wanted = wanted
-        self._carrier = carrier
+        self._source_of = source_of  # by coin; None while no venue carries it
         self._done: set[str] = set()  # coins that have enough closed candles
         self._something_new = asyncio.Event()  # set when there are coins without enough candles
 
@@ -104,19 +103,19 @@ class CandleHistory:
 
     async def _fetched(self, coin: CoinConfig, timeframe: str, limit: int) -> list[Candle]:
         """Fetch the newest ``limit`` candles; raises VenueError, and FeedError if no venue carries the coin."""
-        session = self._carrier(coin.symbol)
-        if session is None:
+        source = self._source_of(coin.symbol)
+        if source is None:
             raise FeedError("the feed has no exchange yet: await connect() or call start() first")
-        venue, hub = session.venue, self._hub
+        venue, hub = source.venue, self._hub
         _check(timeframe, venue)
         await venue.load()
         symbol = venue.market(coin.symbol, coin.markets.get(venue.name))
-        asked_at = session.venue_time()
+        asked_at = source.venue_time()
         past = await venue.fetch_history(coin.symbol, symbol, timeframe, limit)
         if coin not in self._wanted.coins:
             raise FeedError(f"{coin.symbol} was removed from the feed meanwhile")
-        session.candles.answered(past)
-        _judge(past, asked_at, session.venue_time(), hub.delivered_candles.newest(coin.symbol, timeframe))
+        source.candles.answered(past)
+        _judge(past, asked_at, source.venue_time(), hub.delivered_candles.newest(coin.symbol, timeframe))
         if hub.markets.withholds(venue.name, coin.symbol, symbol):
             raise FeedError(f"{venue.name}'s {symbol} is withheld: its price is too far from {coin.symbol}'s last one")
         # no await below: the next candle that the feed delivers must follow the last one returned
@@ -128,7 +127,7 @@ class CandleHistory:
         refused = hub.delivered_candles.overdue(past)
         known = [candle for candle in closed if not refused or candle.timestamp < refused[0].timestamp]
         if known:
-            session.candles.known(symbol, timeframe, known[-1].timestamp)
+            source.candles.known(symbol, timeframe, known[-1].timestamp)
         for candle in closed:
             hub.on_past_candle(candle)
         return joined

@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Protocol
-from weakref import WeakSet
+from collections.abc import Callable
+from weakref import WeakMethod
 
-
-class Feed(Protocol):
-    """What this module needs to know about a feed."""
-
-    def leave_behind(self) -> object:
-        """Become a feed that is not connected; returns the objects that belong to the parent's connection."""
-
-
-_feeds: WeakSet[Any] = WeakSet()
+_leave: set[WeakMethod[Callable[[], object]]] = set()
 _parents: list[object] = []  # kept, because deleting these objects would close the parent's sockets and warn
 
 
-def register(feed: Feed) -> None:
-    """Make sure that a forked child calls ``leave_behind`` on ``feed``."""
-    _feeds.add(feed)
+def register(leave_behind: Callable[[], object]) -> None:
+    """Make sure that a forked child calls this method, as long as its object exists.
+
+    The method makes a feed one that is not connected, and returns the objects that belong to the parent's connection.
+    """
+    _leave.add(WeakMethod(leave_behind, _leave.discard))
 
 
 def _in_child() -> None:
-    for feed in list(_feeds):
-        _parents.append(feed.leave_behind())
+    for method in list(_leave):
+        if (leave_behind := method()) is not None:
+            _parents.append(leave_behind())
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork

@@ -15,7 +15,7 @@ from loguru import logger
 from feed.channels import PRICES, STATUS
 from feed.errors import FeedError, NoExchangeAvailable, SettingsError
 from feed.events import Candle, TradeEvent
-from feed.market_data.candle_history import CandleHistory, check_limit
+from feed.market_data.candle_history import CandleHistory, HistorySource, check_limit
 from feed.market_data.hub import MarketDataHub
 from feed.running.background import Background, across
 from feed.running.forked import register
@@ -51,7 +51,7 @@ class FeedRunner:
         self.turned_at = 0.0  # when the event loop last ran the feed's own check, monotonic seconds
         self._clock = self.hub.clock
         self._dispatcher = self.reporter.dispatcher
-        self._history = CandleHistory(self.hub, self.wanted, self.carrier)
+        self._history = CandleHistory(self.hub, self.wanted, self._history_source)
         self._running: asyncio.Task[FeedError | None] | None = None  # the feed's task
         self._driver: CoinRouting | Player | None = None  # delivers the events
         self._waiting = 0  # connect() calls under way
@@ -61,7 +61,7 @@ class FeedRunner:
         self._background: Background | None = None
         self._starting = threading.Lock()
         self._changing = threading.Lock()  # guards the list of coins
-        register(self)
+        register(self.leave_behind)
 
     @property
     def is_running(self) -> bool:
@@ -352,6 +352,10 @@ class FeedRunner:
 
     def carrier(self, coin: str) -> Session | None:
         return None if self.routing is None else self.routing.carrier(coin)
+
+    def _history_source(self, coin: str) -> HistorySource | None:
+        session = self.carrier(coin)
+        return None if session is None else HistorySource(session.venue, session.candles, session.venue_time)
 
     async def _guard(self) -> None:
         """Pass the time and the last data to the circuit breaker, and note that the loop runs."""

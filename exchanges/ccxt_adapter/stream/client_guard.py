@@ -24,7 +24,7 @@ from msgspec import json
 from exchanges.ccxt_adapter.ccxt_import import errors
 from exchanges.ccxt_adapter.stream.row_caches import Latest, in_rows, is_book, pushed
 from exchanges.foreign_text import READ, Cleaner, beginning
-from exchanges.venues.fast_decoder import Blame, Take
+from exchanges.venues.fast_decoder import Blame, FrameClock, Take
 
 SLICE = 0.05  # seconds for which waiting messages are handled before other tasks run
 LOOK_EVERY = 16  # messages that are handled between two readings of the clock
@@ -33,10 +33,9 @@ SAMPLE = 200  # characters of a bad frame that are reported
 
 
 @dataclass(slots=True, eq=False)
-class FrameReading:
+class FrameReading(FrameClock):
     """What a connection is reading at this moment; the stores take the times of their events from it."""
 
-    received_at: int = 0  # local Unix ns at which the frame was taken from the socket
     frame: Any = None  # the decoded frame, None before decoding
     delivered: int = 0  # rows that the frame has delivered so far
     text: str = ""  # the frame as it was sent, if it is text and ccxt reads it

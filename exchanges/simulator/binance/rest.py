@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from json import loads
 from time import monotonic
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from aiohttp import web
 
+from exchanges.simulator.binance.recorded_book import RecordedBook
 from exchanges.simulator.binance.rows import aggregated, book_row, kline_row, quote_fields, symbol_info, trade_row
 from exchanges.simulator.connections.rest_answers import Body, answer, compact
 from exchanges.simulator.connections.venue_laws import Window
@@ -23,17 +24,6 @@ from exchanges.simulator.markets.market import Market
 from exchanges.simulator.venue import SimulatedVenue
 
 _SYMBOL = re.compile(r"[A-Z0-9-_.]{1,50}")
-
-
-class CapturedBook(Protocol):
-    """A captured order book."""
-
-    @property
-    def number(self) -> int | None:
-        """The number of the book's state; None until it is known."""
-
-    def row(self, limit: int) -> dict[str, Any]:
-        """The book as a REST answer."""
 
 
 class BinanceError(Exception):
@@ -66,7 +56,7 @@ class BinanceRest(SimulatedVenue):
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
         self._weights = Window()
-        self.recorded_books: dict[str, CapturedBook] = {}  # the captured books of a replay, by market id
+        self.recorded_books: dict[str, RecordedBook] = {}  # the captured books of a replay, by market id
         self._routes: dict[str, Callable[[web.Request], tuple[int, Callable[[], Any]]]] = {
             "ping": lambda request: (1, dict),
             "time": lambda request: (1, lambda: {"serverTime": self.now()}),

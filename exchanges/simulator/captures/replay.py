@@ -6,9 +6,9 @@ import asyncio
 import json
 from time import monotonic
 
+from exchanges.simulator.binance.recorded_book import RecordedBook
 from exchanges.simulator.binance.streams import Binance
 from exchanges.simulator.captures.file_format import SNAPSHOT, Capture, CapturedFrame
-from exchanges.simulator.captures.recorded_book import RecordedBook
 from exchanges.simulator.venue import CHUNK
 
 QUIET = 1.0  # seconds without a further subscription before the replay starts
