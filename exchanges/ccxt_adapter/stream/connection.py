@@ -67,10 +67,10 @@ class CcxtConnection:
         self.name = self.exchange.profile.name
         self._profile: Profile = self.exchange.profile
         self._reading = FrameReading()
-        self._ledger = RejectionTracker()
+        self._tracker = RejectionTracker()
         self._keepers: dict[_Call, asyncio.Task[Any]] = {}
         self._confirmed: set[tuple[str, str]] = set()  # (channel, market id) of each confirmed subscription
-        self._refusals: dict[_Call, Rejected] = {}  # calls that end because of a refusal
+        self._rejections: dict[_Call, Rejected] = {}  # calls that end because of a rejection
         self._coins = {symbol: coin for coin, symbol in self.wanted.markets.items()}
         own = streamed(self.exchange)
         self._streamed = own
@@ -128,7 +128,7 @@ class CcxtConnection:
     async def close(self) -> None:
         """Close the ccxt instance within a limited time, and remove its large parts."""
         await self.release()
-        self._ledger.clear()
+        self._tracker.clear()
         self._keepers.clear()
 
     def add(self, markets: Mapping[str, str]) -> None:
@@ -193,7 +193,7 @@ class CcxtConnection:
         exchange, reading, listener, delivery = self.exchange, self._reading, self.listener, self._delivery
         latest = (delivery.tickers, delivery.bidsasks)
         profile = self._profile
-        unnamed, named = self._ledger.unnamed, profile.markets_named
+        unnamed, named = self._tracker.unnamed, profile.markets_named
 
         def on_bad_frame(sample: str) -> None:
             listener.on_bad_frame(sample)
@@ -206,14 +206,14 @@ class CcxtConnection:
             elif profile.announces_cut(frame):
                 self.on_going_down()
             elif (rejection := profile.rejection(frame)) is not None:
-                self._on_refusal(frame, rejection)
+                self._on_rejection(frame, rejection)
             elif (confirmed := profile.confirmation(frame)) is not None:
                 self._confirmed.add(confirmed)
             if unnamed:
                 self._on_unnamed()
 
         def on_new_client(client: Any) -> None:
-            self._ledger.keep(client)
+            self._tracker.keep(client)
             if profile.joined is not None:
                 gather(client, profile.joined)
             arm(
@@ -295,7 +295,7 @@ class CcxtConnection:
                 await call.watch(call.symbols)
                 await asyncio.sleep(0)  # let other tasks run if a venue's futures return at once
             except asyncio.CancelledError:
-                refused = self._refusals.pop(call, None)
+                refused = self._rejections.pop(call, None)
                 if refused is None or task.uncancel():
                     self._keepers.pop(call, None)
                     raise
@@ -316,7 +316,7 @@ class CcxtConnection:
         if not isinstance(failure, Rejected):
             self._subscribing = False  # the connection ends
             raise failure
-        self._ledger.forget(call)
+        self._tracker.forget(call)
         if len(call.symbols) == 1:
             self._unavailable(call.channel, call.symbols, failure.reason, call.timeframe)
             return
@@ -324,8 +324,8 @@ class CcxtConnection:
             self._begin(replace(call, symbols=(symbol,)))
 
     def _minds(self, call: _Call, frame: Any) -> bool:
-        """Whether a refusal may be about this call: its text does not rule it out, and the call has brought no data."""
-        if (asker := self._ledger.asker(frame)) is not None:
+        """Whether a rejection may be about this call: its text does not rule it out, and the call has brought no data."""
+        if (asker := self._tracker.asker(frame)) is not None:
             return call == asker
         if not call.symbols:
             return False  # an extra request without data of its own
@@ -337,29 +337,29 @@ class CcxtConnection:
         markets = self.exchange.markets
         return {symbol for symbol in self._coins if names(frame, (symbol, markets[symbol]["id"]))}
 
-    def _on_refusal(self, frame: Any, refusal: Rejection) -> None:
+    def _on_rejection(self, frame: Any, rejection: Rejection) -> None:
         """End the calls that a frame refuses; a call for several markets is split, so that the good ones continue."""
-        if refusal.unnamed:
-            self._ledger.unnamed.append(refusal.reason)
+        if rejection.unnamed:
+            self._tracker.unnamed.append(rejection.reason)
             return
         named = self._named(frame)
         for call, keeper in list(self._keepers.items()):
-            if refusal.channel not in ("", call.channel) or not self._minds(call, frame):
+            if rejection.channel not in ("", call.channel) or not self._minds(call, frame):
                 continue
-            if refusal.alone:
+            if rejection.alone:
                 refused = [symbol for symbol in call.symbols if symbol in named]
-                self._unavailable(call.channel, refused, refusal.reason, call.timeframe)
+                self._unavailable(call.channel, refused, rejection.reason, call.timeframe)
             else:
-                self._refuse(call, keeper, refusal.reason)
+                self._refuse(call, keeper, rejection.reason)
 
     def _refuse(self, call: _Call, keeper: asyncio.Task[Any], reason: str) -> None:
-        if call not in self._refusals:
-            self._refusals[call] = Rejected(self.name, self.clean(reason))
+        if call not in self._rejections:
+            self._rejections[call] = Rejected(self.name, self.clean(reason))
             keeper.cancel()
 
     def _on_unnamed(self) -> None:
-        """End the calls whose refusals did not name them, as soon as all other calls are accepted."""
-        for call, reason in self._ledger.blamed(self._is_accepted).items():
+        """End the calls whose rejections did not name them, as soon as all other calls are accepted."""
+        for call, reason in self._tracker.blamed(self._is_accepted).items():
             if (keeper := self._keepers.get(call)) is not None:
                 self._refuse(call, keeper, reason)
 

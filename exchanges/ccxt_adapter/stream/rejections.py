@@ -38,7 +38,7 @@ class RejectionTracker:
         self._askers: dict[str, Hashable] = {}
         self._noted: list[_Note] = []
         self._open: dict[Hashable, bool] = {}  # whether a call's request is still without an answer
-        self.unnamed: list[str] = []  # reasons of refusals whose calls are not known yet
+        self.unnamed: list[str] = []  # reasons of rejections whose calls are not known yet
 
     def keep(self, client: Any) -> None:
         """Track the requests of a new ``client``."""
@@ -69,10 +69,10 @@ class RejectionTracker:
         return next((call for key in _IDS if (call := self._askers.get(str(frame.get(key)))) is not None), None)
 
     def blamed(self, answered: Callable[[Any], bool]) -> dict[Any, str]:
-        """The calls whose refusals did not name them, with the reasons; none as long as they are not known.
+        """The calls whose rejections did not name them, with the reasons; none as long as they are not known.
 
         A venue answers every request once. So the calls are known when the number of requests without an answer is not
-        larger than the number of unnamed refusals.
+        larger than the number of unnamed rejections.
         """
         self._open = {call: still and not answered(call) for call, still in self._open.items()}
         waiting = [call for call, still in self._open.items() if still]
