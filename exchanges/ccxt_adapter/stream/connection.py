@@ -324,7 +324,7 @@ class CcxtConnection:
             self._begin(replace(call, symbols=(symbol,)))
 
     def _minds(self, call: _Call, frame: Any) -> bool:
-        """Whether a rejection may be about this call: its text does not rule it out, and the call has brought no data."""
+        """Whether a rejection may be about this call: its text allows that, and the call has brought no data."""
         if (asker := self._tracker.asker(frame)) is not None:
             return call == asker
         if not call.symbols:
