@@ -35,7 +35,7 @@ def rest(path: str, query: Mapping[str, str], wire: Wire) -> Any:
         coins = [market.removeprefix("KRW-") for market in query["markets"].split(",")]
         return [{"market": f"KRW-{coin}", **upbit.day(rest_day(coin, now))} for coin in coins]
     coin = query.get("market", "").removeprefix("KRW-")
-    if path == "/v1/candles/minutes/1" and int(query["count"]) <= 200:  # the newest candles
+    if path == "/v1/candles/minutes/1" and int(query["count"]) <= 200:  # every request gets the newest candles
         newest = now // MINUTE * MINUTE + 3 * MINUTE
         return [upbit.row(rest_candle(coin, newest - number * MINUTE)) for number in range(12)]
     if path == "/v1/trades/ticks" and int(query["count"]) <= 500:

@@ -30,7 +30,7 @@ def rest(path: str, query: Mapping[str, str], wire: Wire) -> Any:
         return [_day(rest_day(coin, 0)) for coin in LISTED]
     coin = next((part.removesuffix("usd").upper() for part in path.split("/") if part.endswith("usd")), "")
     if path.startswith("/v2/candles/"):
-        minute = wire.began - wire.began % MINUTE  # the newest candles, for any request
+        minute = wire.began - wire.began % MINUTE  # every request gets the newest candles
         return [_candle(rest_candle(coin, minute - number * MINUTE)) for number in range(3, 10)]
     if path.startswith("/v1/trades/"):
         return [_old(deal) for deal in reversed(wire.history.get(coin, ()))]

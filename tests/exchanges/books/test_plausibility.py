@@ -22,7 +22,7 @@ BIDS, ASKS = [(10.0, 1.0), (9.0, 1.0)], [(11.0, 1.0), (12.0, 1.0)]
 )
 def test_invalid_levels_of_a_book_are_found(bids: object, asks: object, fault: str) -> None:
     assert fault in fault_in(bids, asks)  # type: ignore[arg-type] # rows as ccxt gives them
-    assert bool(fault) is bool(fault_in(bids, asks))  # type: ignore[arg-type] # as above
+    assert bool(fault) is bool(fault_in(bids, asks))  # type: ignore[arg-type] # rows as ccxt gives them
 
 
 def test_a_crossed_book_is_not_delivered_and_is_a_fault_if_the_next_update_is_crossed_too() -> None:

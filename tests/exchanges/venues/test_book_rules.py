@@ -156,7 +156,7 @@ def test_the_checksum_of_krakens_documented_example_is_right() -> None:
     assert steps(judged(proof_of("kraken"), [message(False).replace("0.09945542", "0.09945543")])) == [Step.LOST]
 
 
-def test_okx_frames_of_a_quiet_market_and_after_a_maintenance_follow() -> None:
+def test_okx_frames_of_a_quiet_market_and_after_a_maintenance_are_proven() -> None:
     """The example is from OKX's page "Sequence ID"."""
     links = (("snapshot", -1, 10), ("update", 10, 15), ("update", 15, 15), ("update", 15, 3), ("update", 3, 5))
     frames = [okx(action, {"prevSeqId": previous, "seqId": number}) for action, previous, number in links]
@@ -186,7 +186,7 @@ def book_crc(text: str) -> int:
     return value - (1 << 32) if value >= 1 << 31 else value
 
 
-def test_updates_of_bitgets_unified_accounts_follow_by_their_links() -> None:
+def test_updates_of_bitgets_unified_accounts_are_proven_by_their_links() -> None:
     def pushed(action: str, previous: int, number: int) -> dict[str, Any]:
         row = {"a": [["64000.5", "1"]], "b": [["64000", "1"]], "checksum": 0, "pseq": previous, "seq": str(number)}
         arg = {"instType": "usdt-futures", "topic": "books", "symbol": "BTCUSDT"}
@@ -197,7 +197,7 @@ def test_updates_of_bitgets_unified_accounts_follow_by_their_links() -> None:
     assert steps(judged(proof_of("bitget"), [frames[0], frames[2]])) == [Step.JOINED, Step.LOST]
 
 
-def test_updates_of_htx_swaps_follow_by_their_versions() -> None:
+def test_updates_of_htx_swaps_are_proven_by_their_versions() -> None:
     def pushed(event: str, version: int) -> dict[str, Any]:
         channel = "market.BTC-USDT.depth.size_150.high_freq"
         tick = {"asks": [], "bids": [[64_000, 1]], "ch": channel, "event": event, "version": version}
@@ -218,7 +218,7 @@ def test_the_htx_snapshot_joins_the_updates_that_came_before_it() -> None:
     assert steps(verdicts) == [Step.WAITING] * 3 + [Step.JOINED, Step.FOLLOWS]
 
 
-def test_updates_of_kucoin_futures_follow_by_their_sequence() -> None:
+def test_updates_of_kucoin_futures_are_proven_by_their_sequence_numbers() -> None:
     def pushed(number: int) -> dict[str, Any]:
         data = {"sequence": number, "change": "5000.0,sell,83", "timestamp": 1_551_770_400_000}
         return {"topic": "/contractMarket/level2:XBTUSDTM", "type": "message", "subject": "level2", "data": data}
@@ -227,7 +227,7 @@ def test_updates_of_kucoin_futures_follow_by_their_sequence() -> None:
     assert steps(judged(proof_of("kucoin"), map(pushed, (18, 20)))) == [Step.JOINED, Step.LOST]
 
 
-def test_updates_of_gate_futures_join_without_a_snapshot_and_follow_by_their_ids() -> None:
+def test_updates_of_gate_futures_are_proven_by_their_ids_without_a_snapshot() -> None:
     def pushed(first: int, last: int) -> dict[str, Any]:
         book = {"t": 1_650_188_898_938, "s": "BTC_USDT", "U": first, "u": last, "b": [{"p": "2.5", "s": 0}], "a": []}
         return {"id": None, "time": 1, "channel": "futures.order_book_update", "event": "update", "result": book}
