@@ -55,8 +55,9 @@ class MarketFeed:
     a coroutine callback or an iterator is full: "drop_oldest" (counted, and reported as slow_callback), "latest" (only
     the newest event of each coin is kept at any time), or "error" (the subscription ends; an iterator raises
     SlowConsumerError). Iterators end when the feed disconnects; ``size`` is how many events an iterator's queue holds.
-    All raise SettingsError for an unknown coin or timeframe, and ValueError for an unknown ``on_full`` or a ``size``
-    below 1. Subscribing and ``cancel()`` are safe from any thread.
+    All raise SettingsError for an unknown coin or timeframe or a wrong ``depth``, ValueError for an unknown ``on_full``
+    or a ``size`` below 1, and TypeError for a callback that cannot be called. Subscribing and ``cancel()`` are safe from
+    any thread.
     """
 
     def __init__(
@@ -426,7 +427,8 @@ class MarketFeed:
 
         Raises NoExchangeAvailable, with one line per venue, when no venue delivers within ``timeout`` seconds, or none
         ever can; the feed is disconnected then. ``timeout=None`` retries for ever. Connecting twice makes one
-        connection. Raises FeedError when disconnect() comes first, or when the feed runs in another thread.
+        connection. Raises FeedError when disconnect() comes first, or when the feed runs in another thread, and
+        SettingsError for a ``timeout`` that is not above 0.
         """
         await self._runner.connect(timeout)
 

@@ -50,7 +50,7 @@ def test_every_public_name_has_a_docstring() -> None:
 def test_docstrings_name_the_errors_and_units() -> None:
     """The test checks the names on which a bot's money depends."""
     words = {
-        "connect": ("NoExchangeAvailable", "seconds"),
+        "connect": ("NoExchangeAvailable", "SettingsError", "seconds"),
         "candles_history": ("FeedError", "SettingsError", "currency"),
         "require_fresh": ("StaleDataError", "seconds"),
         "volatility": ("percent", "ValueError"),
@@ -61,6 +61,8 @@ def test_docstrings_name_the_errors_and_units() -> None:
     for name, needed in words.items():
         missing = [word for word in needed if word not in (getattr(MarketFeed, name).__doc__ or "")]
         assert not missing, name
+    errors = ("SettingsError", "TypeError", "ValueError")  # of the methods that subscribe
+    assert [error for error in errors if error not in (MarketFeed.__doc__ or "")] == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
