@@ -56,8 +56,8 @@ class MarketFeed:
     the newest event of each coin is kept at any time), or "error" (the subscription ends; an iterator raises
     SlowConsumerError). Iterators end when the feed disconnects; ``size`` is how many events an iterator's queue holds.
     All raise SettingsError for an unknown coin or timeframe or a wrong ``depth``, ValueError for an unknown ``on_full``
-    or a ``size`` below 1, and TypeError for a callback that cannot be called. Subscribing and ``cancel()`` are safe from
-    any thread.
+    or a ``size`` below 1, and TypeError for a callback that cannot be called. Subscribing and ``cancel()`` are safe
+    from any thread.
     """
 
     def __init__(
