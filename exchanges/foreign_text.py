@@ -7,6 +7,7 @@ becomes one of our texts; after that, no other code needs to clean it.
 
 from __future__ import annotations
 
+import os
 import re
 from base64 import b64encode, urlsafe_b64encode
 from bisect import bisect_right
@@ -107,6 +108,14 @@ def secrets_in_address(address: str) -> Iterator[str]:
         yield password or user  # a token may be in the user's place
         yield (sent := f"{user}:{password}")
         yield unquote(sent)
+
+
+def secrets_in_environment(environ: Mapping[str, str] | None = None) -> Iterator[str]:
+    """The secrets of the proxies that the environment names."""
+    environ = os.environ if environ is None else environ
+    for kind in ("http_proxy", "https_proxy", "all_proxy"):
+        for name in (kind, kind.upper()):
+            yield from secrets_in_address(environ.get(name, ""))
 
 
 def secrets_in_options(options: Any, *, key: str = "") -> Iterator[str]:

@@ -11,9 +11,19 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
 from exchanges.events import Candle, Listener, Ticker, TradeEvent
-from exchanges.foreign_text import Cleaner, address_shown, secrets_in_address, secrets_in_options, values_shown
+from exchanges.foreign_text import (
+    Cleaner,
+    address_shown,
+    secrets_in_address,
+    secrets_in_environment,
+    secrets_in_options,
+    values_shown,
+)
 
-__all__ = ["Access", "BusAddress", "Capacity", "Connection", "Limits", "Listener", "Subscription", "Venue"]
+NO_PROXY = "none"
+"""In the settings, and in ``Access``: no proxy, even if the environment names one."""
+
+__all__ = ["NO_PROXY", "Access", "BusAddress", "Capacity", "Connection", "Limits", "Listener", "Subscription", "Venue"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +120,11 @@ class Access:
         return f"Access({', '.join(f'{name}={value!r}' for name, value in values_shown(shown).items())})"
 
     def secrets(self) -> Iterator[str]:
-        """The texts that must not be shown: passwords and tokens of the addresses and options."""
+        """The texts that must not be shown, such as passwords: of addresses, options and the environment's proxies."""
         for address in (self.proxy, self.rest_url, self.ws_url):
             yield from secrets_in_address(address) if address else ()
         yield from secrets_in_options(self.options)
+        yield from secrets_in_environment()
         yield from self.bus.secrets() if self.bus is not None else ()
 
 

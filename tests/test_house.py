@@ -187,6 +187,14 @@ def test_only_the_adapter_imports_ccxt() -> None:
         assert name.startswith("exchanges.ccxt_adapter."), name
 
 
+def test_the_feed_imports_the_interface_of_venues_alone() -> None:
+    """Only sinks and replays need more: the formats of the bus and of recordings."""
+    implementations = tuple(f"exchanges.{each}." for each in ("ccxt_adapter", "venues", "bus", "recording"))
+    for name, module in modules().items():
+        if name.startswith("feed.") and not name.startswith((*USERS, "feed.sinks.", "feed.replay.")):
+            at_fault(name, "imports", (each for each in own(module) if each.startswith(implementations)))
+
+
 def test_the_library_imports_neither_commands_nor_simulator_nor_fixtures() -> None:
     """Commands and fixtures for bots use the library like any other program."""
     for name, module in modules().items():

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 import traceback
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from copy import deepcopy
 from functools import partial
 from itertools import starmap
@@ -41,10 +41,10 @@ from exchanges.ccxt_adapter.stream.connection import CcxtConnection
 from exchanges.ccxt_adapter.stream.dial_rate import DialRate
 from exchanges.ccxt_adapter.stream.row_handler import contract_size
 from exchanges.ccxt_adapter.trade_ids import TradeReader
-from exchanges.ccxt_adapter.transport.proxies import Proxy, environment_proxies
+from exchanges.ccxt_adapter.transport.proxies import Proxy
 from exchanges.errors import Rejected, VenueError
 from exchanges.events import Candle, Listener, Ticker, TradeEvent
-from exchanges.foreign_text import Cleaner, secrets_in_address
+from exchanges.foreign_text import Cleaner
 from exchanges.venue import Access, Limits, Subscription
 from exchanges.venues.find import profile_of
 from exchanges.venues.profile import MARKET_ID, Profile
@@ -64,7 +64,7 @@ class CcxtVenue:
         self.access = access
         self._api = make_instance(profile, access)
         self._quiet = Quiet(access.rest_url, access.ws_url, profile.name, access.market_type, access.proxy)
-        self.clean = Cleaner(_secrets(access))
+        self.clean = Cleaner(access.secrets())
         self._pace = DialRate(*profile.sockets) if profile.sockets is not None else None
         own = profile.books.own
         rules = None if own is None else own.snapshots
@@ -281,12 +281,6 @@ class CcxtVenue:
         return proxies(self._api, self.access)
 
 
-def _secrets(access: Access) -> Iterator[str]:
-    yield from access.secrets()
-    for proxy in environment_proxies():
-        yield from secrets_in_address(proxy)
-
-
 def open_venue(name: str, access: Access | None = None) -> CcxtVenue:
     """The ccxt exchange with this name; raises the same as :func:`exchanges.registry.open_exchange`."""
     access = access or Access()
@@ -314,7 +308,7 @@ async def _parsed_by_ccxt(profile: Profile, access: Access) -> MarketTable:
     """Load a venue's markets with a ccxt instance made for this."""
     exchange = make_instance(profile, access)
     exchange.parses_in_turns = True
-    exchange.clean = lambda: Cleaner(_secrets(access))
+    exchange.clean = lambda: Cleaner(access.secrets())
     exchange.timeout_on_exit = 0  # does not wait for TLS connections to end: nothing else runs on this loop
     taken = partial(taken_from, exchange, deepcopy(exchange.options), time.time(), lean=profile.lean)
     try:

@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING
 
 from loguru import logger
 
-from exchanges.ccxt_adapter.transport.proxies import environment_proxies
 from exchanges.errors import VenueError
 from exchanges.events import Candle
-from exchanges.foreign_text import secrets_in_address
 from exchanges.venue import Access
 from feed.candles.missing import CandleRecord
 from feed.clock import Clock
@@ -98,5 +96,3 @@ def secrets_of(order: Iterable[ExchangeConfig], settings: Settings) -> Iterator[
     """The texts that must not be shown: secrets of the settings and of the environment's proxies."""
     for config in order:
         yield from access_of(config, settings).secrets()
-    for proxy in environment_proxies():
-        yield from secrets_in_address(proxy)

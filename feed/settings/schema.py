@@ -20,10 +20,9 @@ from urllib.parse import urlsplit
 import yaml
 from msgspec import Meta
 
-from exchanges.ccxt_adapter.transport.proxies import NONE
 from exchanges.foreign_text import HIDDEN, address_shown, addresses_shown, values_shown
 from exchanges.names import canonical, exchange_names, nearest
-from exchanges.venue import BusAddress
+from exchanges.venue import NO_PROXY, BusAddress
 from feed.channels import OF_VENUES
 from feed.errors import SettingsError
 from feed.events import CoinConfig
@@ -68,7 +67,7 @@ _proxy_url = _url("http", "https", "socks4", "socks4a", "socks5", "socks5h", log
 
 
 def _proxy(text: str) -> str:
-    return NONE if text.lower() in (NONE, "no", "off", "false") else _proxy_url(text)
+    return NO_PROXY if text.lower() in (NO_PROXY, "no", "off", "false") else _proxy_url(text)
 
 
 _bus_url = _url("nats", "tls", login=True)
@@ -88,7 +87,7 @@ def _secret_shown(value: Any) -> Any:
 
 def _proxy_as_text(value: Any) -> Any:
     """Return "none" for False, because YAML reads no, off and false as False."""
-    return NONE if value is False else value
+    return NO_PROXY if value is False else value
 
 
 def _speed(text: str) -> str:

@@ -18,8 +18,8 @@ from socket import inet_aton, inet_ntoa
 from urllib.parse import urlsplit
 
 from exchanges.foreign_text import Cleaner, address_shown
+from exchanges.venue import NO_PROXY
 
-NONE = "none"  # in the settings: no proxy, whatever the environment says
 SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 _OTHER_NAMES = {"socks": "socks5"}  # desktops write "socks"
 PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
@@ -52,7 +52,7 @@ def proxy_for(url: str, configured: str | None, environ: Mapping[str, str] | Non
     ``configured`` is the settings' ``proxy``. Raises ValueError if the environment names a proxy in a wrong form.
     """
     if configured is not None:
-        return None if configured == NONE else Proxy(configured, "settings")
+        return None if configured == NO_PROXY else Proxy(configured, "settings")
     environ = os.environ if environ is None else environ
     address = urlsplit(url)
     host = address.hostname or ""
@@ -63,12 +63,6 @@ def proxy_for(url: str, configured: str | None, environ: Mapping[str, str] | Non
         if value is not None:
             return _read(name, value.strip()) if value.strip() else None
     return None
-
-
-def environment_proxies(environ: Mapping[str, str] | None = None) -> list[str]:
-    """The addresses of all proxies that the environment names."""
-    environ = os.environ if environ is None else environ
-    return [value for kind in ("http", "https", "all") if (value := _variable(f"{kind}_proxy", environ)[1])]
 
 
 def is_loopback(host: str) -> bool:

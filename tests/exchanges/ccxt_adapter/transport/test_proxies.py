@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from exchanges.ccxt_adapter.transport.proxies import NONE, proxy_for
+from exchanges.ccxt_adapter.transport.proxies import proxy_for
+from exchanges.venue import NO_PROXY
 
 BOTH = {"http_proxy": "http://plain:1", "https_proxy": "http://tls:2"}
 
@@ -88,7 +89,7 @@ def test_the_settings_take_precedence_over_the_environment() -> None:
         found = proxy_for(url, "http://own:9", environ)
         assert found is not None
         assert (found.url, found.source) == ("http://own:9", "settings")
-        assert proxy_for(url, NONE, BOTH) is None
+        assert proxy_for(url, NO_PROXY, BOTH) is None
 
 
 def test_a_proxy_is_shown_without_its_login_and_with_the_place_that_names_it() -> None:
