@@ -483,7 +483,7 @@ class MarketFeed:
         coins at once; new subscriptions may name them. Raises SettingsError as the constructor does; nothing is added
         then.
 
-        Can be awaited in any event loop while the feed runs, and beside other calls.
+        Can be awaited in any event loop while the feed runs, and while other calls run.
         """
         await self._runner.add_coins(coins)
 
@@ -492,8 +492,8 @@ class MarketFeed:
 
         Their streams end with the connections that carry them. Events that wait in the queue of a coroutine callback or
         an iterator may still be delivered. Raises SettingsError for a coin that the feed does not have, and when no
-        coin would be left; nothing is removed then. Can be awaited in any event loop while the feed runs, and beside
-        other calls.
+        coin would be left; nothing is removed then. Can be awaited in any event loop while the feed runs, and while
+        other calls run.
         """
         await self._runner.remove_coins(coins)
 

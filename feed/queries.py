@@ -16,7 +16,7 @@ from feed.settings.schema import Staleness
 from feed.subscriptions.status import StatusReporter
 from feed.subscriptions.wanted_data import WantedData
 
-_HEALTH = {FeedState.IDLE: "failed", FeedState.LIVE: "healthy", FeedState.CLOSED: "failed"}  # others: degraded
+_HEALTH = {FeedState.IDLE: "failed", FeedState.LIVE: "healthy", FeedState.CLOSED: "failed"}  # else: degraded
 _FLOWING = (FeedState.LIVE, FeedState.LAGGING)
 _CONNECTED = (*_FLOWING, FeedState.STALE)
 

@@ -73,7 +73,7 @@ class Overdue:
 
     def __post_init__(self) -> None:
         self._asking: dict[Key, asyncio.Task[None]] = {}  # the requests over REST that are running
-        self._again: dict[Key, tuple[int, int, float]] = {}  # key -> candle, attempts, time of the next one (monotonic)
+        self._again: dict[Key, tuple[int, int, float]] = {}  # key -> candle, attempts, when the next is due (monotonic)
 
     async def run(self) -> None:
         """Check once a second until cancelled, then cancel the requests that are still running."""

@@ -36,7 +36,7 @@ class CandleTracker(MissingCandles):
         self._open: Candle | None = None  # the newest candle, while it is not closed
         self._newest: int | None = None  # open time of the open candle, or of the last closed one
         self._empty = 0  # open time of the newest candle that the venue's record lacks because nothing was traded
-        self._by_time = False  # the last candle was closed by time: the following ones may be missing
+        self._by_time = False  # the last candle was closed by time: the following candles may be missing
         self._interrupted = False
         self._stamps: StampCheck[tuple[Candle, bool]] = StampCheck(0, timeframe_ms(self.timeframe) + AHEAD)
         self._closed: deque[int] = deque(maxlen=REMEMBERED)  # open times of the last candles that were closed by rows

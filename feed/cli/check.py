@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
 
 @dataclass(slots=True)
 class _Finding:
-    """What one venue answered. A time is in seconds; None if the request failed, for the reason beside it."""
+    """What one venue answered. A time is in seconds; None if the request failed: the reason is in the next field."""
 
     name: str
     coins: int = 0

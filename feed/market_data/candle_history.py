@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from feed.candles.venue_candles import VenueCandles
 
 LIMIT = 10_000  # most candles of one call: ten requests if a request returns a thousand
-WARM = 61  # candles that volatility's default window needs: sixty closed ones, and the open one
+WARM = 61  # candles that volatility's default window needs: sixty closed candles and the open one
 AT_ONCE = 4  # requests at a time for volatility's candles; ccxt waits between them as the venue requires
 AGAIN = 30.0  # seconds until coins whose candles could not be fetched are tried again
 
@@ -118,7 +118,7 @@ class CandleHistory:
         _judge(past, asked_at, source.venue_time(), hub.delivered_candles.newest(coin.symbol, timeframe))
         if hub.markets.withholds(venue.name, coin.symbol, symbol):
             raise FeedError(f"{venue.name}'s {symbol} is withheld: its price is too far from {coin.symbol}'s last one")
-        # no await below: the next candle that the feed delivers must follow the last one returned
+        # no await below: the next candle that the feed delivers must follow the last candle returned
         for candle in hub.delivered_candles.overdue(past):
             hub.on_candle(candle)
         joined = hub.delivered_candles.joined(coin.symbol, timeframe, past)[-limit:]

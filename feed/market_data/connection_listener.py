@@ -17,8 +17,8 @@ from feed.trades.backfiller import TradeBackfiller
 from feed.trades.gaps import DELIVER, Outcome, TradeVerdict
 
 TRIAL_CANDLES = 2  # closed candles kept of a trial, per coin and timeframe: the active venue may not have closed them
-TRIAL_TRADES = 256  # trades kept of a trial, per coin: they may be newer than the active venue's last ones
-TRIAL_MEMORY = 10 * 10**9  # ns for which these trades are kept; the last one of each coin stays
+TRIAL_TRADES = 256  # trades kept of a trial, per coin: they may be newer than the active venue's last trades
+TRIAL_MEMORY = 10 * 10**9  # ns for which these trades are kept; the last trade of each coin stays
 OLD_TRADES = 3  # if this many trades in succession are withheld or not new, the lag is measured with them
 WATCHED = 2.0  # seconds after a trial's first data within which all of its coins are subscribed to
 

@@ -75,8 +75,8 @@ class OrderBooks:
     def on_book(self, source: BookConnection, book: OrderBook, now: float) -> None:
         """Take a proven book from a connection that may deliver the coin; nobody changes the book from now on.
 
-        If two connections deliver the book, the one that began later is used as soon as its book is as new as the
-        other's.
+        If two connections deliver the book, the connection that began later is used as soon as its book is as new as
+        the book of the earlier connection.
         """
         coin = self._coins.get(book.coin)
         if coin is None:  # this runs at each change: a new object is made only if it is needed

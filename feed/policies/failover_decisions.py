@@ -32,7 +32,7 @@ class TryFailback:
 
 @dataclass(frozen=True, slots=True)
 class TryRelief:
-    """Connect this venue beside the active one, which is silent, lags or is gone, when its backoff allows."""
+    """When this venue's backoff allows, connect it beside the active venue, which is silent, lags or is gone."""
 
     to: str
 

@@ -139,7 +139,7 @@ class ConnectionLag:
 
     def __init__(self, least: LeastDelay) -> None:
         self.seconds: float | None = None
-        self.is_doubtful = False  # all data was late, and each row was the first one of its coin
+        self.is_doubtful = False  # all data was late, and each row was its coin's first row
         self._least = least
         self._coins: set[str] = set()
         self._recent: deque[tuple[float, float]] = deque()

@@ -12,7 +12,7 @@ from math import isfinite
 from typing import NamedTuple
 
 ALONE = 600.0  # seconds for which a market is withheld while no other venue shows which price is right
-PER = 600.0  # seconds; for each such period in the last price's age, the allowed distance is multiplied by the ratio
+PER = 600.0  # seconds; for each period of this length in a price's age, the allowed distance is multiplied by the ratio
 LARGEST_POWER = 100.0  # the highest power of the ratio; beyond that age any price is allowed
 
 

@@ -31,7 +31,7 @@ class RateLimit:
         return max(0.0, self._dials[-self.allowed] + self.window - now)
 
     def share(self, parts: int) -> None:
-        """Use only one of ``parts`` equal parts from now on: other programs behind the same address use the others."""
+        """Use only one of ``parts`` equal parts from now on: other programs behind the same address use the rest."""
         self.allowed = max(1, self._whole // parts)
 
     def plenty(self, now: float) -> bool:

@@ -25,7 +25,7 @@ from feed.subscriptions.wanted_data import WantedData
 
 SLICE = 0.01  # seconds for which events are played without letting other tasks run
 LOOK = 500_000_000  # ns of the recording between two checks of the consumers' queues
-TURNS = 10  # turns of the event loop in which woken tasks reach their next wait
+TURNS = 10  # within this many turns of the event loop, woken tasks reach their next wait
 BOOKS_LOST = frozenset({StatusEvent.BOOK_UNSYNCED, StatusEvent.DISCONNECTED, StatusEvent.FAILOVER})
 CONSUMER_TIMEOUT = 1.0  # real seconds; after that, the replay no longer waits for a consumer that is still busy
 
@@ -159,7 +159,7 @@ class Player:
                 )
 
     def _play_some(self, ats: Sequence[int], items: Sequence[Any], priced: Sequence[bool], place: int) -> int:
-        """Play the events that are due, until other tasks must run; returns the place of the next one."""
+        """Play the events that are due, until other tasks must run; returns the place of the next event."""
         clock, take, advance = self._clock, self._take, self._clock.advance
         end = time.monotonic() + SLICE
         barrier = min(clock.next_due, self._look_due)

@@ -17,7 +17,7 @@ class RecordedClock(Clock):
     """Unix time and monotonic seconds of a recording that is played ``speed`` times as fast as it was recorded.
 
     ``speed`` None: time jumps from event to event. With a speed, time also passes between two events, but not beyond
-    the next one. Inside this class, the recording's times are Unix ns.
+    the next event. Inside this class, the recording's times are Unix ns.
     """
 
     def __init__(self, start: int, speed: float | None, real: Callable[[], float] = time.monotonic) -> None:

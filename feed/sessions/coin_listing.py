@@ -39,7 +39,7 @@ class CoinListing:
     async def load(self, coins: Iterable[CoinConfig], *, anew: bool = False) -> None:
         """Load the venue's markets, only those of ``coins`` if it can; ``anew`` as in Venue.load. Raises VenueError.
 
-        Coins that the venue does not list then are missing.
+        After that, those of ``coins`` that the venue does not list are missing.
         """
         wanted = list(coins)
         await self._venue.load({coin.symbol: coin.markets.get(self._venue.name) for coin in wanted}, anew=anew)

@@ -357,7 +357,7 @@ class Session:
         self._feed.report(event, exchange, **details)
 
     def note(self, event: str, exchange: str, **details: Any) -> None:
-        """Report what happens to this session: as an event of the feed while it delivers, otherwise by ``aside``."""
+        """Report what happens to this session: as an event of the feed while it delivers, otherwise with ``aside``."""
         (self._feed.report if self.delivering else self._feed.aside)(event, exchange, **details)
 
     def _listed(self) -> dict[str, str]:

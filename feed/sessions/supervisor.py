@@ -91,7 +91,7 @@ class Supervisor:
             self._feed.closings.add(session.close())
 
     def carry(self, coins: Sequence[CoinConfig]) -> None:
-        """Carry exactly these coins; the streams of those that stay are not touched."""
+        """Carry exactly these coins; the streams of coins that stay are not touched."""
         gone = self.wanted.symbols - {coin.symbol for coin in coins}
         self.wanted.coins = coins
         self.forget(gone)

@@ -179,13 +179,8 @@ def _survey(reader: Reader, node: Node, path: str, above: tuple[Node, ...], size
         try:
             with suppress(yaml.YAMLError):  # an unknown tag, which safe_load reports, or a merge key <<
                 yaml.constructor.SafeConstructor().construct_object(node)
-        except (
-            ValueError,
-            LookupError,
-            AttributeError,
-            ArithmeticError,
-            TypeError,
-        ):  # PyYAML raises them, e.g. for 2024-13-45
+        except (ValueError, LookupError, AttributeError, ArithmeticError, TypeError):
+            # PyYAML raises these errors for some texts, such as 2024-13-45
             place = f"line {node.start_mark.line + 1}, column {node.start_mark.column + 1}: "
             found = HIDDEN if any(map(is_secret_name, re.split(r"\W", path))) else show(node.value)
             raise Unreadable(f"{place}found {found}, allowed is a valid value of its form, or text in quotes") from None

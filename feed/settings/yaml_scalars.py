@@ -52,7 +52,7 @@ def is_nothing(value: object) -> bool:
 
 
 def number(text: Plain) -> int | float | None:
-    """Return the decimal number in ``text``, or None: 10, 1_000, 1.5, 1e1, .inf; neither octal nor hexadecimal ones."""
+    """Return the number in ``text`` (10, 1_000, 1.5, 1e1 or .inf), or None; octal and hexadecimal numbers are None."""
     if found := _NOT_FINITE.fullmatch(text):
         return float(found[1] + found[2])
     if len(text) > _LONGEST or not _NUMBER.fullmatch(text):

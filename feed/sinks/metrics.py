@@ -42,7 +42,7 @@ DELAYS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 
 
 
 class _Delays:
-    """A histogram. ``counts``: delays per bucket, the last one for delays above all bounds; ``total``: their sum, s."""
+    """A histogram. ``counts``: delays per bucket, the last bucket for delays above all bounds; ``total``: sum in s."""
 
     __slots__ = ("counts", "total")
 

@@ -73,7 +73,7 @@ class TradeBackfiller:
         self._fetches: dict[str, asyncio.Task[None]] = {}  # coin -> the task that fetches for all of its gaps
         self._fetched: defaultdict[str, float] = defaultdict(lambda: -inf)  # coin -> its last fetch, monotonic seconds
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self.late = 0  # trades that came after later ones had been delivered
+        self.late = 0  # trades that came after later trades had been delivered
 
     def sequence(self, coin: str) -> TradeSequence:
         """Return the coin's trade sequence, always the same one. Raises KeyError before ``resumed`` has named the coin.
@@ -216,7 +216,7 @@ class TradeBackfiller:
                 self._coins[coin].doubt()  # trades between this connection and the other backfiller's may be missing
 
     def close(self) -> None:
-        """Stop fetching. If a coin belongs to another backfiller now, that one fetches for the coin's open gaps."""
+        """Stop fetching. If a coin belongs to another backfiller now, that backfiller fetches for its open gaps."""
         for task in self._fetches.values():
             task.cancel()
         for timer in self._timers.values():

@@ -14,7 +14,7 @@ class TradeVerdict(Enum):
 
     DELIVER = "deliver"  # now, as it is
     DUPLICATE = "duplicate"  # the trade was seen before: drop it
-    LATE = "late"  # the trade was missing, but later ones are delivered already: count and drop it
+    LATE = "late"  # the trade was missing, but later trades are delivered already: count and drop it
     HELD = "held"  # waits until the gap before it is filled
     RELEASE = "release"  # deliver what the outcome's fields say
 

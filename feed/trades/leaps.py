@@ -53,7 +53,7 @@ class Leap:
         return self.expected is None or self.number - self.expected > REORDER_LIMIT
 
     def is_contradicted_by(self, trade: TradeEvent, number: int) -> bool:
-        """Whether ``trade``, with a ``number`` lower than the next one expected, shows that this leap's id is wrong.
+        """Whether ``trade``, with a ``number`` lower than the next expected id, shows that this leap's id is wrong.
 
         The time of ``trade`` must be plausible: stamps must not grow faster than our clock. A trade of the same
         millisecond is enough if the leap is too far ahead to be only out of order, or is the very first trade.

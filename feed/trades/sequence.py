@@ -26,7 +26,7 @@ from feed.trades.wrong_stamps import StampDoubt, is_disproved
 HOLD_FOR = 2.0  # most seconds for which trades wait for a fetch
 HOLD_LIMIT = 10_000  # most trades that wait, per coin
 REORDER_FOR = 0.25  # seconds that trades wait if nothing is fetched: trades may only be out of order
-LEAP = 1_000_000  # an id this far ahead of the others is only believed if the next trade continues from it
+LEAP = 1_000_000  # an id this far ahead of the expected id is believed only if the next trade continues from it
 MAX_MISSING = 50_000  # most missing trades to wait for, per coin: more would come too late and need too much memory
 RESTART_MS = 1000  # a lower id near the newest one is a duplicate unless its stamp is this much later
 PROOFS = 3  # after this many gaps that were shown to be no gaps, the coin's ids don't count as consecutive
@@ -92,7 +92,7 @@ class TradeSequence:
         return self._accept_numbered(trade, number, now)
 
     def lost(self, now: float) -> None:
-        """Note that the connection is lost: an outage begins, or continues if no trade has come since the last one.
+        """Note that the connection is lost: an outage begins, or the last one continues if no trade has come since.
 
         Held trades stay held.
         """
@@ -142,7 +142,7 @@ class TradeSequence:
         if self.numbered:
             told = [t for t in past if t.trade_id.isdecimal()]
             fresh = told if self.next_id is not None else [t for t in told if t.timestamp > stamp]
-            if len(fresh) < len(told):  # a trade between the old and the new ones may be missing
+            if len(fresh) < len(told):  # a trade between the old and the new trades may be missing
                 before = int(next(t.trade_id for t in reversed(told) if t.timestamp <= stamp)) + 1
                 self.next_id = max(self._floor, min(before, int(fresh[0].trade_id)) if fresh else before)
             return fresh
@@ -191,7 +191,7 @@ class TradeSequence:
         return self._settle_conflict(pages) or self._release()
 
     def give_up(self, *, fetched_only: bool = False) -> Outcome:
-        """Give up all gaps, or with ``fetched_only`` those that are fetched: because the venue can't answer."""
+        """Give up all gaps; with ``fetched_only``, only the gaps that are fetched: the venue can't answer."""
         self.open_gaps.give_up(fetched_only=fetched_only)
         return self._release()
 
@@ -339,7 +339,7 @@ class TradeSequence:
         return doubts.standing(self.next_id) if doubts is not None and self.numbered else []
 
     def _note_proof(self, now: float) -> None:
-        """Note a gap whose ids the venue has skipped. After PROOFS such gaps the ids don't count as consecutive."""
+        """Note a gap whose ids the venue has skipped. After PROOFS of these gaps the ids don't count as consecutive."""
         proofs = self._doubted.proofs
         proofs[:] = [at for at in proofs if at > now - PROOFS_WITHIN] + [now]
         if len(proofs) >= PROOFS and self.numbered and self.next_id is not None:

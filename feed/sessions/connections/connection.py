@@ -68,7 +68,7 @@ class OpenConnection:
     carries: Carries
     dialled_at: float  # monotonic seconds
     number: int  # the connection's number in the session's candles
-    outdated: asyncio.Event = field(default_factory=asyncio.Event)  # set when the venue announces its cut
+    outdated: asyncio.Event = field(default_factory=asyncio.Event)  # set when the venue announces a cut
     left: set[str] = field(default_factory=set)  # coins that were halted while it carried them
 
     def brings(self, coin: str) -> bool:
@@ -269,7 +269,7 @@ class CoinConnection:
     def _lags_too_long(self, opened: OpenConnection, now: float) -> bool:
         """Whether the connection's data has been late for long while that of other connections is not.
 
-        Reports the beginning and the end of such a lag.
+        Reports the beginning and the end of this lag.
         """
         lag = opened.listener.lag.seconds
         if lag is not None and (self.host.is_outpaced(self) or self.is_lagging):

@@ -109,7 +109,7 @@ class ConnectionPool:
 
     @property
     def lags_in_part(self) -> bool:
-        """Whether one of its connections lags while others do not."""
+        """Whether one of the connections lags while others do not."""
         return any(connection.is_lagging for connection in self._connections)
 
     def expect_data(self, is_awaited: bool) -> None:

@@ -92,7 +92,7 @@ class Backlog:
         return found
 
     def _has_gap(self, coin: str, own: list[TradeEvent], fresh: int) -> bool:
-        """Whether trades are missing before one of the coin's ``fresh`` newest trades, or before the next one."""
+        """Whether trades are missing before one of the coin's ``fresh`` newest trades, or before the next trade."""
         after = own[max(0, len(own) - fresh - 1) :]
         return any(
             gap == coin and (any(each is before for each in after) if before is not None else fresh == len(own))

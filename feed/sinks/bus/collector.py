@@ -121,7 +121,7 @@ class Collector:
         self._share_limits()
         client = self._client
         if client is not None and self._publisher.is_vacant:  # if the shard is not vacant, another collector publishes
-            with contextlib.suppress(BusError):  # without these trades, the feed begins with new ones
+            with contextlib.suppress(BusError):  # without these trades, the feed begins with new trades
                 self.feed.resume_after(await self._publication.resume(client))
         try:
             await self.feed.connect(timeout=None)
@@ -269,7 +269,7 @@ class Collector:
 
 
 async def _answer(message: Msg) -> None:
-    """Answer a standby collector's question whether this one is connected."""
+    """Answer a standby collector, which asks whether this collector is connected."""
     with contextlib.suppress(Exception):  # nats-py: the asking collector or the bus has gone
         await message.respond(b"")
 

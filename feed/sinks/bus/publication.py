@@ -212,7 +212,7 @@ class Publication:
                 if channel == TRADES.name:
                     trades[coin] = read("trade", each.data)
                 elif channel == BOOKS.name:
-                    pass  # a book of this collector always replaces the other's
+                    pass  # a book of this collector always replaces another collector's
                 elif channel in self.channels:
                     latest[channel, coin] = int(read_object(each.data).get("timestamp") or 0)
                 else:

@@ -165,7 +165,8 @@ class BusWriter:
     def _again(self) -> None:
         """Put unanswered messages back before the waiting ones, except those that must not be sent any more.
 
-        A message that the bus has refused while it stored a later one of the same subject would come out of order.
+        A message must not be sent again if the bus refused it and stored a later message of the same subject: it would
+        come out of order.
         """
         back: list[_Message] = []
         for number, message in self._sent.items():

@@ -317,7 +317,7 @@ class Writer:
 
 
 def begins_after(flush_seconds: float, slowest: float) -> float:
-    """Seconds between the begins of two writings, so that an event just after the first begin is on disk in time.
+    """Seconds between the starts of two writings, so that an event just after the first start is on disk in time.
 
     ``slowest``: the most seconds that one of the last writings took, from the moment at which it was due to its end.
     """
