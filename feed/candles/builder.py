@@ -32,7 +32,7 @@ class CandleBuilder(MissingCandles):
         self._flat = False  # no trade in the open candle yet: it has the last candle's price
         self._stamps: StampCheck[TradeEvent] = StampCheck(AHEAD, AHEAD)
         self._interrupted = False
-        self._after: int | None = None  # the last candle that another venue closed; None after a later one has begun
+        self._after: int | None = None  # open time of another venue's last closed candle; None after a later one began
 
     @property
     def begun(self) -> bool:

@@ -39,7 +39,7 @@ class CandleRecord:
         self._behind_at = received_at / 1e9
 
     def is_doubtful(self, received_at: int) -> bool:
-        """Whether an answer at this time (Unix ns) may be behind, because an answer within DOUBT seconds before was."""
+        """Whether an answer at this time (Unix ns) may be behind, because an answer was at most DOUBT seconds ago."""
         return 0 <= received_at / 1e9 - self._behind_at < DOUBT
 
 

@@ -34,7 +34,7 @@ class CandleTracker(MissingCandles):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._open: Candle | None = None  # the newest candle, while it is not closed
-        self._newest: int | None = None  # open time of the open candle, or of the last closed one
+        self._newest: int | None = None  # open time of the open candle, or of the last closed candle
         self._empty = 0  # open time of the newest candle that the venue's record lacks because nothing was traded
         self._by_time = False  # the last candle was closed by time: the following candles may be missing
         self._interrupted = False

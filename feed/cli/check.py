@@ -29,7 +29,7 @@ BOLD, RED, GREEN, YELLOW = "1", "31", "32", "33"  # a terminal's escape codes
 LINE = 2000  # most characters of a line: a path from the environment may be of any length
 AGREES = 1.0  # seconds by which the clocks may differ: the measured difference includes the network's delay
 THROTTLED = (
-    0.5  # seconds to wait after loading the markets: earlier, ccxt's rate limit would delay the measured request
+    0.5  # seconds to wait after loading the markets, so that ccxt's rate limit does not delay the measured request
 )
 
 

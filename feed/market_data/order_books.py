@@ -42,7 +42,7 @@ class _Coin:
     routes: list[tuple[int, Route]] = field(default_factory=list)  # depth, and the route to its subscribers
     proven: ProvenBook | None = None
     silent: ProvenBook | None = None  # the proven book of a connection that sends nothing at the moment
-    last_mid: tuple[float | None, float] = None, 0.0  # of the last book that was lost, see last_mid()
+    last_mid: tuple[float | None, float] = None, 0.0  # the last lost book's mid price and time, see last_mid()
 
 
 TOLD_AFTER = 5.0  # seconds after which a book that has never been proven is reported as unproven

@@ -66,7 +66,7 @@ class Backoff:
     def __post_init__(self) -> None:
         self.attempt = 0
         """The attempt whose delay was drawn last: 1, 2, ...; 0 if none was needed since data flowed long enough."""
-        self._first_data: float | None = None  # on this connection
+        self._first_data: float | None = None  # when this connection's first data came, monotonic seconds
 
     def __repr__(self) -> str:
         return f"<Backoff attempt {self.attempt}, next about {self._delay:g} s>"

@@ -19,7 +19,7 @@ from types import MappingProxyType
 WINDOW = 600.0  # seconds for which a delay is remembered; clocks drift apart by less than 0.1 s in this time
 BUCKET = 10.0  # seconds; of all delays in this period only the least is remembered
 AGREEING = 3  # number of delays that confirm one another: a single one may have a wrong stamp
-WITHIN = 1.0  # seconds by which these delays may differ, and by which an unconfirmed stamp may be ahead of our clock
+WITHIN = 1.0  # seconds by which confirming delays may differ, and an unconfirmed stamp may be ahead of our clock
 RECENT = 2.0  # seconds; the connection's lag is the smallest delay of this period
 FLOWING = 3  # trades count as flowing after this many checks that found trades within RECENT
 CAUGHT_UP = 0.5  # share of the limit; a lag that falls below this share has ended

@@ -55,12 +55,12 @@ class SilenceWatch:
 
     def __init__(self, limits: Staleness) -> None:
         self._limits = limits
-        self.heard: dict[str, float] = {}  # coin -> its last data
+        self.heard: dict[str, float] = {}  # coin -> when its last data came
         self._since: dict[str, float] = {}  # coin -> when it was first watched; without data, its silence began then
         self._began = 0.0  # when the first coin was watched; without data, the feed's silence began then
         self._connected_at: float | None = None  # None: there is no connection, or it has been found dead
         self._feed_silent_since: float | None = None  # set while the feed is stale
-        self._coins_silent_since: dict[str, float] = {}  # the coins that are stale
+        self._coins_silent_since: dict[str, float] = {}  # stale coin -> when its silence began
         self._checked_at = 0.0
         self.awaited: Container[str] = ()  # the coins whose data would be a recovery
 

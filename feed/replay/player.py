@@ -53,7 +53,7 @@ class Player:
         self._exchange = source.exchanges[0]
         self._reopen: int | None = None  # read the rows again from this time on
         self._look_due = 0
-        self._given_up: set[int] = set()  # ids of the consumers for which the replay waits no more
+        self._given_up: set[int] = set()  # ids of the consumers for which the replay does not wait any more
         self._begun = False
         take = self._events
         self._take: dict[type, Callable[[Any, bool], None]] = {

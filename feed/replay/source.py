@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Folder = str | os.PathLike[str]
 Moment = int | float | str | datetime
-DAY = 86_400 * 10**9  # ns; at the start, the candles of the day before are known
+DAY = 86_400 * 10**9  # ns; at the replay's start, the candles of the day before it are known
 
 
 class ReplaySource:

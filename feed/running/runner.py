@@ -54,7 +54,7 @@ class FeedRunner:
         self._history = CandleHistory(self.hub, self.wanted, self._history_source)
         self._running: asyncio.Task[FeedError | None] | None = None  # the feed's task
         self._driver: CoinRouting | Player | None = None  # delivers the events
-        self._waiting = 0  # connect() calls under way
+        self._waiting = 0  # how many connect() calls are running
         self._limit_parts = 1  # into how many parts the venues' limits are divided; the feed uses one
         self._before: list[TradeEvent] = []  # the last trades that an earlier program received
         self._left: list[object] = []  # tasks of closed loops: deleting them would cause warnings

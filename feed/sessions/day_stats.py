@@ -63,7 +63,7 @@ class DayStats:
             reason = error or "no answer in time"
             logger.warning("{}: its 24 h statistics could not be fetched over REST: {}", self._venue.name, reason)
             return
-        known = self._known()  # a coin that was removed meanwhile and is added again must not get them
+        known = self._known()  # a coin that was removed meanwhile must not get these day stats when it is added again
         for ticker in (ticker for ticker in tickers if ticker.coin in known):
             self._fetched.add(ticker.coin)
             self._waiting[ticker.coin] = ticker

@@ -56,7 +56,7 @@ class Session:
         self.listing = CoinListing(venue, self.note)
         self.asked_for: Sequence[CoinConfig] = ()  # the coins that were wanted when the venue was last asked
         self._feed = feed
-        self._task: asyncio.Task[VenueError] | None = None  # from ``start`` until ``stop`` or ``take_failure``
+        self._task: asyncio.Task[VenueError] | None = None  # exists from ``start`` until ``stop`` or ``take_failure``
         self._ending: set[asyncio.Task[VenueError]] = set()  # earlier tasks that end after ``stop``
         self._dropped: asyncio.Future[NoReturn] | None = None
         self._since: Mapping[str, int] = {}  # see ``start``

@@ -30,7 +30,7 @@ ENVIRONMENT = "MARKET_FEED_SETTINGS"
 
 _HINTS = (
     (re.compile(r"'\\t' that cannot start any token"), "; a tab: indent with blanks"),
-    (  # *BTC, @BTC, !BTC
+    (  # text such as *BTC, @BTC or !BTC
         re.compile(r"undefined alias|cannot start any token|could not determine a constructor"),
         "; if it is meant as text, write it in quotes",
     ),

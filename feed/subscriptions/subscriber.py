@@ -177,7 +177,7 @@ class Worker:
             return  # no event loop is running: the events wait until one does
         self.task = loop.create_task(self._run(), name=f"market-feed: {self._subscription.name}")
         self._publisher.workers[self.task] = self
-        # not in a finally block of the task: a task that is cancelled before its first step never runs it
+        # a finally block in the task would not do: a task that is cancelled before its first step never runs it
         self.task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -284,7 +284,7 @@ class EventIterator(AsyncIterator[Any]):
         self._buffer.clear()
 
     async def aclose(self) -> None:
-        """Do the same as :meth:`close`: async generators have this name for it."""
+        """Do the same as :meth:`close`, under the name that async generators use."""
         self.close()
 
     async def __aenter__(self) -> Self:

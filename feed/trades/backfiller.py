@@ -56,7 +56,7 @@ class TradeBackfiller:
     """Backfills the coins of one session, over all its connections to the venue.
 
     ``deliver`` receives each trade that had to wait, once and in order. ``requests`` is the venue's limit of REST
-    requests and ``sequences`` its trade sequences; the venue's sessions share both.
+    requests, ``sequences`` has the venue's trade sequences; the venue's sessions share both.
     """
 
     venue: Venue

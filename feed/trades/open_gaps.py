@@ -89,7 +89,7 @@ class OpenGap:
         return False
 
     def _reach(self, page: Sequence[TradeEvent]) -> None:
-        """Find how far a page continues from before the gap, and whether it reaches the trade after the gap."""
+        """Find how far the answers, with this page, continue from before the gap, and whether they reach its end."""
         if not page:
             return
         ids = {trade.trade_id for trade in page}
@@ -227,7 +227,7 @@ class GivenUpGaps:
     """The missing trades of the newest MAX_OPEN given-up gaps. If one comes later, it can't be delivered in order."""
 
     _ids: tuple[tuple[int, int], ...] = ()  # the first and the last id of each range
-    _times: tuple[tuple[int, int], ...] = ()  # the same if ids don't count up by one: from and to, Unix ms
+    _times: tuple[tuple[int, int], ...] = ()  # begin and end (Unix ms) of each gap without consecutive ids
 
     @property
     def has_times(self) -> bool:
@@ -235,7 +235,7 @@ class GivenUpGaps:
         return bool(self._times)
 
     def clear(self) -> None:
-        """Forget them all."""
+        """Forget all these gaps."""
         self._ids = self._times = ()
 
     def note(self, ended: OpenGap) -> None:

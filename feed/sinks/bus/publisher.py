@@ -49,7 +49,8 @@ class Publisher:
         self._lease_subject = subjects.lease(shard.name)
         self._term_subject = subjects.publisher(shard.name)
         self._term = 0  # the number of the message with which this collector began to publish
-        self._others: dict[str, tuple[float, Mapping[str, Any]]] = {}  # other shard -> when its lease came, content
+        # other shard -> when its lease came, and the lease's content
+        self._others: dict[str, tuple[float, Mapping[str, Any]]] = {}
         self._told_markets: dict[str, Any] | None = None  # the markets in the register
         self._handing_over = False
         self._waits_for = ""  # the shard of another layout that was reported

@@ -60,7 +60,7 @@ class Broadcast:
         self._logs: dict[Selection, EventLog] = {}
         self._logs_of: dict[str, list[EventLog]] = {channel: [] for channel in EVENT_TYPES}
         self._clients_of: dict[EventLog, list[Client]] = {}
-        self._unsent = 0  # events since clients were written to
+        self._unsent = 0  # events since the last write to clients
         self._touched: dict[EventLog, None] = {}
         self._full: dict[Client, None] = {}
         self._handles: dict[str, Any] = {STATUS: feed.subscribe_status(self._on_status)}
