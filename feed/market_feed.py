@@ -319,7 +319,7 @@ class MarketFeed:
         return self._hub.prices.tick(symbol(coin))
 
     def get_all_prices(self) -> dict[str, PriceTick]:
-        """Return the latest tick of each coin that has one, by coin in upper case; copies."""
+        """Return the latest tick of each coin that has one, as copies, by coin in upper case."""
         return self._hub.prices.ticks
 
     @property

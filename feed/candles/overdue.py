@@ -39,7 +39,7 @@ class Timing(Protocol):
 
     @property
     def delivering(self) -> bool:
-        """Whether the venue's candles are delivered: not while the venue is on trial. Then no candle is requested."""
+        """Whether the venue's candles are delivered. While the venue is on trial, this is False: request no candles."""
 
     def venue_time(self) -> float | None:
         """The venue's time now, Unix ms; None while it is not known."""

@@ -136,7 +136,7 @@ class CandleTracker(MissingCandles):
         return told
 
     def _contradict(self, candle: Candle, now: float | None) -> None:
-        """Return to an earlier candle if several rows in succession show that the newest one is in the future."""
+        """Return to an earlier candle if several rows in succession show that the newest candle is in the future."""
         self._contradicted += 1
         time = candle.received_at / 1e6 if now is None else now
         if self._contradicted >= BELIEVED and self._newest is not None and 0 < time < self._newest - AHEAD:

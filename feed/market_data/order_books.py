@@ -216,7 +216,7 @@ class OrderBooks:
         return None if held is None else best_levels(held.book, depth)
 
     def last_mid(self, coin: str) -> tuple[float | None, float]:
-        """The price halfway between the best bid and ask of the coin's book, or of its last proven one; and when it
+        """The price halfway between the best bid and ask of the coin's book, or of its last proven book; and when it
         came, monotonic seconds. The price is None if there was no book, or a side of it was empty.
         """
         known = self._coins.get(coin)

@@ -13,7 +13,7 @@ from math import inf
 from feed.settings.schema import Connection
 
 LONGEST_WAIT = 600.0  # seconds: the longest GrowingWait
-BUSY = 20  # if no attempt was made for this many times the wait, the wait is short again
+BUSY = 20  # a GrowingWait is short again if no attempt was made for this many times its length
 
 
 def doubled(first: float, attempts: int, longest: float = inf) -> float:

@@ -15,9 +15,9 @@ one that refuses.
 
 Hysteresis. Each failed trial of a preferred venue doubles the wait before the next one (up to twice
 ``failback_after``). If the feed leaves a venue soon after its return to it, the venue's next trial takes twice as long
-(up to 12 times ``failback_after``). After 12 times ``failback_after`` as the active venue, both are reset. So if the
-first venue flaps and the others work, there are at most 8 switches within 12 times ``failback_after`` (an hour by
-default), however often the first venue fails.
+(up to 12 times ``failback_after``). After 12 times ``failback_after`` as the active venue, its wait and trial are short
+again. So if the first venue flaps and the others work, there are at most 8 switches within 12 times ``failback_after``
+(an hour by default), however often the first venue fails.
 """
 
 from __future__ import annotations

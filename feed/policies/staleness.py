@@ -79,7 +79,7 @@ class SilenceWatch:
         self._connected_at = None
 
     def watch(self, coins: Iterable[str], now: float) -> None:
-        """Watch these coins from now on; coins that stay keep their times, and the connection is the same."""
+        """Watch these coins from now on; coins that stay keep their times, and the connection does not change."""
         if self._since:
             self._began = self._heard()  # the last data may be of a coin that is removed now; it still counts
         else:

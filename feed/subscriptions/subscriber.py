@@ -28,7 +28,7 @@ class EventPublisher(Protocol):
     reporting: bool  # the event that is published now is itself a report
     workers: dict[asyncio.Task[None], Worker]  # the workers whose task runs
     slow_after: float  # seconds
-    copies: Mapping[str, Callable[[Any], Any]]  # channel -> copies an event for each subscriber but the first
+    copies: Mapping[str, Callable[[Any], Any]]  # channel -> the function that copies its events
     version: object  # replaced at each change of the subscriptions
 
     def failed(self, subscription: Subscriber, error: BaseException, reported: bool = False) -> None:

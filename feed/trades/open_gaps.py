@@ -255,7 +255,7 @@ class GivenUpGaps:
         return any(first <= number <= last for first, last in self._ids)
 
     def has_time(self, trade: TradeEvent) -> bool:
-        """Whether a trade of this time was missing; a gap whose end ``trade`` shows to be wrong is forgotten."""
+        """Whether a trade of this time was missing; forgets the gaps whose end is wrong, as ``trade`` shows."""
         self._times = tuple(each for each in self._times if not is_disproved(each[1], trade))
         return any(first <= trade.timestamp < last for first, last in self._times)
 

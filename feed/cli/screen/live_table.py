@@ -130,7 +130,7 @@ def screen(
     for name in _DISPENSABLE:
         if sum(widths.values()) + len(widths) > console.width:
             del widths[name]
-    gap = min(2, max(0, (console.width - sum(widths.values())) // len(widths) - 1))  # in addition to the table's border
+    gap = min(2, max(0, (console.width - sum(widths.values())) // len(widths) - 1))  # blanks besides the border
     style = box.ASCII2 if plain else box.SIMPLE_HEAD
     table = Table(box=style, padding=(0, gap, 0, 0), pad_edge=False, show_edge=False)
     for name in widths:

@@ -145,7 +145,7 @@ class CoinConnection:
     Call ``wake`` after a change of ``asks`` or ``markets``. If this is the venue's only open connection and it ends,
     ``carry`` ends with the error. If others are open, only this one is dialled again, up to
     ``attempts_before_failover`` times; after that the venue has failed. ``session_limit``: the seconds after which the
-    venue cuts a connection, None if it never does.
+    venue cuts a connection, None if it cuts none.
     """
 
     host: Host
@@ -160,7 +160,7 @@ class CoinConnection:
         self.opened: OpenConnection | None = None
         self.successor: OpenConnection | None = None  # the connection that is to replace the open one
         self.broke = False  # True after a break was reported, until the reconnect is reported
-        self.flowing = asyncio.Event()  # set when its first connection has delivered data, or may be quiet
+        self.flowing = asyncio.Event()  # set when the first connection has data, or all its coins may be quiet
         self._backoff = backoff_of(self.settings.connection)
         self._connect_timeout = self.settings.connection.connect_timeout
         self._silence = silence
