@@ -17,7 +17,7 @@ BUSY = 20  # a GrowingWait is short again if no attempt was made for this many t
 
 
 def doubled(first: float, attempts: int, longest: float = inf) -> float:
-    """The wait after this many failed ``attempts``: ``first`` after none, doubled by each, ``longest`` at most."""
+    """The wait after this many failed ``attempts``: ``first`` after none, doubled after each, up to ``longest``."""
     return min(first * 2.0 ** min(attempts, 20), longest)
 
 
@@ -65,7 +65,7 @@ class Backoff:
 
     def __post_init__(self) -> None:
         self.attempt = 0
-        """The attempt whose delay was drawn last: 1, 2, ...; 0 if none was needed since data flowed long enough."""
+        """The attempt whose delay was drawn last: 1, 2, ...; 0 after data has flowed for long enough."""
         self._first_data: float | None = None  # when this connection's first data came, monotonic seconds
 
     def __repr__(self) -> str:

@@ -13,7 +13,7 @@ A connection that carried data for ``stable_after`` seconds and then ends is an 
 A connection that ends earlier is a failed attempt: a venue that accepts, sends one message and drops is no better than
 one that refuses.
 
-Hysteresis. Each failed trial of a preferred venue doubles the wait before the next one (up to twice
+Hysteresis keeps changes rare. Each failed trial of a preferred venue doubles the wait before the next one (up to twice
 ``failback_after``). If the feed leaves a venue soon after its return to it, the venue's next trial takes twice as long
 (up to 12 times ``failback_after``). After 12 times ``failback_after`` as the active venue, its wait and trial are short
 again. So if the first venue flaps and the others work, there are at most 8 switches within 12 times ``failback_after``
@@ -42,7 +42,7 @@ from feed.policies.failover_decisions import (
 )
 
 LONGEST_TRIAL = 12  # in multiples of failback_after: the longest trial; the active time that clears all failures
-FIRST_WAIT = 0.1  # in multiples of failback_after: from leaving a venue to its first trial
+FIRST_WAIT = 0.1  # in multiples of failback_after: the wait between leaving a venue and its first trial
 LAST_WAIT = 2.0  # in multiples of failback_after: the longest wait between trials
 REFUSED_FIRST = 5.0  # seconds without an attempt after the first refusal of a venue
 CARRYING = 1.5  # a connection carries data right now if its last data is at most this many seconds old
@@ -63,7 +63,7 @@ class _Turn:
     first: float | None = None  # when this connection had its first data
     last: float = -inf  # when this connection had its last data
     failed: int = 0
-    fallen: bool = False  # a connection has ended, and no later one was stable
+    fallen: bool = False  # a connection has ended, and no later connection was stable
     returned: bool = False  # the feed returned to this preferred venue: leaving it soon counts as flapping
 
     def note(self, now: float) -> None:
@@ -123,7 +123,7 @@ class Failover:
 
     The methods take ``now`` in monotonic seconds. An event of a venue that is neither active nor on trial changes
     nothing, except that a refusal is remembered. ``blocked_cooldown``: how long a block lasts, by default 10 minutes,
-    as Bybit's ban for too frequent access does. Any other refusal lasts REFUSED_FIRST at first, and twice as long each
+    like Bybit's ban for too frequent access. Any other refusal lasts REFUSED_FIRST at first, and twice as long each
     time until the venue carries data. ``relief_after``: the silence, since ``heard``, after which the other venues are
     put on trial.
     """
@@ -175,7 +175,7 @@ class Failover:
         return trial.first is None or now - trial.first >= self._trial_needed(venue)
 
     def data(self, venue: str, at: float, now: float | None = None) -> list[Decision]:
-        """Note data of this venue, the active one or one on trial; ``at`` is when it came, by default ``now``.
+        """Note data of this venue, which is active or on trial; ``at`` is when the data came, by default ``now``.
 
         For a venue on trial, pass only data that is up to date.
         """

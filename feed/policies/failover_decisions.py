@@ -79,8 +79,8 @@ class FailoverEvent(Enum):
     FLOWED = "flowed"  # the active venue carries data, for the first time or again
     FELL = "fell"  # the active venue's connection failed; it is dialled again
     NEEDED = "needed"  # the active venue is silent, lags, or has failed its first redial
-    LEFT = "left"  # the active venue is left for one that does not carry data yet
-    RESCUED = "rescued"  # the active venue is left for one on trial, which carries data
+    LEFT = "left"  # the active venue is left for a venue that does not carry data yet
+    RESCUED = "rescued"  # the active venue is left for a venue on trial, which carries data
     SHUT = "shut"  # the last venue refused or blocked the feed
     REOPENED = "reopened"  # a venue's cooldown is over
     TRIED = "tried"  # a preferred venue is on trial

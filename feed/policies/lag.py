@@ -18,7 +18,7 @@ from types import MappingProxyType
 
 WINDOW = 600.0  # seconds for which a delay is remembered; clocks drift apart by less than 0.1 s in this time
 BUCKET = 10.0  # seconds; of all delays in this period only the least is remembered
-AGREEING = 3  # number of delays that confirm one another: a single one may have a wrong stamp
+AGREEING = 3  # number of delays that confirm one another: a single delay may come from a wrong stamp
 WITHIN = 1.0  # seconds by which confirming delays may differ, and an unconfirmed stamp may be ahead of our clock
 RECENT = 2.0  # seconds; the connection's lag is the smallest delay of this period
 FLOWING = 3  # trades count as flowing after this many checks that found trades within RECENT
@@ -133,7 +133,7 @@ class ConnectionLag:
     """The lag of one connection: ``seconds`` above the venue's smallest delay, None while that is not known.
 
     It is computed from the least of the recent delays: one late row, of a quiet coin or repeated by the venue, is no
-    lag. A coin's first row on the connection counts only if it is not late: a late one may be history. While trades
+    lag. A coin's first row on the connection counts only if it is not late: a late row may be an old one. While trades
     flow, only they count: a venue's tickers may be up to date while its trades, which give the prices, are late.
     """
 

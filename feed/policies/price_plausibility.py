@@ -60,7 +60,7 @@ class PricePlausibility:
         self._withheld: dict[str, dict[VenueMarket, _Withheld]] = {}
 
     def allowed(self, age: float) -> float:
-        """How far a price may be from one that is ``age`` seconds old."""
+        """How far a price may be from a price that is ``age`` seconds old."""
         return float(self._max_ratio ** min(1.0 + max(0.0, age) / PER, LARGEST_POWER))
 
     def judge(

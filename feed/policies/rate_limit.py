@@ -25,7 +25,7 @@ class RateLimit:
         return f"<RateLimit {self.allowed} per {self.window:g} s>"
 
     def wait(self, now: float) -> float:
-        """Seconds until the next dial is allowed; 0.0 when it is allowed now (monotonic seconds)."""
+        """Seconds until the next dial is allowed, 0.0 if it is allowed at ``now`` (monotonic seconds)."""
         if len(self._dials) < self.allowed:
             return 0.0
         return max(0.0, self._dials[-self.allowed] + self.window - now)

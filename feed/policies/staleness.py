@@ -49,7 +49,7 @@ class SilenceWatch:
     """Watches one feed over all its connections; times are monotonic seconds.
 
     Silence is counted from the last piece of data, independent of connections: a feed that is reconnecting becomes
-    stale after the same time as one that is stalled. Only DEAD concerns a single connection: its silence is counted
+    stale after the same time as a feed that is stalled. Only DEAD concerns a single connection: its silence is counted
     from the connection's start.
     """
 

@@ -43,7 +43,7 @@ class StandingSides:
         self._asks.on_levels(asks, now)
 
     def on_trade(self, price: float, sold: bool, now: float, *, stamped: bool = True) -> None:
-        """Take a trade at ``price`` that came at ``now``; ``sold``: its taker sold, to a bid."""
+        """Take a trade at ``price`` that came at ``now``; ``sold``: whether the taker sold."""
         self._bids.on_trade(price, sold and stamped, now)
         self._asks.on_trade(price, stamped and not sold, now)
 

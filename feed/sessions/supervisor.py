@@ -20,7 +20,7 @@ from feed.sessions.session import Session
 from feed.sessions.shared_venue import SharedVenue
 from feed.settings.schema import ExchangeConfig
 
-START_GRACE = 2.0  # seconds: the next venues are tried beside the first one after this time at the earliest
+START_GRACE = 2.0  # seconds from the start, in which no other venue is tried beside the first one
 LOOK = 0.5  # seconds between two checks for connections that carry data
 
 

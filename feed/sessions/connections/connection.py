@@ -58,7 +58,7 @@ class Carries(NamedTuple):
 class OpenConnection:
     """One connection.
 
-    ``markets`` (coin -> symbol) are those that it has subscribed to, including coins that are not wanted any more.
+    ``markets`` (coin -> symbol): what it has subscribed to, including coins that are not wanted any more.
     """
 
     stream: Connection
@@ -67,7 +67,7 @@ class OpenConnection:
     markets: dict[str, str]
     carries: Carries
     dialled_at: float  # monotonic seconds
-    number: int  # the connection's number in the session's candles
+    number: int  # the connection's number in VenueCandles
     outdated: asyncio.Event = field(default_factory=asyncio.Event)  # set when the venue announces a cut
     left: set[str] = field(default_factory=set)  # coins that were halted while it carried them
 
@@ -98,7 +98,7 @@ class Host(Protocol):
         """Open a connection for the markets and channels of ``connection``; the limit of dials allows it already."""
 
     async def may_dial(self, old: OpenConnection | None = None) -> None:
-        """Wait until the venue's limit allows a dial; raises the error of ``old`` if this ends meanwhile."""
+        """Wait until the venue's limit allows a dial; raises the error of ``old`` if ``old`` ends meanwhile."""
 
     def hang_up(self, opened: OpenConnection, reason: str) -> None: ...
 
@@ -135,7 +135,7 @@ class Host(Protocol):
         """Called when trades of ``coins`` do not come although tickers show them; ``doubted`` coins may lack trades."""
 
     def on_replaced(self, connection: CoinConnection, reason: str) -> None:
-        """Called when the connection was silent and another one with data has replaced it."""
+        """Called when the connection was silent and another connection with data has replaced it."""
 
 
 @dataclass(eq=False, repr=False)
@@ -158,7 +158,7 @@ class CoinConnection:
     def __post_init__(self) -> None:
         silence = self.settings.staleness.reconnect_after
         self.opened: OpenConnection | None = None
-        self.successor: OpenConnection | None = None  # the connection that is to replace the open one
+        self.successor: OpenConnection | None = None  # the connection that is to replace the open connection
         self.broke = False  # True after a break was reported, until the reconnect is reported
         self.flowing = asyncio.Event()  # set when the first connection has data, or all its coins may be quiet
         self._backoff = backoff_of(self.settings.connection)
@@ -176,7 +176,7 @@ class CoinConnection:
 
     @property
     def all_opened(self) -> list[OpenConnection]:
-        """The connections that deliver: the one in use, and its successor while there is one."""
+        """The connections that deliver: the connection in use, and its successor while there is one."""
         return [opened for opened in (self.opened, self.successor) if opened is not None]
 
     def has_data(self, within: float, now: float) -> bool:
@@ -267,7 +267,7 @@ class CoinConnection:
         return opened.silent_for(now) >= silence and self.host.has_company(self, self._silence / 2)
 
     def _lags_too_long(self, opened: OpenConnection, now: float) -> bool:
-        """Whether the connection's data has been late for long while that of other connections is not.
+        """Whether the connection's data has been late for long while the data of other connections is up to date.
 
         Reports the beginning and the end of this lag.
         """
@@ -309,7 +309,7 @@ class CoinConnection:
 
     @asynccontextmanager
     async def _successor_of(self, old: OpenConnection) -> AsyncIterator[OpenConnection]:
-        """Open a connection beside ``old``; yields it when it has data or may be quiet. An error closes it."""
+        """Open a connection beside ``old``; yields it when it has data or may be quiet. Closes it at an error."""
         await self.host.may_dial(old)
         new = self.successor = self.host.dial(self)
         try:
@@ -328,7 +328,7 @@ class CoinConnection:
             await wait(new, asyncio.Event(), COMPLETE_STEP)
 
     async def _replace_silent(self, old: OpenConnection, now: float) -> None:
-        """Replace a silent connection: it may be broken, or its coins may be quiet; a successor shows which."""
+        """Replace a silent connection: it may be broken, or its coins may be quiet; a successor shows which is true."""
         reason = f"no data for {old.silent_for(now):.1f} s"
         logger.info("{}: one of its connections is silent: {}", self.host.name, reason)
         self._silence_allowed.spend(now)

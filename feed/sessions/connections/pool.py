@@ -255,14 +255,14 @@ class ConnectionPool:
     def _on_end(self, opened: OpenConnection) -> None:
         """Note that a connection which delivered has ended by itself.
 
-        If another one is open for its coins, it may not have subscribed to all of them yet.
+        If another connection is open for the same coins, that one may not have subscribed to all of them yet.
         """
         if opened.listener.delivering and opened.listener.last_data is not None and not opened.carries.is_for_books:
             for coin in opened.markets:
                 self.backfiller.doubt(coin)
 
     def _begin_candles(self, markets: Mapping[str, str], asks: Carries, number: int | None) -> int:
-        """Continue the candles of these markets on a connection (without ``number``: a new one); returns its number."""
+        """Continue these markets' candles on connection ``number``, or on a new one if None; returns the number."""
         coins = {symbol: coin for coin, symbol in markets.items()}
         closed, native = self.feed.hub.delivered_candles.newest_closed(), not self._builds_candles(asks)
         return self.candles.begin(coins, asks.timeframes, closed, native=native, connection=number)
@@ -343,7 +343,7 @@ class ConnectionPool:
             self._tell_part("connected", connection)
         connection.broke = False
         if self.owner.delivering and connection.opened is not None and not connection.opened.listener.delivering:
-            connection.opened.listener.deliver()  # the connection may have been dialled while this was still a trial
+            connection.opened.listener.deliver()  # it may have been dialled while the session was still on trial
 
     def on_break(self, connection: CoinConnection, reason: str) -> None:
         """See Host."""
@@ -376,7 +376,7 @@ class ConnectionPool:
         self._tell_part("reconnecting", connection, attempt=attempt, delay=round(delay, 3))
 
     def _tell_part(self, event: str, connection: CoinConnection, **details: Any) -> None:
-        """Report an event of one connection of several, with its coins; the state of the feed does not change."""
+        """Report an event of one of several connections, with its coins; the state of the feed does not change."""
         if self.owner.delivering:
             self.feed.aside(event, self.name, coins=list(connection.markets), **details)
 
