@@ -43,7 +43,7 @@ class Channel:
 
     @property
     def of_venue(self) -> bool:
-        """Whether a venue has this channel itself; such channels can be named in the settings."""
+        """Whether a venue has this channel itself; the settings can name only these channels."""
         return self.name in self.needs
 
     def key(self, part: Part | None = None) -> str:

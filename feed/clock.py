@@ -63,8 +63,8 @@ class Clock:
     def running_at(self, at: float) -> float:
         """The value of ``running()`` when ``monotonic()`` was ``at``.
 
-        If ``look`` found a suspend, a moment between this call and the one before counts as before the suspend, because
-        it is not known whether it was before or after.
+        If ``look`` found a suspend, a moment between this call and the previous call counts as before the suspend,
+        because it is not known whether it was before or after.
         """
         return at + self._noted - sum(seconds for found, seconds in self._suspends if found >= at)
 

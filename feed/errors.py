@@ -13,7 +13,7 @@ class FeedError(Exception):
 
 
 class SettingsError(FeedError, ValueError):
-    """Wrong settings or arguments. ``problems`` has one line for each: where it is, what was found, what is allowed."""
+    """Wrong settings or arguments. ``problems`` has a line per problem: its place, what was found, what is allowed."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__(list(problems))

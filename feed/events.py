@@ -40,8 +40,8 @@ class FeedStatus:
     """A snapshot of the feed: its state, its active exchange, and counts since the feed was made.
 
     ``last_message_time``: Unix seconds by the local clock, None before the first message. ``reconnect_count``: how many
-    connections carried data after an earlier one was lost. ``errors`` includes ``bad_frames``, the number of frames
-    that can't be read. ``lag``: seconds by which the data was behind the venue when it came, None if this is not
+    connections carried data after an earlier connection was lost. ``errors`` includes ``bad_frames``, the number of
+    frames that can't be read. ``lag``: seconds by which the data was behind the venue when it came, None if this is not
     known.
     """
 

@@ -17,7 +17,7 @@ from feed.settings.timeframes import between, candle_open, next_open, timeframe_
 class CandleBuilder(MissingCandles):
     """Builds one coin's candles of one timeframe from trades. :class:`CandleTracker` tracks a venue's own candles.
 
-    A candle is closed by the first trade of a later one. If trades of a candle may be missing, it is delivered as
+    A candle is closed by the first trade of a later candle. If trades of a candle may be missing, it is delivered as
     updates but never as closed: it becomes a hole. This holds for the candle of the first trade, and after
     ``interrupted`` for the open candle, the candles that were skipped and the candle of the next trade. A candle
     without trades, between two candles with trades, is closed flat: at the last price, with volume 0, as venues do it.
@@ -51,7 +51,7 @@ class CandleBuilder(MissingCandles):
             each.timestamp = time
         interrupted, candles = self._interrupted, list[Candle]()
         for each in (*(each for each, _ in refuted), *taken):
-            self._interrupted = interrupted  # it is not known before which of these trades it was
+            self._interrupted = interrupted  # it is not known before which of these trades this was
             candles += self._add(each)
         return candles
 

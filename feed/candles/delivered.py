@@ -26,7 +26,7 @@ class _Candles:
 
 
 class DeliveredCandles:
-    """Keeps, per coin and timeframe, copies of the last CLOSED_CANDLES closed candles and of the open one.
+    """Keeps, per coin and timeframe, copies of the last CLOSED_CANDLES closed candles and of the open candle.
 
     Each candle is closed only once, whichever venue or connection closes it, and gets no update after that.
     """
@@ -79,7 +79,7 @@ class DeliveredCandles:
                 self._candles[key].note_unclosed(opened)
 
     def unclosed(self) -> dict[tuple[str, str], set[int]]:
-        """The open times of the candles that are still to be closed, the open one included, by (coin, timeframe)."""
+        """The open times of the candles that are still to be closed, the open candle included, by (coin, timeframe)."""
         begun = {
             key: {candles.current.timestamp} if candles.current else set() for key, candles in self._candles.items()
         }
@@ -118,7 +118,7 @@ class DeliveredCandles:
         """Join ``past`` (oldest first) and the delivered candles, each once; a delivered state is preferred to a
         fetched one.
 
-        Of two states of the open candle, the one with more volume is the later one.
+        Of two states of the open candle, the state with more volume is the later state.
         """
         candles = self._candles.get((coin, timeframe))
         if candles is None or not past:

@@ -30,7 +30,7 @@ class _Waiting(Generic[_Item]):
 class StampCheck(Generic[_Item]):
     """Decides for each item whether it can be taken now, given its stamp and the venue's time, both Unix ms.
 
-    An item that is stamped ahead waits for the next ones. An item that is not stamped ahead refutes the waiting items
+    An item that is stamped ahead waits for the next items. An item that is not stamped ahead refutes the waiting items
     whose stamps are more than ``slack`` ms later than its own. AGREEING items in succession confirm each other if the
     times by which they are ahead differ by at most ``spread`` ms. They also confirm the waiting items whose stamps are
     not later than theirs.

@@ -55,8 +55,8 @@ class CandleTracker(MissingCandles):
 
     @property
     def due(self) -> int | None:
-        """The end (Unix ms, venue's clock) of the open candle, or of the next one if none is open; None before the
-        first.
+        """The end (Unix ms, venue's clock) of the open candle, or of the next candle if none is open; None before
+        the first.
         """
         if self._newest is None or self._open is not None:
             return None if self._newest is None else next_open(self._newest, self.timeframe)

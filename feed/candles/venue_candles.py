@@ -1,4 +1,4 @@
-"""Keeps a venue's candles over all its connections; decides when missed ones are fetched and when they are given up."""
+"""Keeps a venue's candles over all its connections; decides when missed candles are fetched, and when given up."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ class VenueCandles:
         return candles
 
     def missed_trades(self, coin: str) -> None:
-        """Mark the coin's candles that are built from trades as incomplete: trades before its next one are missing."""
+        """Mark the coin's candles that are built from trades as incomplete: trades are missing before the next one."""
         for kept in self._kept.values():
             if kept.coin == coin and isinstance(kept, CandleBuilder):
                 kept.interrupted()
@@ -179,7 +179,7 @@ class VenueCandles:
         """Forget all candles: the connections ended before any candle was delivered."""
         symbols = {symbol for symbol, _ in self._kept}
         self.forget(symbols)
-        self._builds_from = dict.fromkeys(symbols, self._connections + 1)  # an ended connection builds none
+        self._builds_from = dict.fromkeys(symbols, self._connections + 1)  # ended connections build none
 
     async def end(self) -> None:
         """Call this when the connection has ended; candles not yet repaired are repaired over the next connection."""

@@ -53,7 +53,7 @@ class BookListener(ListenerBase):
         return not isinstance(other, BookListener) or other._proven - other.gone <= self._proven | self.gone
 
     def look(self) -> None:
-        """Report books as old after ``silence`` seconds without any; distrust books that do not follow the trades."""
+        """Report books as old if none came for ``silence`` seconds; distrust books that do not follow the trades."""
         for coin, fault in self._hub.books.faults(self, self._now()):
             self.distrust(coin, fault)
         last = self.last_data

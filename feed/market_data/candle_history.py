@@ -76,7 +76,7 @@ class CandleHistory:
         """Fetch the closed candles that each coin's volatility needs, once data flows; runs until cancelled."""
         await asyncio.wait({ready})
         self._done.clear()
-        self._something_new = asyncio.Event()  # a new one for each run: an asyncio.Event belongs to one event loop
+        self._something_new = asyncio.Event()  # a new event for each run: it belongs to one event loop
         while True:
             self._something_new.clear()
             if CANDLES.name in self._wanted.channels and TIMEFRAME in self._wanted.timeframes:

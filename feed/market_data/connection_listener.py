@@ -49,7 +49,7 @@ class ConnectionListener(ListenerBase):
         self._looked_at = -inf  # monotonic seconds
         self._ticked: set[str] = set()  # coins that have had a ticker
         self._tried: dict[str, Streamed] = {}  # on trial: each coin's newest stamp since the last check
-        self._old: dict[str, Streamed] = {}  # coin -> stamp of its last withheld or repeated trade, since a new one
+        self._old: dict[str, Streamed] = {}  # coin -> the stamp of its last withheld or repeated trade
         self._old_trades = 0
         self._paths: dict[str, _Path] = {}  # coin -> its path, for coins with a delivered trade
         self._learned: dict[str, Ticker] = {}  # the newest tickers of a trial

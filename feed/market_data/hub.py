@@ -37,7 +37,7 @@ class MarketDataHub:
         self.prices = PriceCache()
         self.markets = CoinMarkets(max_price_ratio, self.prices, clock, self._known_prices)
         self.books = OrderBooks(dispatcher, clock, depths)
-        self._bids: dict[str, tuple[float, float]] = {}  # coin -> the bid of its last quote, and when that came
+        self._bids: dict[str, tuple[float, float]] = {}  # coin -> its last quote's bid, and when the quote came
         self.volatility = Volatility()
         self.trades: defaultdict[str, TradeCount] = defaultdict(TradeCount)  # venue -> its delivered trades
         self.other_messages = 0  # events of all connections, except trades that were delivered at once
@@ -45,7 +45,7 @@ class MarketDataHub:
         self.bad_frames = 0
         self.off_book_trades = 0  # block trades and the like, which are not delivered
         self.delivered_candles = DeliveredCandles()
-        self.delays: defaultdict[str, LeastDelay] = defaultdict(LeastDelay)  # by venue
+        self.delays: defaultdict[str, LeastDelay] = defaultdict(LeastDelay)  # venue -> delay
 
     @property
     def messages(self) -> int:

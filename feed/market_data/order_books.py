@@ -233,7 +233,7 @@ class OrderBooks:
 
 
 def _may_replace(source: BookConnection, book: OrderBook, held: ProvenBook) -> bool:
-    """Whether a book from another connection may replace the one that is held."""
+    """Whether a book from another connection may replace the book that is held."""
     if source.turn < held.source.turn:
         return False
     last = held.book

@@ -27,7 +27,7 @@ class Price:
     """One coin's latest price. Written by the event loop's thread, read by any thread.
 
     It keeps the fields of the latest tick, not the tick itself: the delivered tick belongs to its receivers, and
-    ``tick`` makes a new one for each caller. So no program can change what the feed knows. Values that another thread
+    ``tick`` makes a new tick for each caller. So no program can change what the feed knows. Values that another thread
     may read are replaced in one step. ``priced_at``: when the latest price came, monotonic seconds.
     """
 
@@ -76,9 +76,9 @@ class Price:
     def on_ticker(self, ticker: Ticker, now: float, *, over_rest: bool = False) -> PriceTick | None:
         """Take a ticker and return its tick if it is newer than the coin's last tick; else None.
 
-        A ticker without the venue's time gives a price only while no other event of its venue has given one. Its tick
-        has the time at which the ticker was read. The 24 h statistics are taken in any case. ``over_rest``: the ticker
-        came over REST and does not show how far the stream lags.
+        A ticker without the venue's time gives a price only while no other event of its venue has given a price. Its
+        tick has the time at which the ticker was read. The 24 h statistics are taken in any case. ``over_rest``: the
+        ticker came over REST and does not show how far the stream lags.
         """
         self.learn(ticker)
         last = self._last

@@ -117,7 +117,7 @@ def seconds(name: str, value: float | None, otherwise: str) -> float | None:
 
 
 def known_timeframe(timeframe: str) -> str:
-    """Return ``timeframe`` if it is a known one; otherwise raise SettingsError."""
+    """Return ``timeframe`` if it is known; otherwise raise SettingsError."""
     try:
         timeframe_ms(timeframe)
     except ValueError as error:

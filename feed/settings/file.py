@@ -103,7 +103,7 @@ def beginning(path: str | os.PathLike[str], size: int) -> bytes:
 
 
 def _opened(path: str, flags: int) -> int:
-    number = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # without it, opening a pipe would wait for its writer
+    number = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # else opening a pipe would wait for its writer
     if hasattr(os, "O_NONBLOCK") and not stat.S_ISFIFO(os.fstat(number).st_mode):
         os.set_blocking(number, True)
     return number

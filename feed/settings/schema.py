@@ -97,7 +97,7 @@ def _speed(text: str) -> str:
 
 
 def _as_text(value: Any) -> Any:
-    """A number or a time that was written where text is expected, as text."""
+    """Return a number or a time as text: the file has it where text is expected."""
     if isinstance(value, datetime):
         return value.isoformat()
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
@@ -238,7 +238,7 @@ class RecordingConfig:
 class Connection:
     """When to dial again, and when to try another venue.
 
-    In seconds, except the attempts and ``backoff_jitter``, which is a share.
+    Values are in seconds, except the attempts and ``backoff_jitter``, which is a share.
 
     ``connect_timeout``: how long a connection may take until its first data, and also how long each REST request may
     take.

@@ -36,7 +36,7 @@ class FolderLock:
 
     @property
     def stands(self) -> bool:
-        """Whether the locked folder still exists: it may have been removed, and another one made."""
+        """Whether the locked folder still exists: it may have been removed, and another folder made."""
         try:
             return os.path.samestat(os.fstat(self._number), os.stat(self._path))
         except OSError:

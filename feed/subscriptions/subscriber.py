@@ -87,7 +87,7 @@ class Subscriber:
 
     @property
     def queued(self) -> bool:
-        """Whether the subscription has a queue; otherwise its callback is a plain one."""
+        """Whether the subscription has a queue; otherwise it has a plain callback."""
         return self.sink is not None
 
     def is_busy(self, sleeping: Container[asyncio.Task[Any] | None]) -> bool:

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from exchanges.venue import Venue
 
 MARGIN = 0.01  # a gap is given up this many seconds after its deadline, so never too early
-ASK_AGAIN = 0.3  # seconds between two fetches of a coin: the second one is for all gaps that began in between
+ASK_AGAIN = 0.3  # seconds between two fetches of a coin: the second fetch is for all gaps that began in between
 SPACING = 1.0  # seconds between fetches when half of the venue's limit of requests is used
 RETRY_AFTER = 0.4  # seconds until a fetch that failed is tried again, as long as the gap may wait
-AROUND = 100  # trades requested in addition to the missing ones: more may come while the answer is on its way
+AROUND = 100  # trades requested in addition to the missing trades: more may come while the answer is on its way
 
 
 @dataclass(slots=True)
@@ -122,7 +122,7 @@ class TradeBackfiller:
                 self._carry_out(trade.coin, outcome)
 
     def recall(self, past: Sequence[TradeEvent], now: float) -> None:
-        """Deliver those of the ``past`` trades (sent at a subscription, oldest first) that were missed in an outage."""
+        """Deliver the trades of ``past`` (sent at a subscription, oldest first) that were missed in an outage."""
         if not self.settings.enabled:
             return
         missed = self._coins[past[0].coin].missed(past)
@@ -148,7 +148,7 @@ class TradeBackfiller:
                 elif holder is self or known.interrupted:
                     known.resumed(now)
                 else:
-                    known.doubt()  # a trade between this connection and the other backfiller's may be missing
+                    known.doubt()  # a trade between the connections of both backfillers may be missing
                 self._expect(coin)
             else:
                 before = sequences.before.pop(coin, None)
@@ -213,7 +213,7 @@ class TradeBackfiller:
                 self._carry_out(coin, self._coins[coin].give_up())
                 self.sequences.left.add(coin)
             else:
-                self._coins[coin].doubt()  # trades between this connection and the other backfiller's may be missing
+                self._coins[coin].doubt()  # trades between the connections of both backfillers may be missing
 
     def close(self) -> None:
         """Stop fetching. If a coin belongs to another backfiller now, that backfiller fetches for its open gaps."""
@@ -229,7 +229,7 @@ class TradeBackfiller:
                 holder._attend_to(coin)
 
     def _holds(self, coin: str) -> bool:
-        """Whether the coin belongs to this backfiller now, not to another one of the venue."""
+        """Whether the coin belongs to this backfiller now, not to another backfiller of the venue."""
         return self.sequences.holders.get(coin) is self
 
     def _carry_out(self, coin: str, outcome: Outcome) -> None:
@@ -323,7 +323,7 @@ class TradeBackfiller:
     async def _fetch_older(
         self, coin: str, first: int, last: int, newest: list[TradeEvent], sequence: TradeSequence
     ) -> list[list[TradeEvent]]:
-        """Fetch pages from the id before the first missing one on, up to the oldest of ``newest``.
+        """Fetch pages from the id before the first missing id on, up to the oldest of ``newest``.
 
         Each page begins with the last trade of the page before, so that a break between two pages is seen.
         """

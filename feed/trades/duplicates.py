@@ -15,8 +15,8 @@ STEP = 20.0  # seconds between two removals of ids that are older than REACH
 class RecentIds:
     """Ids in the order in which they came, for REACH seconds and at most LIMIT of them; times are monotonic seconds.
 
-    If the caller gives no time, only LIMIT bounds them. ``whole``: no trade before the one that is added first is
-    wanted.
+    If the caller gives no time, only LIMIT bounds them. ``whole``: trades before the one that is added
+    first are not wanted.
     """
 
     __slots__ = ("_gone", "_known", "_look_at", "_marks", "_order", "_whole")

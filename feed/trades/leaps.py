@@ -1,4 +1,4 @@
-"""Decides whether the id of a leap is right: a leap is a trade whose id is higher than the next expected one.
+"""Decides whether the id of a leap is right: a leap is a trade whose id is higher than the next expected id.
 
 An id far ahead is right if the next trade continues from it, and wrong if a trade with a lower id happened after it.
 """
@@ -38,7 +38,7 @@ class Leap:
     before: int | None
 
     def is_shown_by(self, pages: Iterable[Sequence[TradeEvent]]) -> bool | None:
-        """Whether the venue has the trade under this id over REST; None if the pages do not show it."""
+        """Whether the venue's REST answers have the trade under this id; None if the pages do not show it."""
         for page in pages:
             numbers = {number: trade for trade in page if (number := number_of(trade)) is not None}
             if self.number in numbers:
@@ -62,7 +62,7 @@ class Leap:
         if number == self.number:
             return content(trade) != self.content  # with equal content, this is the same trade again
         if self.before is not None and stamp < self.before:
-            return False  # the time of the trade is wrong, or both times are
+            return False  # this trade's time is wrong, or the times of both trades
         if number > self.number or (self.expected is not None and number < self.expected):
             return False
         near = self.before is not None and (not self.is_far or self.number - number <= REORDER_LIMIT)

@@ -26,7 +26,7 @@ class _Signs:
     turnover: float | None
     seen: object  # the newest trade at the last check
     count: int = 0
-    first: float = 0.0  # when the first sign came, and the last one: monotonic seconds
+    first: float = 0.0  # when the first and the last sign came, monotonic seconds
     last: float = 0.0
     flowed: float = -inf  # a trade was accepted after this time, monotonic seconds
 

@@ -18,7 +18,7 @@ MAX_OPEN = 64  # most open gaps per coin; if there is one more, the oldest is gi
 class Outage:
     """The last outage of a coin. It continues over connections that deliver no trade. Times are monotonic seconds."""
 
-    lasts: bool = False  # True while no connection has replaced the lost one
+    lasts: bool = False  # True while no connection has replaced the lost connection
     seconds: float | None = None  # the outage's length, None if that is not known
     _began: float | None = None
 
@@ -173,7 +173,7 @@ class OpenGaps(list[OpenGap]):
         return sum(each.gap.missing or 0 for each in self)
 
     def give_up(self, *, fetched_only: bool = False) -> None:
-        """Give up all gaps, or only those that are fetched."""
+        """Give up all gaps, or only the gaps that are fetched."""
         for each in self:
             each.open = each.open and fetched_only and not each.gap.fetch
 

@@ -28,7 +28,7 @@ HOLD_LIMIT = 10_000  # most trades that wait, per coin
 REORDER_FOR = 0.25  # seconds that trades wait if nothing is fetched: trades may only be out of order
 LEAP = 1_000_000  # an id this far ahead of the expected id is believed only if the next trade continues from it
 MAX_MISSING = 50_000  # most missing trades to wait for, per coin: more would come too late and need too much memory
-RESTART_MS = 1000  # a lower id near the newest one is a duplicate unless its stamp is this much later
+RESTART_MS = 1000  # a trade with a lower id near the newest id is a duplicate unless its stamp is this much later
 PROOFS = 3  # after this many gaps that were shown to be no gaps, the coin's ids don't count as consecutive
 PROOFS_WITHIN = 3600.0  # seconds within which these gaps are counted: a venue may skip some ids during maintenance
 
@@ -47,12 +47,12 @@ class TradeSequence:
         self, consecutive_ids: bool, max_gap: float, *, fetch: bool = True, since_ts: int | None = None
     ) -> None:
         self.numbered = consecutive_ids
-        """Whether the coin's ids are taken as consecutive; False after PROOFS gaps turned out to be none."""
+        """Whether the coin's ids are taken as consecutive; False after PROOFS gaps turned out to be no gaps."""
         self._max_gap = max_gap
         self._fetch = fetch
         self.open_gaps = OpenGaps()
         self.stamp = since_ts  # time (Unix ms) of the newest trade; ``since_ts`` of the next venue
-        self.next_id: int | None = None  # the id after the highest one seen
+        self.next_id: int | None = None  # the id after the highest id that was seen
         self._floor = 0  # next_id when the feed left the venue: lower ids had been delivered
         self._doubtful_ids: DoubtfulIds | None = None  # None while all ids were right
         self._given_up = GivenUpGaps()
@@ -68,7 +68,7 @@ class TradeSequence:
 
     @property
     def interrupted(self) -> bool:
-        """Whether the connection is lost and no other one has replaced it."""
+        """Whether the connection is lost and no other connection has replaced it."""
         return self._outage.lasts
 
     @property
@@ -177,7 +177,7 @@ class TradeSequence:
             self.open_gaps.place_named(trade, lambda trade_id: self._remember(trade_id, None))
 
     def answered(self, pages: Sequence[Sequence[TradeEvent]], now: float) -> Outcome:
-        """Take a whole answer from REST: put its trades into the gaps, and release those that are full.
+        """Take a whole answer from REST: put its trades into the gaps, and release the gaps that are full.
 
         Each page is a list of trades without a break, oldest first.
         """
@@ -308,7 +308,7 @@ class TradeSequence:
         return self._release()
 
     def _drop_leap(self, open_gap: OpenGap) -> None:
-        """Drop the newest trade with its wrong id: it was found in the gap before it with its right id."""
+        """Drop the newest trade, which has a wrong id: the gap before it has the same trade with the right id."""
         leap = self._doubted.leaps.pop()
         last = max(open_gap.fill)
         open_gap.held.clear()
@@ -371,8 +371,8 @@ class TradeSequence:
     def _belongs_before(self, trade: TradeEvent, now: float | None) -> bool:
         """Whether the trade was missing in a gap by time that was given up; later trades are delivered already.
 
-        A lagging connection delivers such trades after a reconnect. If the newest trade's stamp, or the stamp at the
-        end of a gap, is wrong, it does not make other trades late.
+        A lagging connection delivers such trades after a reconnect. A wrong stamp of the newest trade, or at the end of
+        a gap, does not make other trades late.
         """
         at, stamp = trade.timestamp, self.stamp
         if stamp is None or at >= stamp:
@@ -406,7 +406,7 @@ class TradeSequence:
                 fetched = sum(trade.backfilled for trade in open_gap.fill.values())
                 filled.append(Filled(open_gap.gap, fetched, open_gap.full))
             self._given_up.note(open_gap)
-            if self._floor and not open_gap.numbered:  # the ids still grow: lower ones are older trades
+            if self._floor and not open_gap.numbered:  # the ids still grow: lower ids belong to older trades
                 numbers = [number for trade in open_gap.held if (number := number_of(trade)) is not None]
                 self._floor = max(self._floor, min(numbers, default=0))
             if self._doubtful_ids is not None:

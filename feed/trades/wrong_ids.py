@@ -1,4 +1,4 @@
-"""Remembers which of a coin's trade ids may be wrong, and corrects the sequence when they are.
+"""Remembers which of a coin's trade ids may be wrong, and corrects the sequence when they are wrong.
 
 One wrong id must not cause the loss of the good trades that come next.
 """
@@ -23,7 +23,7 @@ class DoubtfulIds:
     leaps: list[Leap] = field(default_factory=list)  # the newest leaps; no trade has continued from any of them
     after_outlier: int | None = None  # the id after the last id that continued no other id
     misnumbered: list[Content] = field(default_factory=list)  # trades that were delivered with a wrong id
-    proofs: list[float] = field(default_factory=list)  # when gaps were shown to be none, monotonic seconds
+    proofs: list[float] = field(default_factory=list)  # when gaps were shown to be no gaps, monotonic seconds
 
     def note(self, leap: Leap, expected: int | None) -> None:
         """Remember a leap, when ``expected`` was the next id. Earlier leaps are right if a trade came after them."""
@@ -69,8 +69,8 @@ class DoubtfulIds:
 class Correction:
     """How a coin's sequence continues when leaps with wrong ids are taken out of it.
 
-    ``deliver``: the leaps' trades, oldest first, each once; ``misnumbered``: those of them that a fetch may still
-    return under their right ids. ``stamp``: the time of the newest trade before the leaps, Unix ms.
+    ``deliver``: the leaps' trades, oldest first, each once; ``misnumbered``: the leaps' trades that a fetch may still
+    return under the right ids. ``stamp``: the time of the newest trade before the leaps, Unix ms.
     """
 
     next_id: int | None

@@ -48,7 +48,7 @@ class Backlog:
             trades.popleft()
 
     def add_gap(self, coin: str) -> None:
-        """Call this when trades are missing after the coin's newest one and will not come."""
+        """Call this when trades are missing after the coin's newest trade and will not come."""
         self._gaps.append((coin, self._newest.get(coin)))
 
     def add_candle(self, candle: Candle) -> None:
@@ -112,13 +112,13 @@ class Backlog:
             first = next((int(trade.trade_id) for trade in fresh if trade.trade_id.isdecimal()), None)
             begun = not own or first is None or first == known + 1
             return fresh, begun
-        # this may include trades that the bus has: it refuses duplicates by their message ids
+        # this may include trades that the bus has: the bus refuses duplicates by their message ids
         fresh = [trade for trade in own if trade.timestamp >= last.timestamp]
         return fresh, bool(own) and own[0].timestamp <= last.timestamp
 
 
 def follows(candle: Candle, last: Candle | None) -> bool:
-    """Whether a candle may come after the ``last`` one of its coin and timeframe on the bus."""
+    """Whether a candle may come after ``last``, the last candle of its coin and timeframe on the bus."""
     if last is None or candle.timestamp > last.timestamp:
         return True
     return candle.timestamp == last.timestamp and not last.closed

@@ -93,7 +93,7 @@ class Collector:
                 task.result()
         finally:
             ending = asyncio.create_task(self._end(tasks), name=f"end of {self.exchange}")
-            while not ending.done():  # the lease must be handed over, however often this is cancelled
+            while not ending.done():  # the lease must be handed over, however often this task is cancelled
                 with contextlib.suppress(asyncio.CancelledError):
                     await asyncio.shield(ending)
 

@@ -1,4 +1,4 @@
-"""Decides which of several collectors publishes: who has the lease, and when another one takes it. Pure.
+"""Decides which of several collectors publishes: who has the lease, and when another collector takes it. Pure.
 
 Times are seconds of a clock that never steps. A collector that has lost the lease without knowing it does no harm: the
 bus refuses what it publishes (feed/sinks/bus/writer.py).
@@ -16,7 +16,7 @@ from typing import Any
 LEASE = 1.0  # seconds without a renewal after which the lease expires
 RENEW = 0.2  # seconds between two renewals
 OVERDUE = 0.45  # seconds without a renewal after which the bus is asked whether the holder is still connected
-SILENT = 1.0  # seconds without data of the exchange after which a publisher gives way, if another one has data
+SILENT = 1.0  # seconds without data of the exchange after which a publisher gives way, if another collector has data
 MARGIN = 0.4  # seconds by which data may reach one collector later than another, and by which a renewal may be late
 HAS_DATA = 3.0  # seconds; a collector without data for longer than this does not take the lease
 STEADY = 2.0  # seconds of data that a collector must have had before it takes the lease from one whose data is late

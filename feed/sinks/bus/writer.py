@@ -1,8 +1,8 @@
 """Sends messages to the bus in order, each once, until another collector publishes the shard; limits how many wait.
 
 Every message names the message that it expects to be the last one of the shard's ``publisher`` subject. A collector
-that takes over writes a new message to that subject first. From then on, the bus refuses everything that the collector
-before it still sends.
+that takes over writes a new message to that subject first. From then on, the bus refuses everything that the previous
+collector still sends.
 """
 
 from __future__ import annotations

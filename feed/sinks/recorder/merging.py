@@ -35,9 +35,9 @@ def merge_recent(folder: Path, may_go_on: Callable[[], bool] = lambda: True) -> 
 
 
 def compact(folder: Path, before: str = "9999", may_go_on: Callable[[], bool] = lambda: True) -> int:
-    """Merge each market's files of one day, for days before ``before`` (2026-11-28); returns how many files it saved.
+    """Merge each market's files of one day, for days before ``before`` (2026-11-28).
 
-    Raises OSError.
+    Returns by how much the number of files has fallen. Raises OSError.
     """
     files = [
         each

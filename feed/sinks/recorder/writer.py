@@ -30,7 +30,7 @@ from feed.sinks.recorder.pending_rows import PendingRows, Status
 EARLY = 0.5  # share of the flush interval after which writing begins: the rest is for a busy machine
 EARLIEST = 0.25  # the same share while the machine is slow
 SLOWER = 3.0  # the next writing may take this many times as long as the slowest recent one, and still end in time
-FADES = 0.8  # factor by which a slow writing counts less after each later one
+FADES = 0.8  # factor by which a slow writing counts less after each later writing
 GATHER = 0.25  # seconds between two checks of the queue: events that wait long cost much time in garbage collection
 STEP = 1.0  # seconds: smaller changes of the clock do not count as set
 DAY = 86_400
@@ -310,7 +310,7 @@ class Writer:
                     if today != done_for:
                         compact(self._plan.folder, today, lambda: not self._closing)
                 done_for = today
-            except Exception as error:  # noqa: BLE001 - a full disk, a removed folder: the small files stay, and are tried again
+            except Exception as error:  # noqa: BLE001 - such as a full disk: the small files stay, and the merge is tried again
                 logger.warning("the recording's files could not be merged: {}", error)
             if last:
                 return
