@@ -402,7 +402,7 @@ class MarketFeed:
         All are closed except the last one, which is still open and has ``closed=False``. They fit the live stream of
         that timeframe: a candle that the stream has delivered is returned as it was delivered; a candle that has ended
         according to the venue's record is closed in the stream too before this returns; the next candle that the stream
-        closes follows the last one returned. After an outage a candle that is still being fetched may have
+        closes follows the last candle returned. After an outage a candle that is still being fetched may have
         ``closed=False`` too.
 
         ``timeframe``: any that the venue has over REST, prices in quote currency, volumes in base currency. Can be

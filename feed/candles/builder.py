@@ -51,7 +51,7 @@ class CandleBuilder(MissingCandles):
             each.timestamp = time
         interrupted, candles = self._interrupted, list[Candle]()
         for each in (*(each for each, _ in refuted), *taken):
-            self._interrupted = interrupted  # it is not known before which of these trades this was
+            self._interrupted = interrupted  # trades may be missing before each of these trades
             candles += self._add(each)
         return candles
 

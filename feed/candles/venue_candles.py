@@ -135,7 +135,7 @@ class VenueCandles:
         return candles
 
     def missed_trades(self, coin: str) -> None:
-        """Mark the coin's candles that are built from trades as incomplete: trades are missing before the next one."""
+        """Mark the coin's candles built from trades as incomplete: trades are missing before its next trade."""
         for kept in self._kept.values():
             if kept.coin == coin and isinstance(kept, CandleBuilder):
                 kept.interrupted()

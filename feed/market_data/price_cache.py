@@ -185,7 +185,7 @@ def _newer(ticker: Ticker, last: _Raw) -> bool:
     """Whether ``ticker`` is newer than ``last``: by the venue's time, unless the stamp of ``last`` was wrong.
 
     Otherwise one stamp in the future would make every ticker until that time look old. If two stamps can't both be
-    right, the one that is closer to its arrival is believed.
+    right, the stamp that is closer to its arrival is believed.
     """
     lead = ticker.timestamp - ticker.received_at // 1_000_000
     last_lead = last[1] - last[3] // 1_000_000

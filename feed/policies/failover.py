@@ -1,8 +1,8 @@
 """Decides which venue is active, when others are tried, and what a trial must show; prefers the settings' order.
 
 One venue is active. As soon as it is silent, lags, or has failed its first redial, the others are put on trial beside
-it: the next one first, the others shortly after. The first one that carries data becomes active. If no other venue
-carries data, the active one is left after enough failed attempts in a row, and at once when it refuses or blocks the
+it: the next one first, the others shortly after. The first venue that carries data becomes active. If no other venue
+carries data, the active venue is left after enough failed attempts in a row, and at once when it refuses or blocks the
 feed.
 
 While the active venue is not the first one, a more preferred venue is put on trial from time to time, beside the active
@@ -13,11 +13,11 @@ A connection that carried data for ``stable_after`` seconds and then ends is an 
 A connection that ends earlier is a failed attempt: a venue that accepts, sends one message and drops is no better than
 one that refuses.
 
-Hysteresis keeps changes rare. Each failed trial of a preferred venue doubles the wait before the next one (up to twice
-``failback_after``). If the feed leaves a venue soon after its return to it, the venue's next trial takes twice as long
-(up to 12 times ``failback_after``). After 12 times ``failback_after`` as the active venue, its wait and trial are short
-again. So if the first venue flaps and the others work, there are at most 8 switches within 12 times ``failback_after``
-(an hour by default), however often the first venue fails.
+Hysteresis keeps changes rare. Each failed trial of a preferred venue doubles the wait before its next trial (up to
+twice ``failback_after``). If the feed leaves a venue soon after its return to it, the venue's next trial takes twice as
+long (up to 12 times ``failback_after``). After 12 times ``failback_after`` as the active venue, its wait and trial are
+short again. So if the first venue flaps and the others work, there are at most 8 switches within 12 times
+``failback_after`` (an hour by default), however often the first venue fails.
 """
 
 from __future__ import annotations
@@ -397,7 +397,7 @@ class Failover:
         record.trial_at = now + record.trial_wait() * self.failback_after
 
     def _take(self, venue: str, now: float, event: FailoverEvent) -> list[AbandonTrial]:
-        """Make the connection on trial the active one; the other trials end."""
+        """Make the connection on trial the active connection; the other trials end."""
         left, self._turn = self._turn, self._trials.pop(venue)
         self._turn.since = now
         self._turn.proving = False

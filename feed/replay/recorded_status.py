@@ -61,7 +61,7 @@ class RecordedStatus:
         reporter.repeat(row.event, details)
 
     def begin(self, exchange: str) -> None:
-        """Call this when data begins without a recorded ``connected``."""
+        """Call this when data begins without a recorded event ``connected``."""
         if self._reporter.state in (FeedState.IDLE, FeedState.CLOSED, FeedState.RECONNECTING):
             self._reporter.note("connecting", exchange)
             self._reporter.note("connected", exchange)

@@ -80,7 +80,7 @@ class Background:
         try:
             asyncio.run(self._serve())
         except (KeyboardInterrupt, SystemExit) as error:
-            if self._thread is not threading.main_thread():  # threading ignores a SystemExit
+            if self._thread is not threading.main_thread():  # in other threads, Python ignores a SystemExit
                 logger.critical("the feed's thread ended because a callback raised {!r}", error)
             raise
         finally:

@@ -300,7 +300,7 @@ class FeedRunner:
         await asyncio.wait({running})
         if self._running is running:
             self._running = self._driver = self.routing = None
-        await self._dispatcher.close(CLOSE_TIMEOUT)  # last, because a coroutine callback may have called this
+        await self._dispatcher.close(CLOSE_TIMEOUT)  # last: a coroutine callback may have called disconnect()
 
     def _elsewhere(self) -> bool:
         """Whether the feed runs in an event loop other than the running one."""

@@ -1,4 +1,4 @@
-"""Decides which venue each coin comes from: the active one, else the next that lists it; and when connect() returns."""
+"""Decides from which venue each coin comes (the active one, or the next that lists it), and when connect() returns."""
 
 from __future__ import annotations
 

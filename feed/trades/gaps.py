@@ -21,7 +21,7 @@ class TradeVerdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Missing trades: by ids, both included, where ids are consecutive; else by the venue's time, Unix ms.
+    """Missing trades, given by the first and the last id if ids are consecutive, else by the venue's time in Unix ms.
 
     The times are those of the trades before and after the gap. ``missing`` is None if the number can't be known.
     ``fetch`` is False if the trades are not fetched: the outage was too long, the gap too big, or fetching is off.

@@ -186,7 +186,7 @@ class OpenGaps(list[OpenGap]):
     ) -> bool:
         """Put a trade from REST into the gap to which it belongs by its id; returns False if there is none.
 
-        A trade whose id is not a number can't be compared with the delivered ones. ``is_known`` tells whether a trade
+        A trade whose id is not a number can't be compared with the delivered trades. ``is_known`` tells whether a trade
         was delivered with another id.
         """
         if number is None or number < floor:

@@ -92,7 +92,7 @@ class TradeSequence:
         return self._accept_numbered(trade, number, now)
 
     def lost(self, now: float) -> None:
-        """Note that the connection is lost: an outage begins, or the last one continues if no trade has come since.
+        """Note that the connection is lost: an outage begins, or the last outage continues if no trade has come since.
 
         Held trades stay held.
         """

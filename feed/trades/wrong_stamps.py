@@ -35,7 +35,7 @@ class StampDoubt:
 def is_disproved(stamp: int, trade: TradeEvent) -> bool:
     """Whether a later ``trade`` alone shows that ``stamp`` (Unix ms) was wrong.
 
-    If two times can't both be right, the one that is closer to the trade's arrival is believed.
+    If two times can't both be right, the time that is closer to the trade's arrival is believed.
     """
     arrival = trade.received_at // 1_000_000
     return stamp - trade.timestamp > IMPLAUSIBLE and abs(trade.timestamp - arrival) < stamp - arrival

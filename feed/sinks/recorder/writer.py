@@ -29,7 +29,7 @@ from feed.sinks.recorder.pending_rows import PendingRows, Status
 
 EARLY = 0.5  # share of the flush interval after which writing begins: the rest is for a busy machine
 EARLIEST = 0.25  # the same share while the machine is slow
-SLOWER = 3.0  # the next writing may take this many times as long as the slowest recent one, and still end in time
+SLOWER = 3.0  # the next writing may take this many times as long as the slowest recent writing, and still end in time
 FADES = 0.8  # factor by which a slow writing counts less after each later writing
 GATHER = 0.25  # seconds between two checks of the queue: events that wait long cost much time in garbage collection
 STEP = 1.0  # seconds: smaller changes of the clock do not count as set

@@ -15,7 +15,7 @@ _ERROR = {"type": "object", "properties": {"error": {"type": "string"}}, "requir
 
 
 def _type(hint: Any) -> dict[str, Any]:
-    if get_origin(hint) is list:  # of (price, size)
+    if get_origin(hint) is list:  # a list of (price, size)
         number = {"type": "number"}
         return {"type": "array", "items": {"type": "array", "prefixItems": [number, number], "items": False}}
     if NoneType in get_args(hint):

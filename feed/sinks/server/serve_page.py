@@ -1,4 +1,4 @@
-"""Serves ``page.html`` at ``/``, with headers that forbid the browser any other script."""
+"""Serves ``page.html`` at ``/``, with headers that forbid all other scripts."""
 
 from __future__ import annotations
 

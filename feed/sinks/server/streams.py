@@ -19,7 +19,7 @@ from feed.sinks.server.messages import RequestError, Resume
 from feed.sinks.server.rest import failure
 
 CLIENTS = 400  # most streams at a time
-MESSAGE = 16 * 1024  # bytes of a client's message
+MESSAGE = 16 * 1024  # most bytes of a client's message
 REQUESTS, WITHIN = 20, 10.0  # one client may send this many messages within this many seconds
 PING = 20.0  # seconds between two pings; a client that does not answer within half of this time is gone
 CLOSING = 2.0  # seconds that a client has to answer a close
