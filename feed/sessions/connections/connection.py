@@ -334,7 +334,7 @@ class CoinConnection:
         self._silence_allowed.spend(now)
         self.host.on_silence(self)
         async with self._successor_of(old) as new:
-            was_quiet = old.silent_for(self._now()) < self._silence  # single coins were silent, not all
+            was_quiet = old.silent_for(self._now()) < self._silence  # only some coins were silent
         if was_quiet:
             self.host.hang_up(new, REPLACED)
             return
