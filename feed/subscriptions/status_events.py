@@ -50,6 +50,7 @@ class EventKind:
     with details in braces; ``otherwise``: the line if a detail named in ``words`` is missing; ``for_many``: the line
     for several coins at once. ``level``: the level in the log. ``failure``: the circuit breaker counts the event.
     ``error``: the feed's status counts it. ``places``: the event says which exchange the feed uses.
+    ``good``: the event says that something works again.
     """
 
     details: tuple[str, ...]
@@ -60,31 +61,35 @@ class EventKind:
     failure: bool = False
     error: bool = False
     places: bool = False
+    good: bool = False
 
 
 _ = StatusEvent
 KINDS: Mapping[StatusEvent, EventKind] = {
     _.CONNECTING: EventKind((), "{exchange}", places=True),
-    _.CONNECTED: EventKind((), "{exchange}", places=True),
+    _.CONNECTED: EventKind((), "{exchange}", places=True, good=True),
     _.DISCONNECTED: EventKind(("reason",), "{exchange}: {reason}", level="WARNING", failure=True, error=True),
     _.RECONNECTING: EventKind(("attempt", "delay"), "{exchange}: attempt {attempt} in {delay:.1f} s"),
     _.EXCHANGE_BLOCKED: EventKind(("status", "reason"), "{exchange}: {reason}", level="WARNING", error=True),
     _.FAILOVER: EventKind(
         ("from", "to", "reason"), "{from} -> {to}: {reason}", level="WARNING", failure=True, places=True
     ),
-    _.FAILBACK: EventKind(("from", "to"), "{from} -> {to}, which works again", places=True),
+    _.FAILBACK: EventKind(("from", "to"), "{from} -> {to}, which works again", places=True, good=True),
     _.EXHAUSTED: EventKind(("reason",), "{reason}", level="WARNING", failure=True, error=True),
     _.ERROR: EventKind(("error",), "{exchange}: {error}", level="WARNING", error=True),
     _.CLOSED: EventKind((), "{exchange}"),
     _.FEED_STALE: EventKind(("seconds",), "{exchange}: silent for {seconds:.1f} s", level="WARNING", failure=True),
-    _.FEED_RECOVERED: EventKind(("seconds",), "{exchange}: data flows again after {seconds:.1f} s"),
+    _.FEED_RECOVERED: EventKind(("seconds",), "{exchange}: data flows again after {seconds:.1f} s", good=True),
     _.FEED_LAGGING: EventKind(("seconds",), "{exchange}: {seconds:.1f} s behind", level="WARNING", failure=True),
-    _.FEED_CAUGHT_UP: EventKind(("seconds",), "{exchange}: up to date again after {seconds:.1f} s"),
+    _.FEED_CAUGHT_UP: EventKind(("seconds",), "{exchange}: up to date again after {seconds:.1f} s", good=True),
     _.COIN_STALE: EventKind(
         ("coin", "seconds"), "{exchange}: {coin} silent for {seconds:.0f} s", "{exchange}: {coins} coins silent"
     ),
     _.COIN_RECOVERED: EventKind(
-        ("coin", "seconds"), "{exchange}: {coin} is back", "{exchange}: {coins} coins are back"
+        ("coin", "seconds"),
+        "{exchange}: {coin} is back",
+        "{exchange}: {coins} coins are back",
+        good=True,
     ),
     _.COIN_UNAVAILABLE: EventKind(
         ("coin", "reason", "channel", "timeframe"),
@@ -112,6 +117,7 @@ KINDS: Mapping[StatusEvent, EventKind] = {
         ("coin", "seconds"),
         "{exchange}: {coin}: order book synchronized after {seconds:.1f} s",
         "{exchange}: {coins} order books synchronized",
+        good=True,
     ),
     _.SOURCE: EventKind(("source", "reason", "coins"), "{exchange}: data comes from {source}: {reason}"),
     _.GAP: EventKind(
@@ -124,11 +130,12 @@ KINDS: Mapping[StatusEvent, EventKind] = {
         ("coin", "trades", "complete"),
         "{exchange}: {coin} got {trades} missed trades",
         "{exchange}: {coins} coins got {trades} missed trades",
+        good=True,
     ),
     _.BAD_FRAME: EventKind(("count", "sample"), "{exchange}: {count} frames that could not be read", level="WARNING"),
     _.CIRCUIT_OPEN: EventKind(("reason", "until"), "not tradable: {reason}", level="WARNING"),
     _.CIRCUIT_HALF_OPEN: EventKind((), "tradable again; the next failure stops trading at once"),
-    _.CIRCUIT_CLOSED: EventKind((), "steady again: one failure no longer stops trading"),
+    _.CIRCUIT_CLOSED: EventKind((), "steady again: one failure no longer stops trading", good=True),
     _.CALLBACK_ERROR: EventKind(
         ("callback", "error", "count"),
         "{callback} raised {error}",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from feed.cli.screen.live_state import Note, Row
+from feed.subscriptions.status_events import KINDS, EventKind
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -17,10 +18,6 @@ FLASH = 0.6  # seconds for which a changed price is highlighted
 NOTES_SHOWN = 8
 _HEAD = 3  # lines above the rows: status, column names and the rule under them
 _UNITS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K"))
-_GOOD = frozenset({"connected", "feed_recovered", "coin_recovered", "failback", "circuit_closed", "gap_filled"})
-_BAD = frozenset(
-    {"disconnected", "feed_stale", "exchange_blocked", "failover", "circuit_open", "error", "callback_error"}
-)
 
 
 def price(value: float) -> str:
@@ -145,7 +142,7 @@ def screen(
         parts.append(book)
     if caption:
         parts.append(line(f" {caption}", "yellow"))
-    parts += [line(f" {note_line(note)}", _style(note.event)) for note in (notes[-below:] if below else ())]
+    parts += [line(f" {note_line(note)}", style_of(note.event)) for note in (notes[-below:] if below else ())]
     return Group(*parts)
 
 
@@ -191,5 +188,13 @@ def _cells(row: Row, arrows: str) -> tuple[Text | str, ...]:
     )
 
 
-def _style(event: str) -> str:
-    return "green" if event in _GOOD else "red" if event in _BAD else "cyan" if event == "demo" else "dim"
+def style_of(event: str) -> str:
+    """The colour of an event's line; ``event`` is a status event, or a name from the program."""
+    return _STYLES.get(event, "dim")
+
+
+def _style(kind: EventKind) -> str:
+    return "green" if kind.good else "red" if kind.error or kind.level == "WARNING" else "dim"
+
+
+_STYLES: Mapping[str, str] = {"demo": "cyan"} | {str(event): _style(kind) for event, kind in KINDS.items()}

@@ -348,3 +348,23 @@ def test_on_a_terminal_without_unicode_the_table_is_ascii() -> None:
 def test_a_price_and_an_event_are_one_plain_line_each() -> None:
     assert "65,012.30" in live_table.price_line(ROWS[0], 0.0)
     assert live_table.note_line(Note(0.0, "failover", "a -> b: x")).endswith(" failover         a -> b: x")
+
+
+@pytest.mark.parametrize(
+    ("event", "style"),
+    [
+        ("feed_lagging", "red"),
+        ("exhausted", "red"),
+        ("gap", "red"),
+        ("book_unsynced", "red"),
+        ("callback_error", "red"),
+        ("feed_caught_up", "green"),
+        ("book_synced", "green"),
+        ("connected", "green"),
+        ("coin_stale", "dim"),
+        ("demo", "cyan"),
+    ],
+)
+def test_an_event_has_the_colour_that_its_row_says(event: str, style: str) -> None:
+    """Warnings of the log are red; events that say that all is well again are green."""
+    assert live_table.style_of(event) == style
