@@ -52,6 +52,7 @@ class Session:
         self.connected = False  # a connection has delivered
         self.broke = False  # the last failure ended a connection that had delivered
         self.delivering = False  # False while on trial
+        self._on_trial = False  # whether the venue will be on trial when it is dialled: promote may come before that
         self.lag: float | None = None  # lag of the session's most up-to-date connection, seconds; None: not known
         self.listing = CoinListing(venue, self.note)
         self.asked_for: Sequence[CoinConfig] = ()  # the coins that were wanted when the venue was last asked
@@ -73,7 +74,8 @@ class Session:
         are fetched.
         """
         if self._task is None:
-            self._task = asyncio.create_task(self._run(since, trial), name=f"market feed on {self.name}")
+            self._on_trial = trial
+            self._task = asyncio.create_task(self._run(since), name=f"market feed on {self.name}")
             self._task.add_done_callback(lambda task: self._feed.wake())
 
     def stop(self) -> None:
@@ -201,7 +203,7 @@ class Session:
 
     def promote(self, since: Mapping[str, int]) -> None:
         """End the trial: the connections deliver from now on. ``since``: what ``start``'s argument returns now."""
-        self.delivering = True
+        self.delivering, self._on_trial = True, False
         self._since = since
         self._list_due.set()
         if self.pool:
@@ -229,7 +231,7 @@ class Session:
         self.backfiller.close()
         return self.candles.end()
 
-    async def _run(self, since: Callable[[], Mapping[str, int]], trial: bool) -> VenueError:
+    async def _run(self, since: Callable[[], Mapping[str, int]]) -> VenueError:
         """Carry the venue until it has failed; returns the reason."""
         clock, delay = self._feed.hub.clock, self._feed.hub.delays[self.name]
         asking: asyncio.Task[None] | None = None
@@ -239,7 +241,7 @@ class Session:
             while (wait := self.shared.dial_due - clock.monotonic()) > 0:
                 await clock.sleep(wait)
             asking = asyncio.create_task(self.shared.ask_time(clock, delay), name=f"time of {self.name}")
-            await self._carry(since(), trial)
+            await self._carry(since())
         except VenueError as failure:
             return failure
         except Exception as error:  # noqa: BLE001 - a defect here must not end the feed in silence
@@ -252,11 +254,11 @@ class Session:
                 asking.cancel()
                 await asyncio.wait({asking})
 
-    async def _carry(self, since: Mapping[str, int], trial: bool) -> NoReturn:
-        """Connect and deliver; raises VenueError when the venue has failed. The arguments are those of ``start``."""
+    async def _carry(self, since: Mapping[str, int]) -> NoReturn:
+        """Connect and deliver; raises VenueError when the venue has failed. ``since``: see ``start``."""
         self.broke = False
         self._since = since
-        self.delivering = not trial
+        self.delivering = not self._on_trial
         self._tell("connecting")
         self.asked_for = self._feed.wanted.coins
         await self.listing.load(self._feed.wanted.coins, anew=self._refused or not self._feed.main)

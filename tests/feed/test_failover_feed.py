@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from functools import partial
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -384,6 +385,27 @@ async def test_a_venue_that_is_left_and_dialled_again_at_once_delivers(secondary
             session_ = carrying.sessions["binance"]
             assert session_.connected
             assert session_.pool.last_data is not None
+
+
+async def test_a_venue_that_becomes_active_while_its_trial_waits_for_the_dial_delivers(secondary: Simulator) -> None:
+    """After enough failed attempts the feed switches to the next venue, whose trial may not have dialled yet."""
+    feed = MarketFeed(["BTC"], settings=settings_for(secondary, **QUICK))
+    got = Recorder(feed)
+    async with feed:
+        await got.until(lambda: bool(got.trades))
+        assert feed._runner.routing is not None
+        session = feed._runner.routing.main.sessions["binance"]
+        session.demote()
+        session.stop()
+        session.shared.dial_due = monotonic() + 0.2
+        session.start(dict, trial=True)
+        await asyncio.sleep(0)  # let the trial begin to wait
+        session.promote({})
+        await until(lambda: session.connected)
+        seen = len(got.trades)
+        await got.until(lambda: len(got.trades) > seen)
+        assert session.delivering
+        assert feed.get_health()["status"] == "healthy"
 
 
 async def test_a_trial_does_not_change_the_reported_exchange(primary: Simulator, secondary: Simulator) -> None:
