@@ -29,7 +29,7 @@ class _Path:
     __slots__ = ("price", "prices", "sequence", "trades")
 
     def __init__(self, coin: str, hub: MarketDataHub, backfiller: TradeBackfiller) -> None:
-        self.sequence = backfiller.sequence(coin)
+        self.sequence = backfiller.begin(coin)
         self.price = hub.prices[coin]
         self.prices = hub.dispatcher.route(PRICES.name, coin)
         self.trades = hub.dispatcher.route(TRADES.name, coin)
@@ -83,7 +83,7 @@ class ConnectionListener(ListenerBase):
         """Deliver the trial's trades that are later than the old venue's last trade, without waiting for a fetch."""
         fresh = self._backfiller.went_on(coin, past, self._watched_since(coin))
         if fresh and self._admits(coin, fresh[-1].market, fresh[-1].price):
-            self._backfiller.catch_up(fresh[:-1], self._now())
+            self._backfiller.catch_up(coin, fresh[:-1], self._now())
             self.on_trade(fresh[-1])
 
     def _watched_since(self, coin: str) -> float:
@@ -105,7 +105,8 @@ class ConnectionListener(ListenerBase):
 
     def revoke(self, coin: str) -> None:
         super().revoke(coin)
-        self._paths.pop(coin, None)
+        if self._paths.pop(coin, None) is not None:
+            self._backfiller.doubt(coin)  # what comes over this connection is not delivered from now on
 
     def forget(self, coins: Iterable[str]) -> None:
         super().forget(coins := list(coins))

@@ -24,6 +24,7 @@ from feed.sessions.supervisor import Supervisor
 from feed.settings.schema import ExchangeConfig, Settings
 from feed.subscriptions.status import Report, StatusReporter
 from feed.subscriptions.wanted_data import WantedData
+from feed.trades.sequence import TradeSequence
 
 OWN_MOVES = frozenset({"failover", "failback"})  # changes of the feed's venue; for fallback coins they are only logged
 
@@ -122,6 +123,8 @@ class CoinRouting:
             if supervisor is not self.main:
                 supervisor.wanted.coins = [coin for coin in supervisor.wanted.coins if coin.symbol not in coins]
             supervisor.forget(coins)
+        for venue in self.venues.values():
+            venue.sequences.forget(coins)
         self._end(len([each for each in self._supervisors if each.wanted.coins]))
         self._renew()
 
@@ -136,7 +139,7 @@ class CoinRouting:
                 await asyncio.to_thread(import_for, [config.name for config in self.order])
             self._open()
             if self.venues:
-                self.main.begin(self.venues, {})
+                self.main.begin(self.venues)
             else:
                 self.ready.set_exception(NoExchangeAvailable(self.reasons, None))
             while self.venues:
@@ -188,7 +191,7 @@ class CoinRouting:
             report = naming(lambda: wanted.coins, self.reporter.aside)
             fallback = self._supervisor(others, wanted, report, main=False)
             self._supervisors.append(fallback)
-            fallback.begin(self.venues, supervisor.since)
+            fallback.begin(self.venues)
 
     def _end(self, place: int) -> None:
         """End the supervisors from this place in the list on."""
@@ -206,6 +209,7 @@ class CoinRouting:
 
     def _open(self) -> None:
         """Open every venue of the order."""
+        delivered: dict[str, TradeSequence] = {}
         for config in self.order:
             try:
                 venue = open_exchange(config.name, access_of(config, self.settings))
@@ -213,7 +217,7 @@ class CoinRouting:
                 self.main.reasons[config.name] = error.reason
                 self.reporter.note("error", config.name, error=error.reason)
                 continue
-            shared = self.venues[config.name] = SharedVenue(venue, self.settings.connection)
+            shared = self.venues[config.name] = SharedVenue(venue, self.settings.connection, delivered)
             shared.share(self.parts)
             shared.sequences.before |= {each.coin: each for each in self.before if each.exchange == config.name}
 

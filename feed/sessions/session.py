@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from math import inf
@@ -60,22 +60,17 @@ class Session:
         self._task: asyncio.Task[VenueError] | None = None  # exists from ``start`` until ``stop`` or ``take_failure``
         self._ending: set[asyncio.Task[VenueError]] = set()  # earlier tasks that end after ``stop``
         self._dropped: asyncio.Future[NoReturn] | None = None
-        self._since: Mapping[str, int] = {}  # see ``start``
         self._refused = False  # the venue lists none of the wanted coins
         self._list_due = asyncio.Event()  # set when the venue's list of markets must be requested now
         self._changed = asyncio.Event()  # set when the wanted coins, channels or timeframes have changed
         self._day_stats = DayStats(venue, lambda: feed.wanted.symbols)
         self.pool = ConnectionPool(self, shared, feed, self.backfiller, self.candles, self._day_stats)
 
-    def start(self, since: Callable[[], Mapping[str, int]], *, trial: bool) -> None:
-        """Carry the venue, as soon as it may be dialled.
-
-        ``since`` returns the time (Unix ms) of each coin's last trade on the venue that was left; later trades
-        are fetched.
-        """
+    def start(self, *, trial: bool) -> None:
+        """Carry the venue, as soon as it may be dialled."""
         if self._task is None:
             self._on_trial = trial
-            self._task = asyncio.create_task(self._run(since), name=f"market feed on {self.name}")
+            self._task = asyncio.create_task(self._run(), name=f"market feed on {self.name}")
             self._task.add_done_callback(lambda task: self._feed.wake())
 
     def stop(self) -> None:
@@ -201,13 +196,12 @@ class Session:
             self.listing.doubt(self._feed.hub.clock.monotonic())
             self._list_due.set()
 
-    def promote(self, since: Mapping[str, int]) -> None:
-        """End the trial: the connections deliver from now on. ``since``: what ``start``'s argument returns now."""
+    def promote(self) -> None:
+        """End the trial: the connections deliver from now on."""
         self.delivering, self._on_trial = True, False
-        self._since = since
         self._list_due.set()
         if self.pool:
-            self.backfiller.resumed(self.pool.markets, since)
+            self.backfiller.resumed(self.pool.markets)
             self._feed.silence_watch.start(self.pool.markets, self._feed.hub.clock.monotonic())
             for opened in self.pool.opened:
                 opened.listener.deliver()
@@ -231,7 +225,7 @@ class Session:
         self.backfiller.close()
         return self.candles.end()
 
-    async def _run(self, since: Callable[[], Mapping[str, int]]) -> VenueError:
+    async def _run(self) -> VenueError:
         """Carry the venue until it has failed; returns the reason."""
         clock, delay = self._feed.hub.clock, self._feed.hub.delays[self.name]
         asking: asyncio.Task[None] | None = None
@@ -241,7 +235,7 @@ class Session:
             while (wait := self.shared.dial_due - clock.monotonic()) > 0:
                 await clock.sleep(wait)
             asking = asyncio.create_task(self.shared.ask_time(clock, delay), name=f"time of {self.name}")
-            await self._carry(since())
+            await self._carry()
         except VenueError as failure:
             return failure
         except Exception as error:  # noqa: BLE001 - a defect here must not end the feed in silence
@@ -254,10 +248,9 @@ class Session:
                 asking.cancel()
                 await asyncio.wait({asking})
 
-    async def _carry(self, since: Mapping[str, int]) -> NoReturn:
-        """Connect and deliver; raises VenueError when the venue has failed. ``since``: see ``start``."""
+    async def _carry(self) -> NoReturn:
+        """Connect and deliver; raises VenueError when the venue has failed."""
         self.broke = False
-        self._since = since
         self.delivering = not self._on_trial
         self._tell("connecting")
         self.asked_for = self._feed.wanted.coins
@@ -273,7 +266,7 @@ class Session:
         self._changed.clear()
         self.pool.markets = markets
         if self.delivering:
-            self.backfiller.resumed(markets, self._since)
+            self.backfiller.resumed(markets)
         try:
             async with asyncio.TaskGroup() as group:
                 self.pool.spread(group, allowed=1)
@@ -313,7 +306,7 @@ class Session:
         self.pool.markets = markets
         self.pool.readmit(new)
         if self.delivering:
-            self.backfiller.resumed(new, {})
+            self.backfiller.resumed(new)
             if self.connected:
                 self._feed.silence_watch.watch(markets, self._feed.hub.clock.monotonic())
         await self.pool.make_room(group)

@@ -19,6 +19,7 @@ from feed.policies.lag import LeastDelay
 from feed.policies.rate_limit import RateLimit
 from feed.settings.schema import Connection, ExchangeConfig, Settings
 from feed.trades.backfiller import KnownSequences
+from feed.trades.sequence import TradeSequence
 
 if TYPE_CHECKING:
     from exchanges.venue import Venue
@@ -28,16 +29,19 @@ CANDLES_SHARE = 0.5  # candles' share of the requests that a venue allows: gaps 
 
 
 class SharedVenue:
-    """A venue, and what its sessions share: its limits, the waits between dials, and what is known of its coins."""
+    """A venue, and what its sessions share: its limits, the waits between dials, and what is known of its coins.
 
-    def __init__(self, venue: Venue, connection: Connection) -> None:
+    ``delivered``: see KnownSequences.
+    """
+
+    def __init__(self, venue: Venue, connection: Connection, delivered: dict[str, TradeSequence] | None = None) -> None:
         fetches = venue.limits.requests
         self.venue = venue
         self.backoff = backoff_of(connection)
         self.dial_due = -inf  # when the venue may be dialled again after a failure, monotonic seconds
         self.dials = RateLimit(venue.limits.dials)
         self.requests = RateLimit(fetches, 60.0)
-        self.sequences = KnownSequences()
+        self.sequences = KnownSequences({} if delivered is None else delivered)
         self.candle_record = CandleRecord()
         self.clock_complaint: str | None = None  # what was reported about the local clock
         # the part of the requests that candles may use

@@ -37,7 +37,6 @@ class Supervisor:
         self.reasons: dict[str, str] = {}
         self.lacking: list[str] = []
         self.sessions: dict[str, Session] = {}
-        self.since: Mapping[str, int] = {}  # the last trades (Unix ms) of the venue that was left
         self.has_connected = False
         self._feed = feed
         self._suspended = feed.hub.clock.suspended()  # seconds of suspends that the silence watch has counted
@@ -73,13 +72,9 @@ class Supervisor:
         """Whether every venue has refused, so that waiting does not help."""
         return self._policy.state is FailoverState.EXHAUSTED and self._final >= self.sessions.keys()
 
-    def begin(self, venues: Mapping[str, SharedVenue], since: Mapping[str, int]) -> None:
-        """Dial the first venue of the order; a venue that is not in ``venues`` could not be opened and is left out.
-
-        ``since``: the coins' last trades on a venue that was left, Unix ms.
-        """
+    def begin(self, venues: Mapping[str, SharedVenue]) -> None:
+        """Dial the first venue of the order; a venue that is not in ``venues`` could not be opened and is left out."""
         self.order = [config for config in self.order if config.name in venues]
-        self.since = since
         self.sessions = {config.name: Session(venues[config.name], self._feed) for config in self.order}
         self._policy = self._failover()  # the policy's time limits begin now
         self._dial(self.exchange)
@@ -94,12 +89,13 @@ class Supervisor:
         """Carry exactly these coins; the streams of coins that stay are not touched."""
         gone = self.wanted.symbols - {coin.symbol for coin in coins}
         self.wanted.coins = coins
+        for session in self.sessions.values():
+            session.backfiller.leave(gone)
         self.forget(gone)
         self.renew()
 
     def forget(self, coins: Collection[str]) -> None:
         """Stop delivering these coins, which were removed."""
-        self.since = {coin: at for coin, at in self.since.items() if coin not in coins}
         for session in self.sessions.values():
             session.forget(coins)
         self._feed.silence_watch.forget(coins)
@@ -261,13 +257,11 @@ class Supervisor:
     def _relieve(self, left: str, to: str) -> None:
         """Switch from one venue to another one, which may carry data on trial already."""
         session = self.sessions[to]
-        backfiller = self.sessions[left].backfiller
-        self.since = {**self.since, **backfiller.last_timestamps()}
         self._feed.hub.delivered_candles.note_unclosed(self.sessions[left].candles.holes())
         self.sessions[left].demote()
-        backfiller.flush()
+        self.sessions[left].backfiller.flush()
         if session.is_started:
-            session.promote(self.since)
+            session.promote()
             if session.connected:
                 self._feed.report("connected", to)
         else:
@@ -276,4 +270,4 @@ class Supervisor:
 
     def _dial(self, name: str, *, trial: bool = False) -> None:
         """Start a venue's session."""
-        self.sessions[name].start(lambda: self.since, trial=trial)
+        self.sessions[name].start(trial=trial)

@@ -35,20 +35,26 @@ AROUND = 100  # trades requested in addition to the missing trades: more may com
 class KnownSequences:
     """The trade sequences of one venue's coins, shared by its backfillers: a coin may move from one to another.
 
-    ``left`` are the coins that another venue carries now; ``holders`` maps each coin to the backfiller that had the
-    coin last. ``before`` has the last trade of each coin that an earlier program received.
+    ``holders`` maps each coin to the backfillers that carry the coin; the newest one is the last. ``delivered`` maps
+    each coin to the sequence of its last delivered trade, of any venue; all venues share it. ``before`` has the last
+    trade of each coin that an earlier program received.
     """
 
+    delivered: dict[str, TradeSequence] = field(default_factory=dict)
     coins: dict[str, TradeSequence] = field(default_factory=dict)
     before: dict[str, TradeEvent] = field(default_factory=dict)
-    left: set[str] = field(default_factory=set)
-    holders: dict[str, TradeBackfiller] = field(default_factory=dict)
+    holders: defaultdict[str, list[TradeBackfiller]] = field(default_factory=lambda: defaultdict(list))
 
-    def forget(self, coin: str) -> None:
-        """Drop a coin that was removed from the feed."""
-        self.coins.pop(coin, None)
-        self.holders.pop(coin, None)
-        self.left.discard(coin)
+    def forget(self, coins: Iterable[str]) -> None:
+        """Drop coins that were removed from the feed."""
+        for coin in coins:
+            for known in (self.coins, self.holders, self.delivered):
+                known.pop(coin, None)
+
+    def since(self, coin: str, sequence: TradeSequence | None) -> int | None:
+        """The time (Unix ms) of the coin's last trade if another sequence than this one has delivered it, else None."""
+        last = self.delivered.get(coin, sequence)
+        return None if last is None or last is sequence else last.delivered_until
 
 
 @dataclass(eq=False, repr=False)
@@ -76,11 +82,22 @@ class TradeBackfiller:
         self.late = 0  # trades that came after later trades had been delivered
 
     def sequence(self, coin: str) -> TradeSequence:
-        """Return the coin's trade sequence, always the same one. Raises KeyError before ``resumed`` has named the coin.
+        """Return the coin's trade sequence, always the same one.
+
+        Raises KeyError before ``resumed`` has named the coin.
+        """
+        return self._coins[coin]
+
+    def begin(self, coin: str) -> TradeSequence:
+        """Return the coin's trade sequence; its trades are delivered from now on, not those of another venue.
 
         The caller delivers the trades for which the sequence says DELIVER, and passes the others to ``settle``.
         """
-        return self._coins[coin]
+        sequence = self._coins[coin]
+        if (since := self.sequences.since(coin, sequence)) is not None:
+            sequence.follow(since)
+        self.sequences.delivered[coin] = sequence
+        return sequence
 
     def settle(self, trade: TradeEvent, outcome: Outcome) -> bool:
         """Carry out the outcome of a trade; True if the trade is the newest of its coin, so that its price is new."""
@@ -112,10 +129,11 @@ class TradeBackfiller:
             sequence.unbroken()
         return fresh
 
-    def catch_up(self, trades: Sequence[TradeEvent], now: float) -> None:
+    def catch_up(self, coin: str, trades: Sequence[TradeEvent], now: float) -> None:
         """Deliver these trades as if a connection had sent them, but publish no price ticks: a newer trade follows."""
+        sequence = self.sequences.delivered[coin] = self._coins[coin]
         for trade in trades:
-            outcome = self._coins[trade.coin].accept(trade, now)
+            outcome = sequence.accept(trade, now)
             if outcome is DELIVER:
                 self.deliver(trade)
             else:
@@ -125,30 +143,31 @@ class TradeBackfiller:
         """Deliver the trades of ``past`` (sent at a subscription, oldest first) that were missed in an outage."""
         if not self.settings.enabled:
             return
-        missed = self._coins[past[0].coin].missed(past)
+        coin = past[0].coin
+        missed = self.begin(coin).missed(past)
         for trade in missed:
             trade.backfilled = True
-        self.catch_up(missed, now)
+        self.catch_up(coin, missed, now)
 
-    def resumed(self, symbols: Mapping[str, str], since: Mapping[str, int]) -> None:
+    def resumed(self, symbols: Mapping[str, str]) -> None:
         """Call this when a connection delivers, now or again; ``symbols`` maps each of its coins to its market.
 
-        ``since``: the time (Unix ms) of each coin's last trade on the venue that the feed has left. This venue's trades
-        are fetched from that time on.
+        If a coin's last trade came from another venue, this venue's trades are fetched from that trade's time on.
         """
         self._symbols |= symbols
         now = self.clock.monotonic()
         sequences = self.sequences
         for coin in symbols:
-            holder, sequences.holders[coin] = sequences.holders.get(coin, self), self
+            others = [holder for holder in sequences.holders[coin] if holder is not self]
+            sequences.holders[coin] = [*others, self]
             if (known := sequences.coins.get(coin)) is not None:
                 self._coins[coin] = known
-                if coin in sequences.left:
-                    known.returned(since.get(coin))
-                elif holder is self or known.interrupted:
+                if (since := sequences.since(coin, known)) is not None:
+                    known.returned(since)
+                elif not others or known.interrupted:
                     known.resumed(now)
                 else:
-                    known.doubt()  # a trade between the connections of both backfillers may be missing
+                    known.doubt()  # trades between the connections of both backfillers may be missing
                 self._expect(coin)
             else:
                 before = sequences.before.pop(coin, None)
@@ -158,12 +177,11 @@ class TradeBackfiller:
                     self.venue.limits.consecutive_ids,
                     self.settings.max_gap,
                     fetch=self.settings.enabled and self.venue.can_fetch_trades,
-                    since_ts=since.get(coin) if before is None else None,
+                    since_ts=sequences.since(coin, None) if before is None else None,
                 )
                 if before is not None:
                     made.accept(before, now)
                     made.resumed(now)
-        sequences.left.difference_update(symbols)
 
     def lost(self, coins: Iterable[str] | None = None) -> None:
         """Call this when the connection of these coins, or of all coins if None, is lost."""
@@ -175,7 +193,7 @@ class TradeBackfiller:
                 self._coins[coin].doubt()  # trades between the two connections may be missing
 
     def forget(self, coins: Iterable[str]) -> None:
-        """Drop the sequences of these coins and the trades that wait; these coins are not delivered any more.
+        """Drop the trades of these coins that wait; these coins are not delivered any more.
 
         A gap that is still open ends with ``gap_filled`` and no trades.
         """
@@ -183,7 +201,8 @@ class TradeBackfiller:
             if self._holds(coin):
                 for _ in self._coins[coin].give_up().filled:
                     self.report("gap_filled", self.venue.name, coin=coin, trades=0, complete=False)
-                self.sequences.forget(coin)
+            if self in self.sequences.holders[coin]:
+                self.sequences.holders[coin].remove(self)
             for known in (self._coins, self._symbols, self._fetched):
                 known.pop(coin, None)
             if coin in self._fetches:
@@ -196,24 +215,22 @@ class TradeBackfiller:
         for sequence in (self._coins[coin],) if coin in self._coins else () if coin else self._coins.values():
             sequence.doubt()
 
-    def last_timestamps(self) -> dict[str, int]:
-        """The time (Unix ms) of each coin's newest trade."""
-        stamps = {coin: sequence.stamp for coin, sequence in self._coins.items() if self._holds(coin)}
-        return {coin: stamp for coin, stamp in stamps.items() if stamp is not None}
-
     def flush(self) -> None:
         """Deliver the waiting trades and end the sequences: the feed leaves this venue. Delivered ids are kept."""
         self.leave(self._coins)
         self.close()
 
     def leave(self, coins: Iterable[str]) -> None:
-        """Deliver the waiting trades of these coins and end their sequences. Delivered ids are kept."""
-        for coin in [coin for coin in coins if coin in self._coins]:
-            if self._holds(coin):
-                self._carry_out(coin, self._coins[coin].give_up())
-                self.sequences.left.add(coin)
-            else:
+        """Deliver the waiting trades of these coins and end their sequences. Delivered ids are kept.
+
+        A coin that another backfiller carries too stays open.
+        """
+        for coin in [coin for coin in coins if self in self.sequences.holders[coin]]:
+            self.sequences.holders[coin].remove(self)
+            if self.sequences.holders[coin]:
                 self._coins[coin].doubt()  # trades between the connections of both backfillers may be missing
+            else:
+                self._carry_out(coin, self._coins[coin].give_up())
 
     def close(self) -> None:
         """Stop fetching. If a coin belongs to another backfiller now, that backfiller fetches for its open gaps."""
@@ -225,12 +242,13 @@ class TradeBackfiller:
         self._fetches.clear()
         self._timers.clear()
         for coin in unfinished:
-            if (holder := self.sequences.holders.get(coin, self)) is not self:
-                holder._attend_to(coin)
+            for holder in self.sequences.holders[coin][-1:]:
+                if holder is not self:
+                    holder._attend_to(coin)
 
     def _holds(self, coin: str) -> bool:
         """Whether the coin belongs to this backfiller now, not to another backfiller of the venue."""
-        return self.sequences.holders.get(coin) is self
+        return self.sequences.holders[coin][-1:] == [self]
 
     def _carry_out(self, coin: str, outcome: Outcome) -> None:
         """Carry out an outcome: report the gap, deliver the trades, report the filled gaps."""

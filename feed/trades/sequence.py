@@ -109,8 +109,20 @@ class TradeSequence:
         """Whether no trade has come since the last outage or doubt."""
         return self._resumed_at_id == self.next_id if self.numbered else self._resumed
 
-    def returned(self, since_ts: int | None) -> None:
-        """Note that the venue is active again; the previous venue had its last trade at ``since_ts`` (Unix ms), if any.
+    @property
+    def delivered_until(self) -> int | None:
+        """The time (Unix ms) of the newest trade that does not wait behind a gap."""
+        return self.open_gaps[0].gap.from_ts if self.open_gaps else self.stamp
+
+    def follow(self, since_ts: int) -> None:
+        """Note that another venue has delivered the coin until ``since_ts`` (Unix ms), and this one does now."""
+        if self.next_id is not None:
+            self.returned(since_ts)
+        elif self.stamp is not None:
+            self.stamp = max(self.stamp, since_ts)
+
+    def returned(self, since_ts: int) -> None:
+        """Note that the venue is active again; the previous venue had its last trade at ``since_ts`` (Unix ms).
 
         Trades that this venue delivered before the feed left it are not delivered again.
         """
@@ -118,17 +130,20 @@ class TradeSequence:
             leaps = self._leaps
             expected = leaps[0].expected if leaps else None  # None for the very first trade: only its own id is known
             self._floor, self.next_id = self.next_id if expected is None else expected, None
-        self.stamp = max((stamp for stamp in (self.stamp, since_ts) if stamp is not None), default=None)
+        self.stamp = since_ts if self.stamp is None else max(self.stamp, since_ts)
         self._given_up.clear()
         self._doubtful_ids = None
         self._outage, self._resumed_at_id = Outage(), None
-        self._resumed = self.stamp is not None
+        self._resumed = True
 
     def doubt(self) -> None:
-        """Note a long silence of the connection: if ids are not consecutive, the next trade opens a gap by time."""
+        """Note a long silence of the connection: if ids are not consecutive, the next trade opens a gap by time.
+
+        This counts also during an outage: another connection may deliver the coin.
+        """
         if not self._outage.lasts:
             self._outage.doubt(goes_on=self._untouched)
-            self._resumed = self.stamp is not None
+        self._resumed = self.stamp is not None
 
     def missed(self, past: Sequence[TradeEvent]) -> list[TradeEvent]:
         """Return the trades of ``past`` that were not delivered yet; the caller accepts them next.

@@ -32,6 +32,7 @@ class MemoryVenue:
         self.limits = limits or Limits(consecutive_ids=True)
         self.coins = set(coins)
         self.channels = {"trades", "books"}
+        self.quiet: set[str] = set()  # coins that World.trade leaves out
         self.late: set[str] = set()  # coins whose books a new connection delivers later
         self.books: dict[str, OrderBook] = {}  # proven books, which a new connection delivers at once
         self.trades: list[TradeEvent] = []
@@ -93,6 +94,15 @@ class MemoryVenue:
             connection.ended.set()
         yield
         self.failure = None
+
+    @contextmanager
+    def unlisted(self, coin: str) -> Iterator[None]:
+        """While the context lasts, the venue does not list the coin; its connections do not deliver it afterwards."""
+        self.coins.discard(coin)
+        for connection in self.connections:
+            connection.markets.pop(coin, None)
+        yield
+        self.coins.add(coin)
 
     def streams(self, channel: str) -> bool:
         return channel in self.channels

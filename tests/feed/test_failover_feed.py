@@ -398,9 +398,9 @@ async def test_a_venue_that_becomes_active_while_its_trial_waits_for_the_dial_de
         session.demote()
         session.stop()
         session.shared.dial_due = monotonic() + 0.2
-        session.start(dict, trial=True)
+        session.start(trial=True)
         await asyncio.sleep(0)  # let the trial begin to wait
-        session.promote({})
+        session.promote()
         await until(lambda: session.connected)
         seen = len(got.trades)
         await got.until(lambda: len(got.trades) > seen)

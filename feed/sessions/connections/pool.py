@@ -224,7 +224,7 @@ class ConnectionPool:
         """See Host."""
         outdated, markets, for_books = asyncio.Event(), dict(connection.markets), connection.asks.is_for_books
         if connection.broke and self.owner.delivering and not for_books:
-            self.backfiller.resumed(markets, {})
+            self.backfiller.resumed(markets)
 
         def on_going_down() -> None:
             outdated.set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 from exchanges import register
@@ -50,6 +51,24 @@ class World:
     def prices(self, coin: str) -> list[float]:
         return [trade.price for trade in self.trades if trade.coin == coin]
 
+    def assert_whole(self, coin: str) -> None:
+        """Check that the coin's trades are in order, also over changes of the exchange, and that none is missing.
+
+        Where another exchange takes over, its first trade is the next one after the last trade of the exchange before.
+        """
+        for before, after in pairwise(trade for trade in self.trades if trade.coin == coin):
+            (venue,) = (venue for venue in self.venues if venue.name == after.exchange)
+            if before.exchange == after.exchange:
+                assert int(after.trade_id) == int(before.trade_id) + 1
+            else:
+                assert after.timestamp >= before.timestamp
+                later = (t for t in venue.trades if t.coin == coin and t.timestamp > before.timestamp)
+                assert int(after.trade_id) <= int(next(later).trade_id)
+
+    async def settle(self) -> None:
+        """Wait until every gap has ended."""
+        await until(lambda: sum({"gap": 1, "gap_filled": -1}.get(event, 0) for event, _ in self.told) == 0)
+
     def moves(self) -> list[tuple[str, str, str]]:
         return [
             (event, details["from"], details["to"]) for event, details in self.told if event in ("failover", "failback")
@@ -58,7 +77,7 @@ class World:
     def trade(self) -> None:
         """Make a trade of every coin on every exchange that trades at the moment."""
         for venue in self.venues:
-            for coin in venue.coins if venue.name in self.trading else ():
+            for coin in venue.coins - venue.quiet if venue.name in self.trading else ():
                 venue.trade(coin, 100.0)
 
     async def until(self, condition: Callable[[], bool], timeout: float = 20) -> None:

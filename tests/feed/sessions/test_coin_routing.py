@@ -9,6 +9,7 @@ import pytest
 from exchanges.errors import Disconnected
 from exchanges.venue import Limits
 from feed.sessions.supervisor import Supervisor
+from feed.settings import Staleness
 from tests.feed.sessions.support import SETTINGS, World
 from tests.support import until
 
@@ -136,4 +137,50 @@ async def test_trades_between_the_connections_of_a_fallback_and_of_the_feed_are_
         second.trade("ETH", 102.0)
         await until(lambda: world.prices("ETH")[-1:] == [102.0])
     assert world.prices("ETH")[-3:] == [100.0, 101.0, 102.0]
+    await world.feed.disconnect()
+
+
+QUICK = replace(SETTINGS, staleness=Staleness(feed_stale_after=1, reconnect_after=2, coin_stale_after=0.5))
+
+
+@pytest.fixture(params=[False, True], ids=["named", "consecutive"])
+def world(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> World:
+    """A world whose exchanges are asked for their markets often, without and with consecutive trade ids."""
+    monkeypatch.setattr("feed.sessions.coin_listing.FIRST", 0.1)
+    monkeypatch.setattr("feed.sessions.coin_listing.UNLISTED", 0.1)
+    world = World(["BTC", "ETH"], QUICK)
+    for venue in world.venues:
+        venue.limits = Limits(consecutive_ids=request.param)
+    return world
+
+
+async def test_no_trade_is_missing_or_repeated_when_a_coin_moves_to_another_exchange_and_back(world: World) -> None:
+    await world.connect()
+    await world.until(lambda: ("ETH", "memory_one") in world.sold)
+    with world.venues[0].unlisted("ETH"):
+        await world.until(lambda: ("ETH", "memory_two") in world.sold)
+    await world.until(lambda: ("ETH", "memory_one") in world.sold[-9:])
+    await world.settle()
+    world.assert_whole("ETH")
+    await world.feed.disconnect()
+
+
+async def test_no_trade_is_missing_or_repeated_when_the_exchange_of_a_former_fallback_coin_becomes_active(
+    world: World,
+) -> None:
+    first = world.venues[0]
+    for venue in world.venues:
+        venue.coins.add("SOL")
+    first.coins -= {"ETH", "SOL"}
+    first.quiet = {"ETH"}
+    await world.feed.add_coins("SOL")
+    await world.connect()
+    await world.until(lambda: {("ETH", "memory_two"), ("SOL", "memory_two")} <= set(world.sold))
+    first.coins.add("ETH")
+    await world.until(lambda: all(coin != "ETH" for coin, _ in world.sold[-50:]))  # the first exchange carries it now
+    with first.failing(Disconnected("memory_one", "gone")):
+        await world.until(lambda: world.is_on("memory_two"))
+        await world.until(lambda: ("ETH", "memory_two") in world.sold[-9:])
+    await world.settle()
+    world.assert_whole("ETH")
     await world.feed.disconnect()

@@ -128,6 +128,14 @@ def test_ids_show_what_an_outage_missed() -> None:
     assert it.stream(trade(5)).gap == Gap(4, 4, 30, 50, 1, fetch=True)
 
 
+def test_a_doubt_counts_also_during_an_outage_because_another_connection_may_deliver() -> None:
+    it = owner(1, 2, numbered=False)
+    it.policy.lost(0.0)
+    assert it.stream(trade(3)) is DELIVER
+    it.policy.doubt()
+    assert it.stream(trade(5)).gap == Gap(None, None, 30, 50, None, fetch=True)
+
+
 def test_a_longer_outage_than_max_gap_is_reported_and_not_fetched() -> None:
     it = owner(1, max_gap=10)
     it.policy.lost(0.0)
