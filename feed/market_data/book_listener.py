@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from math import nan
 
 from exchanges.events import OrderBook
@@ -25,8 +25,8 @@ class BookListener(ListenerBase):
         self._proven: set[str] = set()  # coins whose book is proven on this connection
         self._tried: dict[str, OrderBook] = {}  # on trial: the proven book of each coin
 
-    def deliver(self) -> None:
-        super().deliver()
+    def deliver(self, coins: Collection[str]) -> None:
+        super().deliver(coins)
         tried, self._tried = self._tried, {}
         for book in tried.values():
             self._pass_on(book, self._now())

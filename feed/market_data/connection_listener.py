@@ -56,16 +56,17 @@ class ConnectionListener(ListenerBase):
         # (coin, timeframe) -> the candles of a trial that were closed last
         self._closed_last: dict[tuple[str, str], deque[Candle]] = {}
         self._past: dict[str, deque[TradeEvent]] = {}  # coin -> the last trades of a trial
-        self._dropped: dict[str, int] = {}  # coin -> the stamp of the newest trade that was dropped from ``_past``
+        # coin -> the stamp of the newest trade that was dropped from ``_past``; inf if the coin was subscribed to later
+        self._dropped: dict[str, float] = {}
         self._watched_at = inf  # monotonic seconds of a trial's first data, or of the first data after a silence
         self._watched_from = 0.0  # the newest stamp within WATCHED seconds after that first data, Unix ms
 
-    def deliver(self) -> None:
+    def deliver(self, coins: Collection[str]) -> None:
         """End the trial, and deliver from now on.
 
         Of the trial's tickers only the 24 h statistics are used: their prices may be old.
         """
-        super().deliver()
+        super().deliver(coins)
         for ticker in self._learned.values():
             if self._admits(ticker.coin, ticker.market, ticker.last):
                 self._hub.prices[ticker.coin].learn(ticker)
@@ -77,7 +78,8 @@ class ConnectionListener(ListenerBase):
         self._closed_last.clear()
         past, self._past = self._past, {}
         for coin in self._backfiller.carried:
-            self._go_on(coin, list(past.get(coin, ())))
+            if coin in coins and coin not in self.gone:
+                self._go_on(coin, list(past.get(coin, ())))
 
     def _go_on(self, coin: str, past: list[TradeEvent]) -> None:
         """Deliver the trial's trades that are later than the old venue's last trade, without waiting for a fetch."""
@@ -117,6 +119,10 @@ class ConnectionListener(ListenerBase):
             self._dropped.pop(coin, None)
             for key in [key for key in self._closed_last if key[0] == coin]:
                 del self._closed_last[key]
+
+    def readmit(self, coins: Iterable[str]) -> None:
+        super().readmit(coins := list(coins))
+        self._dropped.update(dict.fromkeys(coins, inf))
 
     def on_trade(self, trade: TradeEvent, number: int | None = None) -> bool:
         coin, now = trade.coin, self._now()

@@ -69,8 +69,8 @@ class ListenerBase:
         if delivering:
             hub.markets.begin(self)
 
-    def deliver(self) -> None:
-        """End the trial: deliver from now on."""
+    def deliver(self, coins: Collection[str]) -> None:
+        """End the trial: deliver from now on. ``coins``: those that the connection has subscribed to."""
         self.delivering = True
         self._hub.markets.begin(self)
 

@@ -204,7 +204,7 @@ class Session:
             self.backfiller.resumed(self.pool.markets)
             self._feed.silence_watch.start(self.pool.markets, self._feed.hub.clock.monotonic())
             for opened in self.pool.opened:
-                opened.listener.deliver()
+                opened.listener.deliver(opened.markets)
             self.candles.note_unclosed(self._feed.hub.delivered_candles.unclosed())
 
     def demote(self) -> None:

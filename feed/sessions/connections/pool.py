@@ -342,8 +342,9 @@ class ConnectionPool:
         elif connection.broke:
             self._tell_part("connected", connection)
         connection.broke = False
-        if self.owner.delivering and connection.opened is not None and not connection.opened.listener.delivering:
-            connection.opened.listener.deliver()  # it may have been dialled while the session was still on trial
+        opened = connection.opened
+        if self.owner.delivering and opened is not None and not opened.listener.delivering:
+            opened.listener.deliver(opened.markets)  # it may have been dialled while the session was still on trial
 
     def on_break(self, connection: CoinConnection, reason: str) -> None:
         """See Host."""

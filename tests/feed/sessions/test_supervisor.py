@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
 
 from exchanges.errors import Blocked, Disconnected, Rejected
+from exchanges.venue import Capacity, Limits
 from feed import NoExchangeAvailable
 from tests.feed.sessions.support import NAMES, World
+from tests.support import until
 
 
 @pytest.fixture
@@ -85,3 +89,54 @@ async def test_all_connections_are_closed_at_the_end(world: World) -> None:
     await world.feed.disconnect()
     assert [venue.connections for venue in world.venues] == [[], [], []]
     assert [event for event, _ in world.told][-1] == "closed"
+
+
+@pytest.mark.parametrize("consecutive", [False, True])
+async def test_trades_missed_by_one_of_two_connections_on_trial_are_fetched_when_the_exchange_becomes_active(
+    world: World, monkeypatch: pytest.MonkeyPatch, consecutive: bool
+) -> None:
+    monkeypatch.setattr("feed.market_data.connection_listener.WATCHED", 0.1)
+    first, second = world.venues[:2]
+    first.limits = Limits(consecutive_ids=consecutive, capacity=Capacity(1))
+    await world.connect()
+    with first.failing(Disconnected("memory_one", "gone")):
+        await world.until(lambda: world.is_on("memory_two"))
+    await world.until(lambda: len(first.connections) == 2)
+    made = len(first.trades)
+    await world.until(lambda: len(first.trades) > made + 100)  # each connection has been open for long
+    second.quiet.add("ETH")
+    (lost,) = (each for each in first.connections if "ETH" in each.markets)
+    lost.ended.set()
+    await until(lambda: lost not in first.connections)
+    first.trade("ETH", 101.0)  # over no connection
+    await world.until(lambda: world.is_on("memory_one") and ("ETH", "memory_one") in world.sold[-9:])
+    await world.settle()
+    world.assert_whole("ETH")
+
+
+@pytest.mark.parametrize("consecutive", [False, True])
+async def test_trades_before_a_coin_was_added_to_a_trial_are_fetched_when_the_exchange_becomes_active(
+    world: World, monkeypatch: pytest.MonkeyPatch, consecutive: bool
+) -> None:
+    monkeypatch.setattr("feed.market_data.connection_listener.WATCHED", 0.1)
+    first, second = world.venues[:2]
+    for venue in world.venues:
+        venue.coins.add("SOL")
+    first.limits = Limits(consecutive_ids=consecutive)
+    await world.connect()
+    with first.failing(Disconnected("memory_one", "gone")):
+        await world.until(lambda: world.is_on("memory_two"))
+    await world.until(lambda: bool(first.connections))
+    made = len(first.trades)
+    await world.until(lambda: len(first.trades) > made + 100)  # the trial has been open for long
+    second.quiet.add("SOL")
+    adding = asyncio.create_task(world.feed.add_coins("SOL"))
+    await until(lambda: "SOL" in second.connections[0].markets and "SOL" in first.connections[0].markets)
+    late = {"SOL": first.connections[0].markets.pop("SOL")}  # the venue has not answered this subscription yet
+    second.trade("SOL", 100.0, at=time.time_ns() // 1_000_000 - 5)
+    first.trade("SOL", 101.0)  # over no connection
+    first.connections[0].markets |= late
+    await world.until(lambda: world.is_on("memory_one") and ("SOL", "memory_one") in world.sold[-9:])
+    await adding
+    await world.settle()
+    world.assert_whole("SOL")
