@@ -20,7 +20,13 @@ TRIAL_CANDLES = 2  # closed candles kept of a trial, per coin and timeframe: the
 TRIAL_TRADES = 256  # trades kept of a trial, per coin: they may be newer than the active venue's last trades
 TRIAL_MEMORY = 10 * 10**9  # ns for which these trades are kept; the last trade of each coin stays
 OLD_TRADES = 3  # if this many trades in succession are withheld or not new, the lag is measured with them
-WATCHED = 2.0  # seconds after a trial's first data within which all of its coins are subscribed to
+SUBSCRIBED = 2.0  # seconds after the first data within which a connection has subscribed to a few coins
+SUBSCRIBED_EACH = 0.01  # seconds more for each subscription: venues take subscriptions one request after another
+
+
+def subscribed_within(subscriptions: int) -> float:
+    """Seconds after its first data within which a connection has made this number of subscriptions."""
+    return SUBSCRIBED + SUBSCRIBED_EACH * subscriptions
 
 
 class _Path:
@@ -36,10 +42,19 @@ class _Path:
 
 
 class ConnectionListener(ListenerBase):
-    """The listener of a connection that carries trades, tickers, candles or quotes."""
+    """The listener of a connection that carries trades, tickers, candles or quotes.
+
+    ``subscriptions``: how many the connection makes.
+    """
 
     def __init__(
-        self, context: ListenerContext, backfiller: TradeBackfiller, candles: VenueCandles, *, delivering: bool
+        self,
+        context: ListenerContext,
+        backfiller: TradeBackfiller,
+        candles: VenueCandles,
+        *,
+        delivering: bool,
+        subscriptions: int,
     ) -> None:
         super().__init__(context, delivering=delivering)
         self._watched = context.silence_watch.heard
@@ -59,7 +74,8 @@ class ConnectionListener(ListenerBase):
         # coin -> the stamp of the newest trade that was dropped from ``_past``; inf if the coin was subscribed to later
         self._dropped: dict[str, float] = {}
         self._watched_at = inf  # monotonic seconds of a trial's first data, or of the first data after a silence
-        self._watched_from = 0.0  # the newest stamp within WATCHED seconds after that first data, Unix ms
+        self._watched_from = 0.0  # the newest stamp that came within ``_watched_after`` after that first data, Unix ms
+        self._watched_after = subscribed_within(subscriptions)  # seconds from that first data until nothing is missed
 
     def deliver(self, coins: Collection[str]) -> None:
         """End the trial, and deliver from now on.
@@ -93,7 +109,7 @@ class ConnectionListener(ListenerBase):
 
         ``inf`` if the connection has just begun.
         """
-        if self._now() - self._watched_at <= WATCHED:
+        if self._now() - self._watched_at <= self._watched_after:
             return inf
         return max(self._watched_from, self._dropped.get(coin, 0))
 
@@ -315,7 +331,7 @@ class ConnectionListener(ListenerBase):
                 past.append(trade)
                 if len(past) > TRIAL_TRADES:
                     self._drop(coin, past)
-                if now - self._watched_at <= WATCHED:
+                if now - self._watched_at <= self._watched_after:
                     self._watched_from = max(self._watched_from, trade.timestamp)
             return False
         if not self._admits(coin, trade.market, trade.price):

@@ -15,6 +15,7 @@ from loguru import logger
 from exchanges.errors import Blocked, Disconnected, Rejected, VenueError
 from feed.channels import BOOKS, CANDLES, TRADES
 from feed.clock import Clock
+from feed.market_data.connection_listener import subscribed_within
 from feed.market_data.listener_base import ListenerBase
 from feed.policies.backoff import GrowingWait, backoff_of
 from feed.policies.lag import LagFinding, LagWatch
@@ -23,8 +24,6 @@ from feed.settings.schema import Settings
 if TYPE_CHECKING:
     from exchanges.venue import Connection
 
-OVERLAP = 2.0  # seconds that a connection stays open beside its successor, which must subscribe to everything first
-OVERLAP_EACH = 0.01  # seconds added to OVERLAP per subscription: venues take subscriptions one request after another
 COMPLETE_WITHIN = 120.0  # seconds to synchronize all books: the requests for their snapshots share one limit
 COMPLETE_STEP = 0.25  # seconds between two checks whether all books are synchronized
 ANEW = 10.0  # seconds until another successor is tried while the connection is still open
@@ -296,7 +295,7 @@ class CoinConnection:
         logger.info("{}: a connection that works is replaced", self.host.name)
         try:
             async with self._successor_of(old) as new:
-                await wait(new, asyncio.Event(), OVERLAP + OVERLAP_EACH * new.subscriptions)
+                await wait(new, asyncio.Event(), subscribed_within(new.subscriptions))
                 await self._until_complete(new, old)
         except VenueError as error:
             if old.running.done():

@@ -279,7 +279,8 @@ class ConnectionPool:
             listener.shows_life = self.is_essential(connection)
             return listener
         kind = BuildingListener if self._builds_candles(connection.asks) else ConnectionListener
-        return kind(context, self.backfiller, self.candles, delivering=delivering)
+        subscriptions = len(connection.markets) * connection.asks.subscriptions
+        return kind(context, self.backfiller, self.candles, delivering=delivering, subscriptions=subscriptions)
 
     async def may_dial(self, old: OpenConnection | None = None) -> None:
         """See Host."""

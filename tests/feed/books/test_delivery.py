@@ -12,7 +12,7 @@ from exchanges import register
 from exchanges.errors import Disconnected
 from exchanges.venue import Capacity, Limits
 from feed import MarketFeed, OrderBook
-from feed.sessions.connections.connection import OVERLAP
+from feed.market_data.connection_listener import SUBSCRIBED
 from tests.feed.books.support import ASKS, BIDS, SETTINGS, Program
 from tests.feed.memory_venue import MemoryVenue
 from tests.support import until
@@ -113,7 +113,7 @@ async def test_a_replaced_connection_stays_until_its_successor_has_synchronized_
 
     begun = time.monotonic()
     await until(with_a_change_of_btc(lambda: len(venue.of("books")) == 2))
-    await until(with_a_change_of_btc(lambda: time.monotonic() - begun > OVERLAP + 1.5))
+    await until(with_a_change_of_btc(lambda: time.monotonic() - begun > SUBSCRIBED + 1.5))
     assert old in venue.of("books")
     assert program.feed.get_book("ETH") is not None
     venue.book("ETH", BIDS, [(102.0, 1.0)])

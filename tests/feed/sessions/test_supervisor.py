@@ -95,7 +95,7 @@ async def test_all_connections_are_closed_at_the_end(world: World) -> None:
 async def test_trades_missed_by_one_of_two_connections_on_trial_are_fetched_when_the_exchange_becomes_active(
     world: World, monkeypatch: pytest.MonkeyPatch, consecutive: bool
 ) -> None:
-    monkeypatch.setattr("feed.market_data.connection_listener.WATCHED", 0.1)
+    monkeypatch.setattr("feed.market_data.connection_listener.SUBSCRIBED", 0.1)
     first, second = world.venues[:2]
     first.limits = Limits(consecutive_ids=consecutive, capacity=Capacity(1))
     await world.connect()
@@ -118,7 +118,7 @@ async def test_trades_missed_by_one_of_two_connections_on_trial_are_fetched_when
 async def test_trades_before_a_coin_was_added_to_a_trial_are_fetched_when_the_exchange_becomes_active(
     world: World, monkeypatch: pytest.MonkeyPatch, consecutive: bool
 ) -> None:
-    monkeypatch.setattr("feed.market_data.connection_listener.WATCHED", 0.1)
+    monkeypatch.setattr("feed.market_data.connection_listener.SUBSCRIBED", 0.1)
     first, second = world.venues[:2]
     for venue in world.venues:
         venue.coins.add("SOL")
@@ -140,3 +140,26 @@ async def test_trades_before_a_coin_was_added_to_a_trial_are_fetched_when_the_ex
     await adding
     await world.settle()
     world.assert_whole("SOL")
+
+
+@pytest.mark.parametrize("consecutive", [False, True])
+async def test_trades_before_the_last_subscriptions_of_a_trial_are_fetched_when_the_exchange_becomes_active(
+    world: World, monkeypatch: pytest.MonkeyPatch, consecutive: bool
+) -> None:
+    monkeypatch.setattr("feed.market_data.connection_listener.SUBSCRIBED", 0.1)
+    monkeypatch.setattr("feed.market_data.connection_listener.SUBSCRIBED_EACH", 0.3)
+    first, second = world.venues[:2]
+    first.limits = Limits(consecutive_ids=consecutive)
+    await world.connect()
+    with first.failing(Disconnected("memory_one", "gone")):
+        await world.until(lambda: world.is_on("memory_two"))
+    await until(lambda: bool(first.connections))
+    late = {"ETH": first.connections[0].markets.pop("ETH")}  # the venue takes 0.3 s for each subscription
+    begun = time.monotonic()
+    await world.until(lambda: time.monotonic() - begun > 0.2)
+    second.quiet.add("ETH")
+    await world.until(lambda: time.monotonic() - begun > 0.3)
+    first.connections[0].markets |= late
+    await world.until(lambda: world.is_on("memory_one") and ("ETH", "memory_one") in world.sold[-9:])
+    await world.settle()
+    world.assert_whole("ETH")
