@@ -374,7 +374,7 @@ class MarketFeed:
 
     @property
     def trades_delivered(self) -> dict[str, int]:
-        """How many trades of each exchange were delivered since the feed was made; from any thread."""
+        """How many trades of each exchange were delivered since the feed was made. Safe from any thread."""
         return {name: count.simple + count.other for name, count in self._hub.trades.copy().items()}
 
     @property

@@ -128,7 +128,7 @@ class CoinMarkets:
         return VenueMarket(exchange, symbol) in self._plausibility.withheld(coin)
 
     def doubt(self, coin: str) -> str:
-        """Why the coin's last price may be wrong now; "" while its market delivers. From any thread."""
+        """Why the coin's last price may be wrong now; "" while its market delivers. Safe from any thread."""
         taken = self._taken.get(coin)
         withheld = self._plausibility.withheld(coin)
         if taken is None or taken.holder is not None or not withheld:

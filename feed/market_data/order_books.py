@@ -202,15 +202,15 @@ class OrderBooks:
             self._coins.pop(coin, None)
 
     def proven(self, coin: str, silence: float) -> ProvenBook | None:
-        """The coin's book if it is proven, and its connection has had data within ``silence`` s. From any thread."""
+        """The coin's book if it is proven, and its connection had data within ``silence`` s. Safe from any thread."""
         known = self._coins.get(coin)
         held = None if known is None else known.proven
         heard = None if held is None else held.source.last_data
         return held if heard is not None and self._clock.since(heard) <= silence else None
 
     def get(self, coin: str, depth: int, silence: float) -> OrderBook | None:
-        """A copy of the best ``depth`` levels of the book that ``proven`` returns; None without a book. From any
-        thread.
+        """A copy of the best ``depth`` levels of the book that ``proven`` returns; None without a book. Safe from
+        any thread.
         """
         held = self.proven(coin, silence)
         return None if held is None else best_levels(held.book, depth)
@@ -225,7 +225,7 @@ class OrderBooks:
         return known.last_mid if known.proven is None else (known.proven.book.mid, known.proven.at)
 
     def why_unproven(self, coin: str) -> str:
-        """Why there is no book of the coin now. From any thread."""
+        """Why there is no book of the coin now. Safe from any thread."""
         known = self._coins.get(coin)
         if known is None:
             return "its order book is not subscribed to"

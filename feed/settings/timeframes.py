@@ -1,4 +1,4 @@
-"""The timeframes of candles: their list, their lengths, and when the candles of each open."""
+"""The timeframes of candles: their list, their lengths, and the open times of their candles."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class Buffer:
         return gone
 
     def waiting_since(self) -> float | None:
-        """When the next event to be taken came; None while no event waits. From any thread."""
+        """When the next event to be taken came; None while no event waits. Safe from any thread."""
         try:
             return (next(iter(self._latest.values())) if self._latest else self._queue[0])[3]
         except (IndexError, RuntimeError, StopIteration):  # another thread has taken the event just now
@@ -100,7 +100,7 @@ class Buffer:
         return bool(self) or not self.waiting
 
     def wake(self) -> None:
-        """End the consumer's ``wait``; from any thread."""
+        """End the consumer's ``wait``. Safe from any thread."""
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop is closed, and its consumer has ended
                 self._loop.call_soon_threadsafe(self._ready.set)

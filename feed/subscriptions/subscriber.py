@@ -177,7 +177,7 @@ class Worker:
             return  # no event loop is running: the events wait until one does
         self.task = loop.create_task(self._run(), name=f"market-feed: {self._subscription.name}")
         self._publisher.workers[self.task] = self
-        # a finally block in the task would not do: a task that is cancelled before its first step never runs it
+        # not in a finally block of the task: a task that is cancelled before its first step runs no such block
         self.task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:

@@ -85,7 +85,7 @@ class Recorder:
 
     @property
     def status(self) -> RecorderStatus:
-        """How many events are on disk, wait, and were dropped; from any thread."""
+        """How many events are on disk, wait, and were dropped. Safe from any thread."""
         writer = self._writer
         if writer is None:
             return RecorderStatus(0, 0, 0, None)
