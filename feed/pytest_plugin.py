@@ -91,7 +91,7 @@ def market_feed_settings(
 
 @pytest.fixture
 def market_feed(market_feed_settings: Settings) -> Iterator[MarketFeed]:
-    """A feed on these exchanges, not connected yet.
+    """A feed on the simulated exchanges, not connected yet.
 
     A plain test calls ``market_feed.start()``, and the feed is stopped at the end; a coroutine test uses
     ``async with market_feed: ...``.

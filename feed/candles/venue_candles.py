@@ -99,8 +99,8 @@ class VenueCandles:
         return (kept := self._kept.get((symbol, timeframe))) is not None and kept.begun
 
     def on_candle(self, candle: Candle, flagged: bool) -> list[Candle]:
-        """The candles to deliver for a candle of the venue; ``flagged``: ``closed`` of the candle is the venue's own
-        flag.
+        """The candles to deliver for a candle of the venue; ``flagged``: the venue itself says whether the candle
+        is closed.
         """
         symbol, timeframe = candle.market, candle.timeframe
         tracker = self._kept.get((symbol, timeframe))

@@ -127,7 +127,10 @@ def source_of(
 
 
 def moment(name: str, value: Moment | None) -> int | None:
-    """A time as Unix ns: Unix ms, ISO 8601 or a datetime; without a zone it is UTC. Raises SettingsError."""
+    """Return a time as Unix ns; ``value`` is Unix ms, ISO 8601 or a datetime, in UTC if it has no zone.
+
+    Raises SettingsError.
+    """
     if value is None:
         return None
     allowed = "allowed is Unix ms, a time such as 2026-11-28T12:00:00Z, or a datetime"

@@ -126,7 +126,7 @@ class LiveState:
             kin.absorb(details)
 
     def _kin(self, event: str, details: Mapping[str, Any]) -> Note | None:
-        """The recent line that this event joins, if any, so that a gap of every coin does not take a line per coin."""
+        """The recent line that this event joins, if any: one line is enough for a gap that all coins have."""
         for note in reversed(self.notes):
             if self.wall() - note.at > TOGETHER:
                 return None

@@ -259,7 +259,7 @@ class _Connection(asyncio.Protocol):
         self._asked, self._streams = True, streams
 
     def tend(self, now: float) -> None:
-        """Cut the connection if no request has come for too long, or no answer is read. Called every TEND seconds."""
+        """Cut a connection that has sent no request, or has not read an answer, for too long. Call it every TEND s."""
         self._inbound = max(0, self._inbound - int(INBOUND * TEND))
         transport = self._transport
         if transport is None:
