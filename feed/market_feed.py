@@ -349,7 +349,7 @@ class MarketFeed:
         return self._queries.get_book(coin, depth)
 
     def require_fresh_book(self, coin: str, max_age: float | None = None, depth: int = 20) -> OrderBook:
-        """Return what ``get_book`` does if a bot may act on it now; otherwise raise StaleDataError with the reason.
+        """Return what ``get_book`` returns if a bot may act on it now; otherwise raise StaleDataError with the reason.
 
         ``max_age``: seconds since the venue made the book's last change, as in ``require_fresh``. Raises SettingsError
         as ``get_book`` and ``require_fresh`` do.

@@ -1,4 +1,4 @@
-"""Keeps a venue's candles over all its connections; decides when missed candles are fetched, and when given up."""
+"""Keeps a venue's candles over all its connections; decides when to fetch missed candles, and when to give up."""
 
 from __future__ import annotations
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from exchanges.events import TradeEvent
 
-IMPLAUSIBLE = (
-    60_000  # ms; if a trade is older by this much than the previous trade, the previous stamp was in the future
-)
+IMPLAUSIBLE = 60_000  # ms; a stamp is wrong if the next trade's stamp is this much lower: it was in the future
 PROVEN_AFTER = 2.0  # seconds; if lower stamps keep coming for longer than this, the highest stamp is wrong
 SLACK = 1000  # ms by which the lower stamps may advance less than the clock in this time
 
