@@ -25,11 +25,11 @@ from exchanges.books.order_book import LocalBook
 from exchanges.books.proof import FOLLOWS, JOINED, REPEATED, WAITING, BookSnapshot, BookUpdate, Verdict, lost
 
 AWAITING = 15_000_000_000  # ns for which diffs are kept while a snapshot is awaited
-MOST_AWAITING = 20_000  # the most diffs that are kept meanwhile: by a wrong local clock AWAITING may never pass
+MOST_AWAITING = 20_000  # the most diffs that are kept meanwhile: with a wrong local clock, AWAITING may never pass
 KEPT = 32  # the number of a proven book's last diffs that are kept, because a snapshot may be some seconds old
 BACKWARDS = 1_000  # ms: if a diff with an old number is this much newer by its time, the numbers have restarted
-FIRST = 4.0  # a first snapshot has this many times the wanted depth
-WIDE = 50  # a snapshot that renews the first one has this many times the wanted depth
+FIRST = 4.0  # a first snapshot has at least so many times the wanted number of levels
+WIDE = 50  # a snapshot that renews the first one has at least so many times the wanted number of levels
 SPARE = 2  # if a side has fewer levels than this many times the wanted depth, a new snapshot is requested
 CHECKED_EVERY = 60_000  # ms after which a book is compared with a snapshot again
 ONE_SIDED = 5  # diffs in a row that changed only the same side, after which the book is compared with a snapshot
@@ -39,7 +39,7 @@ SOON = 60_000  # ms: if too few levels of a snapshot are left sooner than this, 
 class DiffBook:
     """One market's book; ``depth`` levels are wanted, ``limits`` are the allowed sizes of a snapshot.
 
-    A first snapshot has ``first`` times the wanted depth.
+    A first snapshot has at least ``first`` times as many levels as are wanted.
     """
 
     def __init__(self, depth: int, limits: Sequence[int], first: float = FIRST) -> None:
@@ -50,7 +50,7 @@ class DiffBook:
         self.received_at = 0  # local Unix ns at which the last diff was read
         self._limits = sorted(limits)
         self._small = self._enough(first * depth)  # levels of a small snapshot, so that many books are proven soon
-        self._first = self._small  # levels of the next first snapshot: more if the price left the last one's range
+        self._first = self._small  # levels of an unproven book's next snapshot; grows if the price leaves a range
         self._wide = self._enough(WIDE * depth)
         self._limit = 0  # levels of the last snapshot that joined
         self._diffs: deque[BookUpdate] = deque(maxlen=MOST_AWAITING)
@@ -124,7 +124,7 @@ class DiffBook:
         return FOLLOWS if self.proven else WAITING
 
     def _join(self, snapshot: BookSnapshot) -> Verdict | None:
-        """The verdict after a snapshot; None if it does not join now."""
+        """The verdict after a snapshot; None if the snapshot does not join now."""
         self._snapshot = None
         number = snapshot.number
         after = [diff for diff in self._diffs if not _is_before(diff, number)]
@@ -166,13 +166,13 @@ class DiffBook:
         self._outside = levels.is_outside
         if self._outside and not was:
             self._enlarge_first()
-            return lost("the price left the range that its snapshot proves")
+            return lost("the price left the range that the snapshot proves")
         if self._outside:
             return WAITING
         return JOINED if was else FOLLOWS
 
     def _enlarge_first(self) -> None:
-        """Make the next first snapshots larger: the price has left the range of the last one."""
+        """Make later snapshots of the unproven book larger: the price has left the range of the last one."""
         self._first = min(self._enough(self._first + 1), self._wide)
 
     def _enough(self, levels: float) -> int:
@@ -191,7 +191,7 @@ def _follows(before: BookUpdate, update: BookUpdate) -> bool:
 
 
 def _is_before(diff: BookUpdate, number: int) -> bool:
-    """Whether a diff is dropped: a snapshot with this number has all its changes, and the diff does not join it."""
+    """Whether a snapshot with this number makes a diff needless: it has all changes of the diff."""
     return diff.last < number if diff.previous is not None else diff.last <= number
 
 

@@ -102,7 +102,7 @@ class LocalBook:
         return min((len(side) for side in (self.bids, self.asks) if side.bounded), default=inf)
 
     def difference(self, other: LocalBook) -> str:
-        """A text with the best price at which the books differ inside the range that both prove; "" if they do not."""
+        """The best price at which the books differ inside the range that both prove, as a text; "" if none differs."""
         for name, sign, own, others in (("bid", 1, self.bids, other.bids), ("ask", -1, self.asks, other.asks)):
             ours, theirs = own.within(others), others.within(own)
             if ours != theirs:

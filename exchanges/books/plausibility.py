@@ -1,6 +1,6 @@
 """Decides whether a book can be right: its sides are sorted, sizes are above 0, and it is not crossed for long.
 
-One update may leave a book crossed or locked, because some venues send the sides one after the other. Such a state is
+One update may leave a book crossed or locked, because some venues send the sides one after the other. Such a book is
 not delivered. If the next state is crossed too, the book is not proven any more.
 """
 
@@ -28,7 +28,7 @@ def fault_in(bids: Sequence[Level], asks: Sequence[Level]) -> str:
 
 
 class CrossedBooks:
-    """Finds crossed or locked books: one such state is ignored, two in a row or CROSSED_FOR seconds are a fault."""
+    """Finds crossed or locked books: one crossed state is ignored, two in a row or CROSSED_FOR seconds are a fault."""
 
     __slots__ = ("since",)
 

@@ -1,6 +1,6 @@
-"""A venue's row for its order books: what proves them, which depths are requested; and the verdict on each frame.
+"""What a profile says about order books: what proves them, which depths are requested; and the verdict on each frame.
 
-A venue's row is the profile's field ``books``, a :class:`BookRules`. It is written in three steps:
+A profile's field ``books`` is a :class:`BookRules`. It is written in three steps:
 
 1. Say which *kind* of proof the venue's frames allow (:class:`ProofKind`): numbers that follow one another, a checksum,
    whole books in every frame, or nothing. The table in docs/books.md is made from it.
@@ -82,22 +82,22 @@ class FrameProof(Protocol):
     """
 
     def judge(self, frame: Any, text: str) -> Iterable[tuple[str, Verdict]]:
-        """The market id ("" for all of the connection) and verdict for each book in a frame; nothing for other frames.
+        """The market id ("": all markets of the connection) and the verdict for each book in a frame.
 
         ``frame`` is the decoded message, ``text`` the message itself, for numbers that must be read as they were sent.
         """
 
     def forget(self, market_id: str) -> None:
-        """Call this when the market is subscribed to again: its next frame may be the first one."""
+        """Call this when the market is subscribed to again: its next frame may begin a new sequence."""
 
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
     """The position of a frame in one market's sequence.
 
-    ``last`` is the number of the state after the frame. ``first`` is the number of the first change in it (it follows
-    ``first - 1``); ``previous`` is the number of the state before it, if the venue sends that instead. ``snapshot``:
-    the frame is a whole book.
+    ``last`` is the number of the state after the frame. ``first`` is the number of the first change in the frame, so
+    the frame follows state ``first - 1``. ``previous`` is the number of the state before the frame, if the venue sends
+    that instead. ``snapshot``: the frame is a whole book.
     """
 
     market_id: str
@@ -111,7 +111,7 @@ class Numbers:
 class NumberedFrames:
     """The proof for venues that number each market's updates. ``read`` returns the numbers of the books in a frame.
 
-    ``joins_late``: the first update of a market is no snapshot (ccxt fetches one by REST and joins it). So the numbers
+    ``joins_late``: the first update of a market is no snapshot; ccxt fetches a snapshot by REST. So the numbers
     prove only that no update is missing, and ``BookRules.nonce`` has to prove that the snapshot joins them.
     ``snapshot_asked``: the snapshot is the answer to a request of its own. It may be older than updates that came
     before it, so these updates are kept until it comes.
@@ -185,7 +185,7 @@ class NumberedFrames:
 def _step(numbers: Numbers, known: Numbers) -> Step:
     """How an update relates to the state after ``known``."""
     if numbers.previous is not None:
-        # an update with previous == last changes nothing. Numbers may restart: a lower one does not prove a repetition
+        # an update with previous == last changes nothing. A lower number proves no repetition: numbers may restart
         if numbers.previous == known.last:
             return Step.FOLLOWS
         old = numbers == known or (known.snapshot and numbers.last <= known.last)
@@ -251,7 +251,7 @@ class OwnBook(Protocol):
         """How many levels the book's next snapshot must have; 0 if the book needs none now."""
 
     def join(self, snapshot: BookSnapshot) -> Verdict:
-        """Take a snapshot from REST. ``WAITING``: it joins with a later update, or is too old (the book asks again)."""
+        """Take a snapshot from REST. ``WAITING``: a later update can join it, or the book needs another snapshot."""
 
     def forget(self) -> None:
         """Mark the book as not proven any more."""
@@ -333,7 +333,7 @@ class BookRules:
 
 
 def place_of_join(number: int, spans: Iterable[tuple[int, int]]) -> int:
-    """The index of the first update that a snapshot of state ``number`` does not have; their count if it has all.
+    """The index of the first update that a snapshot of state ``number`` lacks; the updates' count if it lacks none.
 
     -1: the first update does not follow the snapshot, so updates between the two are missing.
     """

@@ -56,7 +56,7 @@ class WeightLimit:
 
 @dataclass(eq=False, repr=False)
 class SnapshotTurns:
-    """Orders the snapshot requests of all connections of a venue: unproven books come before proven books."""
+    """Sorts the snapshot requests of all connections of a venue: unproven books come before proven books."""
 
     limit: WeightLimit
     monotonic: Callable[[], float]

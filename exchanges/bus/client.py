@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 PINGS = 1.0  # seconds between two pings
 ANSWER_TIMEOUT = 2.0  # seconds that an answer may take
 CLOSE = 0.5  # seconds for closing a connection
-AT_ONCE = 500  # subjects whose last messages are fetched with one request
+AT_ONCE = 500  # the most subjects whose last messages are fetched with one request
 OLDEST_SERVER = (2, 11)
 NOT_FOUND = {10037, 10059, 10014}  # codes of the error "not found": a message, a stream, a consumer
 WRONG_SEQUENCE = {10071, 10164}  # another message is the last one of the subject
@@ -55,7 +55,7 @@ class BusUnreachable(BusError):
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A message of a stream. ``at`` is the server's time of storing it, Unix ns."""
+    """A message of a stream. ``at`` is when the server stored the message, in Unix ns."""
 
     subject: str
     data: bytes
@@ -104,7 +104,7 @@ def _succeeded(task: asyncio.Task[Any]) -> bool:
 
 
 def _say_nothing_in_plain_text(connection: Client, error: type[Exception]) -> None:
-    """Make a client end its dial if the server, or another in its place, offers no TLS, before the login is sent.
+    """Make a client end its dial before it sends the login, if the server (or another in its place) offers no TLS.
 
     nats-py sends everything in plain text if the server's first line does not ask for TLS, even to a tls:// address.
     """
@@ -119,7 +119,7 @@ def _say_nothing_in_plain_text(connection: Client, error: type[Exception]) -> No
 
 
 class BusClient:
-    """One connection. ``closed`` is set when it has ended; it is not dialled again."""
+    """One connection to the bus. ``closed`` is set when the connection has ended; it is not dialled again."""
 
     def __init__(self, address: BusAddress) -> None:
         self.address = address
@@ -197,7 +197,7 @@ class BusClient:
         options: dict[str, Any] = {
             "servers": list(address.servers),
             "allow_reconnect": False,
-            "max_reconnect_attempts": 1,  # per server; nats-py counts the first dial too, and waits between two dials
+            "max_reconnect_attempts": 1,  # per server; nats-py counts the first dial too, and waits between dials
             "reconnect_time_wait": 0.05,
             "error_cb": on_error,
             "disconnected_cb": on_closed,
@@ -227,13 +227,13 @@ class BusClient:
 
     @property
     def nats(self) -> Client:
-        """The client of nats-py."""
+        """The nats-py client of this connection."""
         assert self._nats is not None
         return self._nats
 
     @property
     def ended(self) -> BusUnreachable:
-        """The error that is raised once the connection is closed."""
+        """The error that calls raise after the connection has ended."""
         return BusUnreachable(self.clean(f"the bus {self.shown} has ended the connection: {self.reason or 'closed'}"))
 
     async def close(self) -> None:
@@ -262,7 +262,7 @@ class BusClient:
     async def api(
         self, name: str, body: Mapping[str, Any] | None = None, timeout: float = ANSWER_TIMEOUT
     ) -> dict[str, Any]:
-        """Send a request to JetStream (``STREAM.INFO.name``, ...). If it refuses, raises BusError with its code."""
+        """Send a request to JetStream (``STREAM.INFO.name``, ...). Raises BusError with JetStream's code if refused."""
         payload = b"" if body is None else json.dumps(body).encode()
         try:
             answer = await self.request(f"$JS.API.{name}", payload, timeout=timeout)
@@ -284,7 +284,7 @@ class BusClient:
         return int(self._checked(await self.request(subject, data, headers))["seq"])
 
     async def put(self, subject: str, data: bytes, expected: int) -> int:
-        """Store ``data`` if the subject's last message is still ``expected`` (0: none)."""
+        """Store ``data`` if the subject's last message still has the sequence ``expected`` (0: there is no message)."""
         return await self.store(subject, data, {"Nats-Expected-Last-Subject-Sequence": str(expected)})
 
     async def last(self, stream: str, subjects: Sequence[str]) -> list[Stored]:
@@ -359,13 +359,13 @@ class BusClient:
 
 
 def unix_ns(stamp: str) -> int:
-    """RFC 3339 with up to nine digits of a second, as Unix ns."""
+    """Convert an RFC 3339 time, with up to nine digits after the second, to Unix ns."""
     whole, _, rest = stamp.rstrip("Z").partition(".")
     return int(datetime.fromisoformat(whole + "+00:00").timestamp()) * 1_000_000_000 + int(rest[:9].ljust(9, "0") or 0)
 
 
 class _Hidden:
-    """A finder that hides aiohttp from imports in the thread that installed it.
+    """A finder that hides aiohttp from imports in the thread that installed the finder.
 
     nats-py imports aiohttp only for WebSockets, and the import takes a quarter of a second and 15 MB."""
 

@@ -55,9 +55,9 @@ class Shard:
     """One shard of an exchange's coins, as its publisher describes it.
 
     ``coins`` maps each coin to its market symbol. ``awaited`` are the coins whose first data the publisher waits for,
-    None before the publisher has named its coins. ``heard`` is when its last report came, in Unix ns of the server's
-    clock, 0 if none came; ``details`` is that report. ``history`` are the timeframes of past candles that it can
-    fetch, ``timeframes`` those that it publishes.
+    None before the publisher has named its coins. ``heard`` is when the publisher's last report came, in Unix ns of the
+    server's clock, 0 if none came; ``details`` is that report. ``history`` has the timeframes of past candles that the
+    publisher can fetch; ``timeframes`` has those of the candles that it publishes.
     """
 
     name: str
@@ -82,7 +82,7 @@ class Shard:
         ago = (now - self.heard) / 1e9
         if ago > ALIVE:
             return f"its collector {self.collector} was last heard {ago:.0f} s ago"
-        return f"its collector {self.collector} has only begun" if self.awaited is None else ""
+        return f"its collector {self.collector} has only just started" if self.awaited is None else ""
 
 
 def shards_of(register: Iterable[Stored]) -> dict[str, Shard]:

@@ -88,7 +88,7 @@ class BusConnection:
         self._added: list[dict[str, str]] = []
         self._stirred = asyncio.Event()
         self._past: dict[str, list[TradeEvent]] = {}  # earlier trades by coin, until they are passed on
-        self._took: dict[str, Callable[[bytes, str, int, bool], None]] = {}  # by subject
+        self._took: dict[str, Callable[[bytes, str, int, bool], None]] = {}  # subject -> its taker
         self._numbers = venue.limits.consecutive_ids
         self._publishers = Publishers(
             venue.name,
@@ -140,7 +140,8 @@ class BusConnection:
     async def _begin(self, markets: Mapping[str, str]) -> None:
         """Read these coins: from the last message that was read, or else from their last state."""
         self._tell_missing(list(markets))
-        reading = {coin for _, coins in self._readers for coin in coins}  # added again, because a channel was missing
+        # a coin that is already read is added again if one of its channels was missing
+        reading = {coin for _, coins in self._readers for coin in coins}
         markets = {coin: symbol for coin, symbol in markets.items() if coin not in reading}
         known = self._position
         resumed = {coin: symbol for coin, symbol in markets.items() if coin in known.read}
@@ -151,7 +152,7 @@ class BusConnection:
             await self._read(new, None)
 
     def _tell_missing(self, coins: list[str]) -> None:
-        """Report channels that will have no data, because the collectors' settings do not have them."""
+        """Report channels that will have no data, because the collectors do not publish them."""
         for channel, timeframe in self._asked():
             missing = [coin for coin in coins if not self._venue.publishes(coin, channel, timeframe)]
             if missing:
@@ -173,7 +174,7 @@ class BusConnection:
         self._reading.create_task(reader.run(), name=f"bus reader of {venue.name}")
 
     async def _resume_at(self, client: BusClient, known: Position, markets: Mapping[str, str]) -> int | None:
-        """The sequence after which reading continues; None if the stream does not reach back that far or is new."""
+        """The sequence after which reading continues; None if the stream is new, so that no position is valid."""
         info = await client.api(f"STREAM.INFO.{self._venue.subjects.stream}")
         first, last = int(info["state"]["first_seq"]), int(info["state"]["last_seq"])
         after = min(known.read[coin] for coin in markets)
@@ -303,8 +304,8 @@ class BusConnection:
     # Who publishes
 
     def _on_source(self, source: str, reason: str, missed: Collection[str]) -> None:
-        """Called when another collector publishes, or trades are missing: the bus may not have all trades of these
-        coins.
+        """Called when another collector publishes, or trades are missing: the bus may not have all trades of the coins
+        in ``missed``.
         """
         self._venue.breaks.update(dict.fromkeys(missed, self._sequence))
         self._listener.on_source(source, reason, missed)
@@ -317,12 +318,12 @@ class BusConnection:
         shard = subject.rpartition(".")[2]
         if self._venue.coins_of(shard) and not self._coins_of(shard):
             return
-        # a change in the past is news too if this reader was connected before the change and not during it
+        # a past change is news too, if this reader was connected before the change but not when it happened
         if self._publishers.on_publisher(shard, data, news=not past or bool(self._skipped)):
             self._lateness.forget()
 
     def _on_gap(self, subject: str, data: bytes, past: bool) -> None:
-        """Called when a collector could not fill a gap; where ids are consecutive, they show the gap without this."""
+        """Called when a collector could not fill a gap. Consecutive ids already show the gap without this report."""
         coin = text(subject.rpartition(".")[2])
         if not self._numbers and coin in self._markets and (not past or coin in self._skipped):
             self._publishers.on_gap(coin, data)

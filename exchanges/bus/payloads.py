@@ -24,7 +24,7 @@ _decode_any = msgspec.json.Decoder().decode
 
 
 def encode(value: Any) -> bytes:
-    """Any value as JSON, even if it has values or texts that JSON does not allow."""
+    """Return ``value`` as JSON, even if it contains values or texts that JSON does not allow."""
     try:
         return _encode(value)
     except (TypeError, ValueError):  # keys that are no strings, half a surrogate pair in a venue's text
@@ -45,12 +45,12 @@ def _plain(value: Any) -> Any:
 
 
 def event(kind: str, fields: Any) -> bytes:
-    """An event, or a mapping of its fields, as a JSON object that begins with its ``type``."""
+    """Return an event, given as an object or as a mapping, as a JSON object that begins with its ``type``."""
     return b'{"type":"%s",%s' % (kind.encode(), encode(fields)[1:])
 
 
 def writer(kind: str) -> Callable[[Any], bytes]:
-    """A function like ``event`` for events of one type, which is faster."""
+    """Return a faster function that does the same as ``event`` for events of one type."""
     opening, encode_plain = f'{{"type":"{kind}",'.encode(), _encode
 
     def write(event: Any) -> bytes:
@@ -63,17 +63,17 @@ def writer(kind: str) -> Callable[[Any], bytes]:
 
 
 def status(event: str, details: Mapping[str, Any]) -> bytes:
-    """A status event, with any details."""
+    """Return a status event as JSON; its details may have any values."""
     return encode({"type": "status", "event": event, "details": details})
 
 
 def read(kind: str, payload: bytes) -> Any:
-    """The event in a payload. Raises ValueError if it is not JSON, or a field is missing or has a wrong type."""
+    """Return the event in a payload. Raises ValueError for text that is not JSON, or a missing or wrong field."""
     return _decoders[kind].decode(payload)
 
 
 def read_object(payload: bytes) -> dict[str, Any]:
-    """Any JSON object. Raises ValueError for anything else."""
+    """Return the JSON object in a payload. Raises ValueError for anything else."""
     found = _decode_any(payload)
     if not isinstance(found, dict):
         raise ValueError("no JSON object")

@@ -32,7 +32,7 @@ class Publishers:
     books: bool
 
     def __post_init__(self) -> None:
-        self._collector: dict[str, str] = {}  # by shard
+        self._collector: dict[str, str] = {}  # shard -> the collector that publishes it
         self._heard: dict[str, float] = {}  # shard -> when its publisher was last heard
         self._distrusted: set[str] = set()  # shards whose publisher was not heard lately
 

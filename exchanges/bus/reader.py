@@ -25,7 +25,7 @@ before the reader began."""
 
 @dataclass(eq=False, repr=False)
 class StreamReader:
-    """One ordered consumer. If messages are lost on the way, it reads again from the first lost one on.
+    """One ordered consumer. If messages are lost on the way, it reads again from the first lost message.
 
     ``sequence`` is that of the last message that was read. ``on_caught_up`` is called when all messages from before the
     start are read.
@@ -105,7 +105,8 @@ class StreamReader:
             self._control(message)
             return
         parts = reply.split(".")
-        # $JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<ns>.<pending>, or with domain and account
+        # $JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<ns>.<pending>,
+        # or with two more parts, domain and account, after ACK
         first = 5 if len(parts) == 9 else 7
         sequence, count, at = int(parts[first]), int(parts[first + 1]), int(parts[first + 2])
         if count != self._delivered + 1:

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 TRADES = 10_000  # the most past trades in one answer
-LOOKED_BACK = (timedelta(minutes=2), timedelta(minutes=10), timedelta(hours=1))  # how far back trades are looked for
+# how far back the bus is searched for trades
+LOOKED_BACK = (timedelta(minutes=2), timedelta(minutes=10), timedelta(hours=1))
 NOBODY = "no collector publishes it on this bus"
 ASKED = 10.0  # seconds that a collector has to answer with past candles
 
@@ -62,7 +63,7 @@ class BusVenue:
         return bool(self._shards)
 
     async def load(self, coins: Mapping[str, str | None] | None = None, *, anew: bool = False) -> None:
-        """Read who publishes what. Raises Disconnected when the bus cannot be reached, or nobody publishes now."""
+        """Read which collectors publish which coins. Raises Disconnected if the bus is down or nobody publishes."""
         async with self._asking() as client:
             try:
                 info = await client.api(f"STREAM.INFO.{REGISTER_STREAM}")
@@ -78,7 +79,7 @@ class BusVenue:
             raise Disconnected(self.name, self.clean(next(iter(faults), NOBODY)))
 
     async def refresh(self) -> Collection[str]:
-        """Read who publishes what again; returns market symbols that are gone or belong to another coin now."""
+        """Load again; returns the market symbols that are gone or belong to another coin now."""
         before = self._published()
         await self.load()
         after = self._published()
@@ -109,7 +110,8 @@ class BusVenue:
     def market(self, coin: str, override: str | None = None) -> str:
         """The market symbol under which the collectors publish the coin, if the settings allow it.
 
-        Raises Halted while the coin's shard has no publisher or no data of it yet, Rejected if no shard has the coin.
+        Raises Halted while the shard has no publisher, or no data of the coin yet. Raises Rejected if no shard has the
+        coin.
         """
         shard = self._shard(coin)
         if shard is None:
@@ -228,7 +230,7 @@ class BusVenue:
         return [candle for candle in candles if candle.timestamp >= since]
 
     async def fetch_history(self, coin: str, symbol: str, timeframe: str, limit: int) -> list[Candle]:
-        """The newest ``limit`` candles: from the bus if it keeps as many closed ones, else from the collector.
+        """The newest ``limit`` candles: from the bus if it keeps so many closed candles, else from the collector.
 
         Raises Disconnected if no collector answers, Rejected if the collector answers with an error.
         """
@@ -271,7 +273,7 @@ class BusVenue:
 
     @asynccontextmanager
     async def _asking(self) -> AsyncIterator[BusClient]:
-        """The connection for requests, made when it is needed; a BusError is raised as Disconnected."""
+        """The connection that is used for requests, made when needed; a BusError is raised as Disconnected."""
         try:
             async with self._dialling:
                 if self._client is None or self._client.closed.is_set():
@@ -281,7 +283,7 @@ class BusVenue:
             raise Disconnected(self.name, error.reason) from None
 
     async def close(self) -> None:
-        """Close the connection for requests."""
+        """Close the connection that is used for requests."""
         if self._client is not None:
             await self._client.close()
 

@@ -30,7 +30,7 @@ def test_the_fault_of_a_shard_without_a_publisher_gives_the_reason() -> None:
 
 
 def test_a_shard_whose_publisher_has_not_reported_its_coins_is_not_available_yet() -> None:
-    assert shards_of([lease(SECOND)])["1-2"].fault(2 * SECOND) == "its collector a has only begun"
+    assert shards_of([lease(SECOND)])["1-2"].fault(2 * SECOND) == "its collector a has only just started"
     coins = Stored(NAMES.coins("1-2"), encode({"coins": {}, "awaited": ["BTC"]}), 2, 0)
     shard = shards_of([lease(SECOND), coins])["1-2"]
     assert (shard.fault(2 * SECOND), shard.awaited) == ("", frozenset({"BTC"}))

@@ -136,5 +136,5 @@ async def test_a_larger_snapshot_is_requested_at_once_when_the_price_has_left_th
     async with asyncio.timeout(10):
         await tasks[0]
     assert answers.limits == [10, 100]
-    assert reasons[-1] == "the price has left the range of its snapshot at 5"
+    assert reasons[-1] == "the price has left the range of the snapshot at 5"
     assert delivery.proven("BTC/USDT")
