@@ -158,8 +158,8 @@ _quiet_until: dict[Hashable, float] = {}  # monotonic seconds; shared by all fee
 
 
 class Quiet:
-    """How long no requests and dials are sent to a venue. ``key``: what the venue counts by. A ban holds for requests
-    and dials, and so does any wait if both go to the same host.
+    """Knows how long no requests or dials may be sent to a venue. ``key`` tells apart what the venue counts separately,
+    such as the proxy. A ban stops requests and dials; another wait stops both only if they go to the same host.
     """
 
     def __init__(self, rest_url: str | None, ws_url: str | None, *key: Hashable) -> None:

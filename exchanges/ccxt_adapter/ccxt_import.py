@@ -32,7 +32,7 @@ from exchanges.ccxt_adapter.transport.late_authorities import authorities_when_u
 
 VARIABLE = "MARKET_FEED_CCXT"
 WHOLE = "whole"
-TRIES, PAUSE = 100, 0.05  # attempts, and seconds between them, while another thread imports the same
+TRIES, PAUSE = 100, 0.05  # attempts, and seconds between them, while another thread imports ccxt too
 PACKAGES = ("ccxt", "ccxt.async_support", "ccxt.pro")
 
 _names_of = deferred_names.names_of
@@ -56,9 +56,8 @@ class _Package(ModuleType):
 
     def __setattr__(self, name: str, value: Any) -> None:
         if place := type(self).deferred.get(name):
-            if isinstance(value, ModuleType) and value is sys.modules.get(
-                place[0]
-            ):  # Python puts an imported module into its package
+            # Python puts an imported module into its package
+            if isinstance(value, ModuleType) and value is sys.modules.get(place[0]):
                 _put(self, name, value)
                 return
             _take(self, name)  # import the name now: otherwise Python would overwrite the program's own value later

@@ -2,8 +2,8 @@
 
 ``ccxt.base.exchange`` imports ``cryptography`` and ``requests``: 250 modules, 14 MB, a fifth of the start. A feed has
 no keys and uses aiohttp. Here the module is executed with stand-ins for what it imports from those packages.
-The first use of a stand-in, or a request for a missing name of the module, imports the packages and replaces all its
-stand-ins. ``ccxt_import`` does the same as soon as a program asks for a synchronous exchange.
+The first use of a stand-in, or a request for a missing name of the module, imports the packages and replaces all
+stand-ins of the module. ``ccxt_import`` does the same as soon as a program asks for a synchronous exchange.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ class _Module(ModuleType):
 
 
 def execute(module: ModuleType, code: CodeType) -> None:
-    """Execute the code of one of MODULES. Raises what the code raises, and ValueError if it imports in another way."""
+    """Execute a module of MODULES. Raises what its code raises, and ValueError if it uses PACKAGES in another way."""
     here = f"{__name__}:"
     ours = {name: here + name for name in code.co_names if name.partition(".")[0] in PACKAGES}
     if any(each.argval in ours and each.opname != "IMPORT_NAME" for each in dis.get_instructions(code)):

@@ -21,8 +21,8 @@ FINAL_OVER_REST = (errors.NotSupported, errors.BadSymbol, errors.AuthenticationE
 """ccxt's errors for a request that would fail again at every further attempt."""
 
 _LIMITED = (errors.DDoSProtection, errors.RateLimitExceeded)
-ADVICE = 300  # characters
-_CHAIN = 10  # errors in a chain of causes, at most
+ADVICE = 300  # the most characters of the advice about a certificate
+_CHAIN = 10  # the most errors in a chain of causes
 
 
 def translated(
@@ -99,9 +99,8 @@ def _reason(name: str, error: Exception, cause: BaseException, status: int, clea
     if fault := local_fault(_behind(error)):
         return clean(fault, LENGTH)
     silent = "no answer in time" if isinstance(cause, TimeoutError) else type(cause).__name__
-    text = (
-        " ".join(_NOISE.sub("", clean.redacted(str(cause))).split()) or silent
-    )  # secrets first: one may contain a line break
+    # secrets are hidden first, because a secret may contain a line break
+    text = " ".join(_NOISE.sub("", clean.redacted(str(cause))).split()) or silent
     text = _with_status_first(name, text)
     if not isinstance(error, errors.BaseError | OSError | TimeoutError):  # the text is unclear without the error's type
         text = f"sent something that cannot be read ({type(error).__name__}: {text})"
@@ -116,9 +115,8 @@ def _with_status_first(name: str, text: str) -> str:
     """Return a refused request or upgrade in one form, whether ccxt or aiohttp has written ``text``."""
     answer = _REFUSED.match(text) or _ANSWERED.match(text)
     venue = answer and answer.groupdict().get("venue")
-    if answer is None or (
-        venue and not name.replace("_", "").startswith(venue)
-    ):  # "code 451" may be a venue's own error code
+    # "code 451" may be a venue's own error code
+    if answer is None or (venue and not name.replace("_", "").startswith(venue)):
         return text
     found = answer.groupdict("")
     told_by = f"HTTP {found['code']} from {found['url']}" if found["url"] else f"HTTP {found['code']}"

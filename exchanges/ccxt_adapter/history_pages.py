@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 Page = Callable[[int | None, int], Awaitable[Sequence[Any]]]
-"""(Unix ms or None, limit) -> ccxt's OHLCV rows, the first opened at that time; the newest rows for None."""
+"""(Unix ms or None, limit) -> ccxt's OHLCV rows of candles that opened then or later; the newest for None."""
 
 
 async def newest(fetch: Page, limit: int, most: int, length: int) -> list[Any]:

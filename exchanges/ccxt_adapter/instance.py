@@ -55,7 +55,7 @@ CLOSE_GRACE = 1.0  # seconds given to the closing handshake before the socket is
 
 
 async def _in_turn(exchange: Any, settle: float, dial: Callable[[Any], Awaitable[Any]], session: Any) -> Any:
-    """Dial when the venue's limit on sockets allows it, and not while the venue wants no requests.
+    """Dial as soon as the venue's limit on sockets allows it. Raises Disconnected while the venue wants no requests.
 
     ``settle``: seconds after the dial until the first message may be sent.
     """
@@ -81,7 +81,7 @@ def left_alone(name: str, seconds: float) -> Disconnected:
 class _Hooks(JoiningBooks):
     """Methods added to a ccxt.pro class: they redirect addresses, keep HTTP statuses and report new clients."""
 
-    quiet: Quiet | None = None  # while the venue wants no requests
+    quiet: Quiet | None = None  # knows how long the venue wants no requests
     clean: Callable[[], Cleaner] = Cleaner  # makes the function that hides secrets in the venue's texts
     make_session: Callable[[Any], Any] | None = None  # makes the session; gets the TLS context
     access = Access()
@@ -194,7 +194,7 @@ class _Hooks(JoiningBooks):
         return completed
 
     def authenticate(self, *args: Any, **kwargs: Any) -> Any:
-        """Like ccxt's method, but without a login for streams that are also public, under other names."""
+        """Like ccxt's method, but without a login if the same data is public in streams with other names."""
         if self.profile.keyless_streams and not self.apiKey:
             return {}
         return super().authenticate(*args, **kwargs)  # type: ignore[misc] # ccxt's own
@@ -253,7 +253,10 @@ def make_instance(profile: Profile, access: Access) -> Any:
     exchange.profile, exchange.access = profile, access
     if sandbox:
         if not profile.testnet or not exchange.urls.get("test"):
-            raise Rejected(profile.name, "has no testnet; binance_testnet and bybit_testnet are the ones known to work")
+            raise Rejected(
+                profile.name,
+                "has no testnet; binance_testnet and bybit_testnet are known to work",
+            )
         exchange.set_sandbox_mode(True)
     if exchange.has.get(access.market_type) is False:
         raise Rejected(profile.name, f"has no {access.market_type} markets")
@@ -282,7 +285,7 @@ def make_instance(profile: Profile, access: Access) -> Any:
 def proxies(exchange: Any, access: Access) -> dict[str, Proxy | str | None]:
     """A venue's REST and WebSocket addresses with their proxies.
 
-    None stands for no proxy. If the setting is wrong, a text that says why stands in place of the proxy.
+    None stands for no proxy. A text in place of a proxy says what is wrong with the setting.
     """
     found: dict[str, Proxy | str | None] = {}
     for url in _addresses(exchange, access):
@@ -341,7 +344,7 @@ async def close_instance(exchange: Any) -> None:
     except BaseException as error:
         for client in clients:
             abort(client)
-        session, exchange.session = exchange.session, None  # at once: this may be cancelled again
+        session, exchange.session = exchange.session, None  # the session first: this may be cancelled again
         if session is not None:
             await asyncio.shield(asyncio.create_task(session.close()))
         await exchange.close()

@@ -25,7 +25,7 @@ class Support:
 
 
 def supported() -> list[Support]:
-    """Every venue that settings may name, our own rows first; read from the profiles and ccxt's ``has``."""
+    """Every venue that settings may name, our own names first; read from the profiles and ccxt's ``has``."""
     rows = []
     for name in exchange_names():
         profile = profile_of(name)
@@ -37,7 +37,7 @@ def supported() -> list[Support]:
             channels += ("candles",)
             notes.append("candles are built from trades")
         if "ticker" not in channels and exchange.has.get("fetchTickers"):
-            notes.append("the day's figures by REST")
+            notes.append("day stats by REST")
         if "quotes" not in channels and (source := source_of_quotes(exchange)):
             channels += ("quotes",)
             notes.append(

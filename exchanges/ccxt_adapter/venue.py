@@ -113,7 +113,7 @@ class CcxtVenue:
         return await self._markets.refresh()
 
     def market(self, coin: str, override: str | None = None) -> str:
-        """The market symbol of ``coin``: ``override``, or with the first quote currency in which the venue trades it.
+        """The market symbol of ``coin``: ``override``, or the market with the first quote currency that the venue has.
 
         Raises Halted for a market that is listed and not traded now, else Rejected, which says what was looked for.
         Markets must be loaded.
@@ -163,7 +163,7 @@ class CcxtVenue:
     ) -> list[TradeEvent]:
         """Public trades with the stream's own ids over REST, oldest first: the newest, or from ``from_id`` on.
 
-        ``from_id`` is allowed only if the limits have ``older_trades``. At most ``limit``, and at most
+        ``from_id`` is allowed only if the limits have ``older_trades``. Returns at most ``limit`` trades, and at most
         ``recent_trades``. Raises VenueError.
         """
         profile = self.profile
@@ -282,7 +282,7 @@ class CcxtVenue:
 
 
 def open_venue(name: str, access: Access | None = None) -> CcxtVenue:
-    """The ccxt exchange with this name; raises the same as :func:`exchanges.registry.open_exchange`."""
+    """The ccxt exchange with this name. Raises the errors of :func:`exchanges.registry.open_exchange`."""
     access = access or Access()
     return CcxtVenue(profile_of(name).for_market_type(access.market_type), access)
 

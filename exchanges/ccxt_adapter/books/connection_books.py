@@ -62,7 +62,7 @@ class ConnectionBooks:
             self._take_from(self.exchange, self._own)
 
     def add(self, coins: Mapping[str, str], scales: Mapping[str, float]) -> None:
-        """Carry these markets (symbol -> coin) too; ``scales``: how much base currency one unit of a size is."""
+        """Carry these markets (symbol -> coin) too; ``scales``: base currency in one unit of each market's sizes."""
         for symbol, coin in coins.items():
             self._symbols[coin] = symbol
             inverse = self.exchange.markets[symbol].get("inverse") is True
@@ -73,7 +73,7 @@ class ConnectionBooks:
             self._own.add({self.exchange.markets[symbol]["id"]: symbol for symbol in coins})
 
     def _names(self, symbol: str) -> Iterator[str]:
-        """The names of a market: ccxt's and the venue's, and those of another market if its data comes under them."""
+        """The names of a market (ccxt's and the venue's), and of another market under whose name the data comes."""
         markets = self.exchange.markets
         for each in (symbol, self._profile.arrives_as(symbol)):
             if each in markets:
@@ -96,7 +96,7 @@ class ConnectionBooks:
             self._verified.on_book(book["symbol"], book, received_at)
 
     def on_bad_frame(self, text: str) -> None:
-        """Note an unreadable frame. Our own books find missing updates by their numbers; ccxt's books may lack one."""
+        """Note an unreadable frame. Our own books find missing updates by their numbers; ccxt's may miss an update."""
         if self._delivery.ended:
             return
         if self._own is not None:

@@ -52,7 +52,7 @@ class BookDelivery:
         self.on_lost: Callable[[str], None] = lambda symbol: None
 
     def add(self, symbol: str, coin: str, units: int, scale: float, *, inverse: bool = False) -> None:
-        """Carry this market: its sizes are in units of ``scale`` base currency; the base currency is ``units`` coins.
+        """Carry this market: its sizes are in units of ``scale`` base currency; the base's unit is ``units`` coins.
 
         ``inverse``: its sizes are in units of ``scale`` quote currency, as for contracts that are margined in the coin.
         """

@@ -104,7 +104,7 @@ class JoiningBooks:
 
 
 async def _gather(book: Any) -> None:
-    """Wait until GATHERED more updates have come, at most GATHERED_FOR seconds."""
+    """Wait until the book has more than GATHERED updates, at most GATHERED_FOR seconds."""
     clock = asyncio.get_running_loop().time
     end = clock() + GATHERED_FOR
     while len(book.cache) <= GATHERED and clock() < end:  # noqa: ASYNC110 - the list is ccxt's, which sets no event

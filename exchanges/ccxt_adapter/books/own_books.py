@@ -17,7 +17,7 @@ from exchanges.errors import Disconnected, Rejected, VenueError
 FIRST_PAUSE = 0.25  # seconds until the next request, if a snapshot could not be fetched or was too old
 LONGEST_PAUSE = 2.0  # seconds: the pause doubles up to here, so that a book is proven soon once the venue works
 LOST_AGAIN = 1.0  # seconds: the longest pause of a book that is lost again and again
-STEADY = 5.0  # seconds: if a book was proven for longer and is lost, its snapshot is requested at once
+STEADY = 5.0  # seconds: if a lost book was not lost before for this long, its snapshot is requested at once
 LOOK_EVERY = 500  # ms of the venue's time between two checks whether a proven book needs a new snapshot
 RENEW_EVERY = 5.0  # seconds: one book is not renewed more often with the same number of levels
 SUSPECT = 1.0  # seconds in which an update should follow an unreadable message
@@ -44,7 +44,7 @@ class OwnBookKeeper:
 
     def __post_init__(self) -> None:
         self._asked_depth = self.rules.depth(self.delivery.depth) or self.delivery.depth
-        self._books: dict[str, OwnBook] = {}  # by market id
+        self._books: dict[str, OwnBook] = {}  # market id -> book
         self._symbols: dict[str, str] = {}
         self._joining: dict[str, asyncio.Task[Any]] = {}  # market id -> the task that gets its snapshot
         self._renewing: dict[str, asyncio.Task[Any]] = {}  # market id -> the task that renews its proven book
@@ -186,7 +186,7 @@ class OwnBookKeeper:
             if self._join(market_id, book, snapshot) or not (wanted := book.wants_snapshot()):
                 return
             if wanted > limit:
-                self._why(symbol, f"the price has left the range of its snapshot at {snapshot.number}")
+                self._why(symbol, f"the price has left the range of the snapshot at {snapshot.number}")
                 continue
             self._why(symbol, f"its snapshot at {snapshot.number} was older than the updates so far")
             await asyncio.sleep(next(pauses))
@@ -196,7 +196,7 @@ class OwnBookKeeper:
         verdict = book.join(snapshot)
         if verdict.step is Step.JOINED:
             self._tell(market_id, book)
-        elif verdict.step is Step.LOST:  # the stream has omitted changes, and may do so again soon
+        elif verdict.step is Step.LOST:  # the stream has omitted changes: the next renewal need not wait
             self._renewed.pop(market_id, None)
             self.delivery.lose(self._symbols[market_id], verdict.reason)
         return verdict.step is Step.JOINED

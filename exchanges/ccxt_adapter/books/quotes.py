@@ -1,4 +1,4 @@
-"""The best bid and ask of proven books, for venues that have no other source of quotes."""
+"""Makes quotes from the best bid and ask of proven books, for venues that have no other source of quotes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from exchanges.events import OrderBook, Quote
 class QuotesOfBooks:
     """Delivers a quote whenever the best level of a proven book changes; ``books``, if given, receives the books.
 
-    While a book is not proven it gives no quote.
+    A book gives no quote while it is not proven.
     """
 
     def __init__(self, on_quote: Callable[[Quote], None], books: BookReceiver | None) -> None:

@@ -12,8 +12,8 @@ from exchanges.books.proof import BookSnapshot, SnapshotRules
 from exchanges.books.snapshot_queue import SnapshotTurns, WeightLimit
 from exchanges.errors import Rejected, VenueError
 
-AT_ONCE = 32  # unanswered requests of a venue at a time
-PROBE_EVERY = 1.0  # seconds between two requests of a venue whose last one failed
+AT_ONCE = 32  # the most unanswered requests to a venue at a time
+PROBE_EVERY = 1.0  # seconds between two requests to a venue if the last request failed
 
 Translated = Callable[[], AbstractAsyncContextManager[None]]
 

@@ -126,7 +126,7 @@ class VerifiedBookKeeper:
         own_asks = [level for level in _top(asks, depth) if level[0] <= judged.high]
         fault = fault_in(own_bids, own_asks) or self._differs(judged, own_bids, own_asks)
         if not fault and min(len(own_bids), len(own_asks)) < judged.enough:
-            fault = "the price is about to leave the range that its snapshot proves"
+            fault = "the price is about to leave the range that the snapshot proves"
         if fault:
             self._delivery.doubt(symbol, fault)
             return

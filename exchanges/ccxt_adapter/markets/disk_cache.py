@@ -61,9 +61,7 @@ class MarketCache:
         return table
 
     def write(self, table: MarketTable) -> None:
-        """Write a list if that is possible: whole or not at all, and only if reading the file would give the same
-        list.
-        """
+        """Write a list if possible: the whole list or nothing, and only if reading the file gives the same list."""
         try:
             content = table_bytes.written(table)
             if table_bytes.read(content) != table:
@@ -161,7 +159,7 @@ def cache_folder() -> Path | None:
 
 
 def why_unwritable(folder: Path) -> str:
-    """Why no list can be written to a folder, "" if it can; makes the folder, as the first list would."""
+    """Why no list can be written to a folder; "" if lists can be written. Makes the folder, as the first list would."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:

@@ -96,7 +96,7 @@ class Lazy(dict[K, V]):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, dict) and dict(self.items()) == dict(other.items())
 
-    def __ne__(self, other: object) -> bool:  # a dict has its own method for this
+    def __ne__(self, other: object) -> bool:  # needed, because a dict has a __ne__ of its own
         return not self == other
 
     __hash__ = None
@@ -162,7 +162,7 @@ def packed(rows: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def read(rows: Mapping[str, Any], kind: type[V]) -> Iterator[tuple[str, V]]:
-    """Yield each key with its row as a msgspec struct ``kind`` of few fields: ten times as fast as the whole row.
+    """Yield each key with its row as a msgspec struct ``kind`` of few fields: ten times as fast as reading whole rows.
 
     Raises msgspec.ValidationError for a row that does not fit.
     """

@@ -1,8 +1,8 @@
 """Loads a long list of markets part by part, so that a process never holds thousands of parsed rows at once.
 
 ccxt's modules parse the whole of a venue's answer and copy each market twice: 30 MB for 3,000 markets, and a process
-never frees all of it. Here a module parses some rows of its answer at a time, and these rows are packed before the next
-ones are parsed.
+never frees all of it. Here ccxt's module gets some rows of the answer at a time, and these rows are packed before it
+gets the next rows.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class Markets:
     def give(self, exchange: Any) -> None:
         """Set the markets of another ccxt instance; they are shared."""
         for name in self.api.options.get("marketHelperProps") or ():
-            self.api.options.setdefault(name, None)  # ccxt reads them without a default
+            self.api.options.setdefault(name, None)  # ccxt reads these options without a default
         exchange.set_markets_from_exchange(self.api)
         if self._table is not None:
             exchange.options.update(self._table.options)

@@ -55,7 +55,7 @@ class MarketTable(msgspec.Struct):
 def taken_from(exchange: Any, options: Mapping[str, Any], loaded_at: float, *, lean: bool) -> MarketTable:
     """The table of a ccxt instance that has loaded its markets; ``options`` is a copy of its options before that.
 
-    ``lean`` leaves out the venue's own answers (``info``), which are most of it. A market whose name cannot be printed
+    ``lean`` leaves out the venue's own rows (``info``), the largest part. A market whose name cannot be printed
     is left out: no settings name it, and it would be logged.
     """
     rows = {symbol: row for symbol, row in exchange.markets.items() if isinstance(symbol, str) and symbol.isprintable()}
@@ -78,7 +78,7 @@ def joined(tables: Sequence[MarketTable], finer: Callable[[Any, Any], bool]) -> 
     """The table of a list that was loaded in parts. If several parts have a currency, the row with the finest precision
     is taken, as in ccxt.
 
-    ``finer`` compares two precisions as the venue counts them. Raises ValueError for rows that could not be packed.
+    ``finer``: whether the first of two precisions is the finer one. Raises ValueError for rows that were not packed.
     """
     packs = [
         (table.markets.packed, table.currencies.packed)

@@ -35,7 +35,7 @@ def read(content: bytes) -> MarketTable:
     """The table in ``content``, with lazy rows. Raises msgspec.MsgspecError."""
     table = _read_packed(content)
     rows = LazyRows(table.markets)
-    own = {symbol: symbol for symbol in rows}  # each symbol is in memory once
+    own = {symbol: symbol for symbol in rows}  # each symbol is kept in memory only once
     ids = {market_id: [own.get(each, each) for each in symbols] for market_id, symbols in table.ids.items()}
     return MarketTable(table.loaded_at, rows, ids, LazyRows(table.currencies), table.options)
 
@@ -47,7 +47,7 @@ def _blocks(rows: dict[str, Any]) -> list[Block]:
 def compacted(table: MarketTable) -> MarketTable:
     """A copy of the table in new memory, if its rows are lazy.
 
-    Its texts were made while thousands of rows were parsed, and would keep the memory of those rows from being freed.
+    The table's texts were made while thousands of rows were parsed, and would keep those rows' memory from being freed.
     """
     if not isinstance(table.markets, LazyRows):
         return table

@@ -16,7 +16,7 @@ from typing import Any
 from loguru import logger
 
 MOST = 50  # rows that may be left out; with more faulty rows the venue's format has changed
-DEEP = 4  # containers around the rows of an answer
+DEEP = 4  # the most containers around the rows of an answer
 PARTS = 20  # parts of a list of lists that are searched
 SAMPLES, SHOWN = 3, 80  # rows that are logged, and characters of each
 
@@ -82,7 +82,7 @@ class _Repair:
         exchange.enableRateLimit = False
         exchange.fetch = self._answer
         try:
-            for place in self._places:  # values that are no rows at all
+            for place in self._places:  # first leave out values that are no rows at all
                 rows = self._rows(place)
                 good = [row for row in rows if isinstance(_value(row), dict | list)]
                 if len(good) < len(rows):
@@ -122,7 +122,7 @@ class _Repair:
         return bad if len(bad) > MOST else bad + await self._bad(place, rows[half:])
 
     async def _parses_with(self, place: _Place, *some: _Rows) -> bool:
-        """Whether parsing succeeds with any of these rows in place of all rows."""
+        """Whether parsing succeeds with one of these lists of rows in place of all rows."""
         for rows in some:
             self._put(place, rows)
             if await self._parses():
@@ -146,7 +146,7 @@ class _Repair:
 
     async def _answer(self, url: str, method: str = "GET", headers: Any = None, body: Any = None) -> Any:
         await asyncio.sleep(0)  # at this point parsing can be cancelled
-        return await self._asked.get(url, method, headers, body)  # it is sent if it had no answer when parsing failed
+        return await self._asked.get(url, method, headers, body)  # a request that has no answer yet is sent
 
 
 def _ways(answer: Any) -> list[_Way]:
@@ -194,7 +194,7 @@ def _with_rows(answer: Any, way: _Way, rows: _Rows) -> Any:
 
 
 class _Pair(tuple[Any, Any]):
-    """A key and its row; ``dict`` makes a mapping of a list of these."""
+    """A key and its row; ``dict()`` makes a mapping from a list of such pairs."""
 
     __slots__ = ()
 

@@ -1,4 +1,4 @@
-"""Runs work that would block the event loop in a thread with an event loop of its own."""
+"""Runs work in a thread with its own event loop, so that the feed's loop is not blocked; parses JSON in pieces."""
 
 from __future__ import annotations
 

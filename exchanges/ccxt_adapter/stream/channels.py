@@ -22,7 +22,7 @@ class StandIn(StrEnum):
     TRADES = "candles are built from trades"
     TICKERS = "quotes come with the tickers"
     UNSTAMPED = "tickers count as having no time"
-    NOTHING = "not to be had"
+    NOTHING = "the channel is not available"
 
 
 STAND_INS: Mapping[tuple[str, str], StandIn] = {
@@ -42,7 +42,7 @@ STAND_INS: Mapping[tuple[str, str], StandIn] = {
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The arguments of a watch call beside its symbols: a timeframe, a book's levels and ccxt's ``params``."""
+    """The arguments of a watch call besides its symbols: a timeframe, a book's levels and ccxt's ``params``."""
 
     timeframe: str = ""
     depth: int | None = None
@@ -115,5 +115,5 @@ def source_of_quotes(exchange: Any) -> str:
 
 
 def quotes_in_tickers(exchange: Any) -> bool:
-    """Whether the rows in which best bid and ask come are kept as tickers."""
+    """Whether ccxt keeps the rows with the best bid and ask as tickers."""
     return source_of_quotes(exchange) == "ticker" or STAND_INS.get((exchange.id, "quotes")) is StandIn.TICKERS

@@ -29,12 +29,12 @@ from exchanges.venues.fast_decoder import Blame, FrameClock, Take
 SLICE = 0.05  # seconds for which waiting messages are handled before other tasks run
 LOOK_EVERY = 16  # messages that are handled between two readings of the clock
 UNSENT = 4 << 20  # the most bytes that may wait for the peer: more than all subscriptions of a connection have
-SAMPLE = 200  # characters of a bad frame that are reported
+SAMPLE = 200  # the most characters of a bad frame that are reported
 
 
 @dataclass(slots=True, eq=False)
 class FrameReading(FrameClock):
-    """What a connection is reading at this moment; the stores take the times of their events from it."""
+    """What a connection is reading at this moment; the stores take the receipt times of their events from here."""
 
     frame: Any = None  # the decoded frame, None before decoding
     delivered: int = 0  # rows that the frame has delivered so far
@@ -109,7 +109,7 @@ def arm(
         logger.opt(lazy=True).debug(
             "a frame could not be handled\n{}", lambda: told("".join(traceback.format_exception(error)))
         )
-        # ccxt's handlers take the rows of a "data" list in order (checked for Bybit, HashKey): the others remain
+        # ccxt's handlers take the rows of a "data" list in order (checked for Bybit, HashKey): skip those delivered
         rows = list(in_rows(reading.frame))[reading.delivered :]
         if not rows:
             bad(data, error)

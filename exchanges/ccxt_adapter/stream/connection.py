@@ -39,7 +39,7 @@ class _Call:
     channel: str
     symbols: tuple[str, ...]
     watch: Watch
-    timeframe: str = ""  # of candles
+    timeframe: str = ""  # the candles' timeframe; "" for other channels
 
 
 @dataclass(eq=False, repr=False)
@@ -84,7 +84,8 @@ class CcxtConnection:
         self._delivery.tickers_wanted = "ticker" in self.wanted.channels
         self._delivery.quotes_in_tickers = quotes and quotes_in_tickers(self.exchange)
         self._delivery.on_no_quote = self._look_into_book
-        # whether all coins have books here, as books or for quotes; otherwise only coins without quotes in tickers do
+        # whether the books of all coins are carried, to be delivered or for quotes; otherwise only the books of coins
+        # whose tickers have no bid and ask
         self._books_of_all = "books" in own and (
             "books" in self.wanted.channels or (quotes and source_of_quotes(self.exchange) == "books")
         )
@@ -100,10 +101,10 @@ class CcxtConnection:
         return f"<Stream {self.name}, {len(self._coins)} coins, {dialled}>"
 
     async def run(self) -> None:
-        """Dial, subscribe and deliver to the listener until the connection ends, which raises Disconnected or Blocked.
+        """Dial, subscribe and deliver to the listener until the connection ends. Raises Disconnected or Blocked then.
 
         If the venue refuses a channel or coin, the listener is told and the others continue; Rejected is raised when
-        nothing is left.
+        no subscription is left.
         """
         try:
             self.exchange.open()  # some of ccxt's modules fetch an address in a task before they dial
@@ -189,7 +190,7 @@ class CcxtConnection:
             task.add_done_callback(self._standing.discard)
 
     def _install(self) -> None:
-        """Put our own caches into ccxt's tables, and guard the client that it will dial with."""
+        """Put our own caches into ccxt's tables, and guard the client with which ccxt will dial."""
         exchange, reading, listener, delivery = self.exchange, self._reading, self.listener, self._delivery
         latest = (delivery.tickers, delivery.bidsasks)
         profile = self._profile
@@ -338,7 +339,7 @@ class CcxtConnection:
         return {symbol for symbol in self._coins if names(frame, (symbol, markets[symbol]["id"]))}
 
     def _on_rejection(self, frame: Any, rejection: Rejection) -> None:
-        """End the calls that a frame refuses; a call for several markets is split, so that the good ones continue."""
+        """End the calls that a frame refuses; a call for several markets is split, so that the good markets go on."""
         if rejection.unnamed:
             self._tracker.unnamed.append(rejection.reason)
             return

@@ -1,4 +1,4 @@
-"""Decides when the next socket to a venue may be opened: all connections together may open so many in a time."""
+"""Decides when the next socket to a venue may be opened: a limit per time that all its connections share."""
 
 from __future__ import annotations
 

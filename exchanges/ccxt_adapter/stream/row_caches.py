@@ -3,8 +3,8 @@
 All ccxt.pro modules keep public data the same way: they look up ``exchange.trades[symbol]`` (``tickers``, ``ohlcvs``,
 ``bidsasks`` likewise), append or assign the parsed row, then resolve a future. The adapter puts its own stores there
 before it subscribes, so that ccxt's append delivers the row: each row once and in order. With ccxt's caches a row is
-lost if the cache is full or if the future wakes too late (ccxt issues 28089, 22125). The stores keep nothing that grows
-with time.
+lost if the cache is full or if the task that waits for the future runs too late (ccxt issues 28089, 22125). The stores
+keep nothing that grows with time.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def is_book(result: Any) -> bool:
 
 
 def in_rows(frame: Any) -> Iterator[dict[str, Any]]:
-    """The frame once per row of its ``data`` list, so that one bad row does not cause the loss of the others."""
+    """Yield the frame once for each row of its ``data`` list, with only that row: a bad row costs no other row."""
     if isinstance(frame, dict):
         rows = frame.get("data")
         if isinstance(rows, list) and len(rows) > 1:

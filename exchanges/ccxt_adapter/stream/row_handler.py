@@ -1,4 +1,4 @@
-"""Turns ccxt's rows into events when they are stored, and passes them on; decides which trades are past ones."""
+"""Turns ccxt's rows into events when ccxt stores them, and passes the events on; decides which trades are not new."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from exchanges.venues.fast_decoder import Blame, Destination, Take, taker, unamb
 from exchanges.venues.profile import Profile
 from exchanges.venues.units import of_coin, units_of
 
-REPLAY = 2_000  # ms: a trade that is older may be a repeated one; clocks differ by a second or so
+REPLAY = 2_000  # ms: a trade that is older may be a repeated trade; clocks differ by a second or so
 
 
 class RowHandler:
@@ -42,8 +42,9 @@ class RowHandler:
         self._first_candles: dict[tuple[str, str], tuple[Candle, bool]] = {}
         self._begun_candles: set[tuple[str, str]] = set()  # (coin, timeframe) of each delivered candle
         self._untraded: set[str] = set()  # symbols without a trade so far, whose first trade may be a past one
-        self._first_read: dict[str, int] = {}  # when the first frame with trades of each such symbol was read
-        self._unheard: dict[type, set[str]] = {kind: set() for kind in _EVENTS.values()}  # symbols without an event yet
+        self._first_read: dict[str, int] = {}  # when the first frame with trades of such a symbol was read
+        # type of event -> the coins that have had no such event so far
+        self._unheard: dict[type, set[str]] = {kind: set() for kind in _EVENTS.values()}
         self._deliver_trade = listener.on_trade
         self.clean = Cleaner()  # cleans texts of the venue
         self.tickers_wanted = True  # whether tickers are wanted, for prices and day stats

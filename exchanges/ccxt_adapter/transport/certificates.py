@@ -34,8 +34,8 @@ _FOLDERS = f"allowed are folders of PEM files (.pem, .crt or .cer), with {os.pat
 
 
 def tls_context(cafile: str, system: bool = False) -> ssl.SSLContext:
-    """The context in which servers are verified. With ``system`` the authorities that OpenSSL trusts by itself are
-    trusted too.
+    """The TLS context with which servers are verified. With ``system`` the authorities that OpenSSL trusts by itself
+    are trusted too.
 
     All ccxt instances share it: ccxt would make one of 0.7 MB for each instance, and block the loop for 35 ms.
     """

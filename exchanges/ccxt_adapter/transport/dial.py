@@ -30,7 +30,7 @@ _log = logging.Logger("picows", logging.CRITICAL + 1)  # disabled: the errors th
 
 
 async def connect(url: str, headers: Mapping[str, str], tls: SSLContext, limit: int, compress: bool) -> WebSocket:
-    """Dial ``url``; cancelling ends the dial, and nothing of it stays open.
+    """Dial ``url``; a cancelled dial leaves nothing open.
 
     ``limit``: the most bytes of a message. ``compress``: offer compression to the server. ``tls`` verifies the server.
     Raises aiohttp's errors: WSServerHandshakeError (the status, the headers) and ClientConnectionError.
@@ -83,7 +83,7 @@ async def connect(url: str, headers: Mapping[str, str], tls: SSLContext, limit: 
 
 
 def headers_for(url: str, cookie_jar: aiohttp.abc.AbstractCookieJar, given: Any) -> dict[str, str]:
-    """The headers that aiohttp would send, and the ``given`` ones: some gateways refuse clients with other headers."""
+    """The headers that aiohttp would send, and the ``given`` headers: some gateways refuse clients with others."""
     cookies = cookie_jar.filter_cookies(URL(url))
     headers = dict(_LIKE_AIOHTTP)
     if cookies:
@@ -142,5 +142,5 @@ def _refusal(error: picows.WSHandshakeError, url: URL, headers: Mapping[str, str
         message="Invalid response status" if refused else str(error),
         headers=response.headers,
     )
-    made.body = (error.raw_body or b"")[:READ].decode("utf-8", "replace")  # type: ignore[attr-defined] # as HttpClient's
+    made.body = (error.raw_body or b"")[:READ].decode("utf-8", "replace")  # type: ignore[attr-defined] # HttpClient sets it too
     return made

@@ -33,7 +33,7 @@ def dial_socket(address: tuple[Any, ...]) -> DialSocket:
 
 
 def _inode(descriptor: int) -> int | None:
-    """A number that differs between sockets with the same descriptor; None where there is none (Windows)."""
+    """A number that differs between sockets with the same descriptor; None if the system has none (Windows)."""
     try:
         return os.fstat(descriptor).st_ino
     except OSError:

@@ -5,8 +5,8 @@ It takes the proxy of each address (``proxies``), looks names up without delayin
 a host that the settings do not name.
 
 A WebSocket is dialled over picows if that is chosen (``choose``), otherwise over aiohttp. A dial that picows can't make
-goes over aiohttp too: through any proxy, without verified certificates, with a redirect in place of the handshake, or
-with options that a later ccxt may pass. Both allow messages of the same size, and both offer compression to the server.
+goes over aiohttp too: a dial through a proxy, without verified certificates, to a server that answers with a redirect,
+or with options that a later ccxt may pass. Both allow messages of the same size, and both offer compression.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ SOCKS_EXTRA = 'needs aiohttp_socks, which is not installed: pip install "market-
 
 _CLEANUP_CLOSED: bool = getattr(connector, "NEEDS_CLEANUP_CLOSED", False)  # aiohttp warns if this is set without need
 _CUT = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, aiohttp.ClientConnectionResetError)
-_REWORDED = (aiohttp.ClientHttpProxyError, aiohttp.TooManyRedirects, *_CUT)  # with their subclasses, see _failed
+_REWORDED = (aiohttp.ClientHttpProxyError, aiohttp.TooManyRedirects, *_CUT)  # errors that _failed gives another text
 # options of a dial that ccxt passes and picows can handle; ccxt pings and closes itself
 _OF_PICOWS = {"autoping", "autoclose", "headers", "compress", "max_msg_size"}
 
@@ -53,11 +53,11 @@ _refusals: ContextVar[list[str] | None] = ContextVar("refusals", default=None)  
 
 
 class RedirectRefused(aiohttp.ClientConnectionError):
-    """A redirect that is not followed; its text says where it leads, and why it is not followed."""
+    """Raised for a redirect that is not followed; the text says where it leads, and why it is not followed."""
 
 
 class ProxyRefused(aiohttp.ClientConnectionError):
-    """A proxy refuses a tunnel. The status is the proxy's, not the venue's; ``headers`` may say when to ask again."""
+    """Raised if a proxy refuses a tunnel. The status is the proxy's; ``headers`` may say when to ask again."""
 
     def __init__(self, text: str, headers: Any) -> None:
         super().__init__(text)
@@ -65,7 +65,7 @@ class ProxyRefused(aiohttp.ClientConnectionError):
 
 
 class TooMuch(aiohttp.ClientPayloadError):
-    """An answer of more than MOST_BYTES."""
+    """Raised for an answer of more than MOST_BYTES."""
 
 
 class HttpClient:
@@ -124,7 +124,7 @@ class HttpClient:
         return self._session.closed
 
     def ws_connect(self, url: str, **options: Any) -> _PendingSocket:
-        """Return a context manager; ccxt enters it and never leaves it, as ccxt does with an aiohttp session's."""
+        """Return a context manager that ccxt enters but never leaves."""
         return _PendingSocket(self, redirect(url, self._ws_url), {**options, "max_msg_size": MOST_MESSAGE_BYTES})
 
     async def dial(self, url: str, options: Mapping[str, Any]) -> Any:
@@ -201,7 +201,7 @@ class HttpClient:
         if proxy.socks:
             return await self._socks_session(proxy), way, proxy
         address = URL(proxy.url)
-        if address.user is not None:  # aiohttp sends it as Proxy-Authorization, for tunnels and other requests
+        if address.user is not None:  # aiohttp sends the login as Proxy-Authorization, for tunnels and other requests
             login = b64encode(f"{address.user}:{address.password or ''}".encode()).decode()
             way["proxy_headers"] = {"Authorization": f"Basic {login}"}
         return self._session, {**way, "proxy": address.with_user(None)}, proxy
@@ -276,7 +276,7 @@ class Resolver(AbstractResolver):
 
 
 class Answer:
-    """An answer that was read completely, with the parts of aiohttp's that ccxt uses."""
+    """An answer that was read completely, with those attributes of aiohttp's answer that ccxt uses."""
 
     def __init__(self, response: ClientResponse, body: bytes) -> None:
         self.status = response.status
@@ -335,7 +335,7 @@ def socks_missing() -> bool:
 
 
 async def _body(response: ClientResponse) -> bytes:
-    """All of an answer, unpacked."""
+    """The whole content of an answer, unpacked. Raises TooMuch."""
     parts, size = [], 0
     async for part in response.content.iter_any():
         parts.append(part)

@@ -68,7 +68,7 @@ def authorities_when_used() -> Iterator[None]:
 
 
 def import_aiohttp_if_it_would_hang() -> None:
-    """Import aiohttp here if SSL_CERT_FILE names a pipe or a device, which its import would read."""
+    """Import aiohttp with deferred authorities if SSL_CERT_FILE names a pipe or a device: otherwise it would hang."""
     if is_endless(os.environ.get(FILE, "")):
         with authorities_when_used():
-            import aiohttp  # noqa: F401 - imported for others
+            import aiohttp  # noqa: F401 - later imports find the module

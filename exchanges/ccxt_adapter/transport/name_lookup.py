@@ -28,7 +28,7 @@ _running: dict[_Asked, tuple[float, Future[_Found]]] = {}
 
 
 async def look_up(host: str, port: int, family: int = socket.AF_UNSPEC) -> _Found:
-    """getaddrinfo's rows for a TCP connection to ``host``; cancelling returns at once. Raises OSError."""
+    """getaddrinfo's rows for a TCP connection to ``host``; a cancelled call returns at once. Raises OSError."""
     with suppress(ValueError):  # ip_address raises this for a name
         ip_address(host)
         return list(socket.getaddrinfo(host, port, family, socket.SOCK_STREAM))
@@ -77,7 +77,7 @@ def _run(asked: _Asked, found: Future[_Found]) -> None:
         rows = list(socket.getaddrinfo(host, port, family, socket.SOCK_STREAM))
     except OSError as error:
         rows = error
-    except UnicodeError as error:  # a label that is empty or too long
+    except UnicodeError as error:  # a part of the name is empty or too long
         rows = socket.gaierror(socket.EAI_NONAME, f"no name of a host ({error})")
     with _lock:
         if _running.get(asked, (0.0, None))[1] is found:

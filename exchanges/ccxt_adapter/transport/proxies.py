@@ -107,7 +107,7 @@ def _read(name: str, value: str) -> Proxy:
 
 
 def _excepted(host: str, port: int, environ: Mapping[str, str]) -> bool:
-    """Whether ``no_proxy`` has the host: as a name or its subdomain, an address, in a network or ``*``, with a port."""
+    """Whether ``no_proxy`` has the host's name or a parent domain, its address or network, or ``*``; maybe a port."""
     _, value = _variable("no_proxy", environ)
     entries = [entry.strip().lower() for entry in re.split(r"[,\s]+", value or "") if entry.strip()]
     return any(_matches(entry, host.rstrip(".").lower(), port) for entry in entries)

@@ -205,7 +205,7 @@ class WebSocket(picows.WSListener):
         self._open().send_pong(message)
 
     async def close(self, *, code: int = 1000) -> bool:
-        """Close with the handshake of RFC 6455, or answer the peer's; False when it is closed already."""
+        """Close with the handshake of RFC 6455, or answer the peer's close frame; False if it is closed already."""
         if self._closed:
             return False
         self._stop()
