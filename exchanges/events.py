@@ -18,10 +18,10 @@ from typing import Protocol
 class TradeEvent:
     """One public trade, as the venue reported it.
 
-    ``price`` in quote currency, ``quantity`` in base currency, ``timestamp`` the venue's time in Unix ms,
+    ``price`` is in quote currency, ``quantity`` in base currency. ``timestamp`` is the venue's time in Unix ms, and
     ``received_at`` the local Unix time in ns at which the frame was read. ``is_buyer_maker`` is True when the taker
-    sold. ``backfilled`` marks a trade that was fetched over REST after an outage. ``trade_id`` is the venue's. If the
-    venue gives none, it is made of the trade's values and its number among equal trades, or "" if that is not
+    sold. ``backfilled`` marks a trade that was fetched over REST after an outage. ``trade_id`` is the venue's id. If
+    the venue sends no id, it is made of the trade's values and its number among equal trades, or "" if that is not
     possible.
     """
 
@@ -41,8 +41,8 @@ class TradeEvent:
 class Candle:
     """One candle, or its state so far; ``closed`` is True exactly once per candle.
 
-    ``timestamp`` is its open time in Unix ms, prices in quote currency, ``volume`` in base currency, ``received_at``
-    the local Unix time in ns at which the frame or the answer was read.
+    ``timestamp`` is the candle's open time in Unix ms. Prices are in quote currency, ``volume`` is in base currency.
+    ``received_at`` is the local Unix time in ns at which the frame or the answer was read.
     """
 
     coin: str
@@ -60,7 +60,7 @@ class Candle:
 
 
 def copied(candle: Candle, closed: bool | None = None, received_at: int | None = None) -> Candle:
-    """Copy a candle: a delivered one belongs to its receivers, who may change it.
+    """Copy a candle: a delivered candle belongs to its receivers, who may change it.
 
     This runs for every candle; dataclasses.replace takes six times as long.
     """
@@ -76,8 +76,8 @@ def copied(candle: Candle, closed: bool | None = None, received_at: int | None =
 class Quote:
     """The best ``bid`` and ``ask`` in quote currency, with their sizes in base currency.
 
-    A size that the venue does not send is 0.0. ``timestamp`` is the venue's time in Unix ms, 0 where it sends none (as
-    Binance); ``received_at`` the local Unix time in ns at which the frame was read.
+    A size that the venue does not send is 0.0. ``timestamp`` is the venue's time in Unix ms, 0 if the venue sends none
+    (as Binance). ``received_at`` is the local Unix time in ns at which the frame was read.
     """
 
     coin: str
@@ -95,8 +95,8 @@ class Quote:
 class Ticker:
     """The venue's own 24 h summary of one market.
 
-    ``volume_24h`` is the turnover in quote currency, ``change_24h`` a percentage; None where the venue does not say.
-    ``timestamp`` is 0 where the venue's message carries none.
+    ``volume_24h`` is the turnover in quote currency, and ``change_24h`` a percentage; None if the venue does not send
+    them. ``timestamp`` is 0 if the venue's message has none.
     """
 
     coin: str
@@ -117,9 +117,9 @@ class Ticker:
 class PriceTick:
     """A coin's latest price, which the feed makes and a recording holds.
 
-    ``price`` in quote currency, ``timestamp`` the venue's time in Unix ms, ``volume_24h`` the 24 h turnover in quote
-    currency, ``change_24h`` in percent; ``received_at`` the local Unix time in ns at which the frame was read,
-    ``market`` ccxt's symbol of the market: BTC/USDT on spot, BTC/USDT:USDT a perpetual swap.
+    ``price`` is in quote currency. ``timestamp`` is the venue's time in Unix ms. ``volume_24h`` is the 24 h turnover in
+    quote currency, and ``change_24h`` is in percent. ``received_at`` is the local Unix time in ns at which the frame
+    was read. ``market`` is ccxt's symbol of the market: BTC/USDT on spot, BTC/USDT:USDT for a perpetual swap.
     """
 
     coin: str
@@ -139,9 +139,9 @@ _ROUNDING = 1e-12  # share by which rounding may make a sum smaller: 0.7 + 0.1 i
 class OrderBook:
     """A proven order book of one market; ``bids`` and ``asks`` are lists of (price, size), best first.
 
-    Prices in quote currency, sizes in base currency and above 0. ``timestamp`` is the venue's time in Unix ms, 0 where
-    it sends none; ``sequence`` the venue's number of this state (Binance's ``u``), None where it has none;
-    ``received_at`` the local Unix time in ns at which the last frame of it was read.
+    Prices are in quote currency, sizes in base currency and above 0. ``timestamp`` is the venue's time in Unix ms, 0 if
+    the venue sends none. ``sequence`` is the venue's number of this state (Binance's ``u``), None if it has no number.
+    ``received_at`` is the local Unix time in ns at which the book's last frame was read.
     """
 
     coin: str
@@ -218,7 +218,7 @@ class Listener(Protocol):
         """Take a candle as the venue sends it, open or closed; the listener decides what is delivered.
 
         ``flagged``: the venue sends whether a candle is closed, and ``candle.closed`` is its flag. Otherwise a candle
-        ends with the first row of a later one.
+        ends with the first row of a later candle.
         """
 
     def on_quote(self, quote: Quote) -> None: ...

@@ -1,8 +1,8 @@
 """Makes text from venues and proxies safe to show: printable, bounded, and without secrets of the settings.
 
 A venue's answer, a proxy's refusal or a frame that cannot be read may contain anything: escape sequences that move a
-terminal's cursor, marks that turn the direction of writing, or the password that was sent. It is cleaned once, when it
-becomes one of our texts; after that, no other code needs to clean it.
+terminal's cursor, marks that turn the direction of writing, or the password that was sent. A foreign text is cleaned
+once, when it becomes one of our texts; after that, no other code needs to clean it.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from itertools import accumulate
 from typing import Any
 from urllib.parse import parse_qsl, unquote, unquote_plus
 
-LENGTH = 200  # characters of one text, unless the caller gives another length
-READ = 16_384  # characters of a foreign text that are read at all
-CUT = 2_048  # if a text is longer, so many characters before READ are dropped: a secret that is cut would not be found
-TRACE = 20_000  # characters of a traceback
+LENGTH = 200  # the most characters of a shown text, unless the caller gives another length
+READ = 16_384  # the most characters of a foreign text that are read
+CUT = 2_048  # a longer text is read only up to READ - CUT: a secret that is cut in two would not be found
+TRACE = 20_000  # the most characters of a traceback
 HIDDEN = "***"
 ANYWHERE = 6  # characters; longer secrets are hidden everywhere, shorter ones only as whole words
-SHORTEST = 3  # characters of a secret that is searched for: the letter a would be found everywhere
+SHORTEST = 3  # characters; shorter secrets are not searched for: the letter a would be found everywhere
 
 _SECRET_KEY = re.compile(
     r"key$|secret|passw|passphrase|^pass$|^pwd$|token|auth|cookie|credential|private|mnemonic|signature|bearer|login"
@@ -40,7 +40,7 @@ _AUTHORIZATION = re.compile(r"(authorization['\"]?\s*[:=]\s*['\"]?(?:(?:basic|be
 
 
 def beginning(text: str) -> str:
-    """The beginning of a foreign text, which is all that is read of it. Hide secrets before any other change of it."""
+    """The beginning of a foreign text; the rest is not read. Secrets must be hidden before any other change of it."""
     return text if len(text) <= READ else text[: READ - CUT]
 
 
@@ -119,7 +119,7 @@ def secrets_in_environment(environ: Mapping[str, str] | None = None) -> Iterator
 
 
 def secrets_in_options(options: Any, *, key: str = "") -> Iterator[str]:
-    """The secret texts in options: values of keys such as apiKey, and those in addresses."""
+    """The secret texts in options: the values of keys such as apiKey, and the secrets in addresses."""
     if isinstance(options, Mapping):
         for name, each in options.items():
             yield from secrets_in_options(each, key=key or _secret_name(name))

@@ -24,7 +24,7 @@ _BY_NUMBER = {
     errno.ENOSPC: "no space left on the disk",
     errno.EROFS: "the file system is read-only",
 }
-_NUMBER = re.compile(r"\[Errno (\d+)\]")  # for the text of one error that joins the errors of several addresses
+_NUMBER = re.compile(r"\[Errno (\d+)\]")  # an error for several addresses has their errors in its text
 
 # errors raised in these packages are no answer of a venue: their code only handles loops and sockets
 _NETWORK = frozenset(
@@ -36,7 +36,7 @@ _NETWORK = frozenset(
 
 
 def local_fault(errors: Iterable[BaseException]) -> str:
-    """Return what is wrong on this machine, if one of ``errors`` shows it (each is the cause of the one before)."""
+    """Return what is wrong on this machine, if one of ``errors`` shows it: an error and its chain of causes."""
     for error in errors:
         if isinstance(error, MemoryError):
             return "this machine: out of memory"

@@ -24,7 +24,7 @@ _added: dict[str, None] = {}  # names that a program has registered, in its orde
 
 
 def exchange_names() -> list[str]:
-    """Return every name that settings may use: our own, ccxt.pro's ids in alphabetical order, registered ones."""
+    """Return every name that settings may use: ours, ccxt.pro's ids in alphabetical order, and registered names."""
     known = _built_in()
     return [*known, *(name for name in _added if name not in known)]
 

@@ -1,4 +1,4 @@
-"""Turns ccxt's unified rows into events, and decides which values are impossible: such a row gives None. Pure.
+"""Turns ccxt's unified rows into events; decides which values are impossible: a row with one gives None. Pure.
 
 Every function takes a row of any shape and returns an event. It returns None if the row has an impossible value:
 missing, NaN, infinite, absurdly large, of the wrong type, or zero or negative where that is impossible. No function
@@ -27,9 +27,9 @@ ABSURD = 1e15  # no price or quantity of a listed market is as large as this, bu
 _ABSURD_VOLUME = 1e21  # turnovers in weak currencies and volumes of dust coins are far larger than prices
 _EARLIEST_S, _LATEST_S = 1_230_768_000, 4_102_444_800  # Unix seconds of 2009, the year of the first coin, and of 2100
 EARLIEST, _LATEST = _EARLIEST_S * 1000, _LATEST_S * 1000
-_EXACT_INTEGER = 2**53  # floats are exact up to here
-_LONGEST_ID = 10**100  # Python refuses to print integers of more than 4,300 digits
-LONGEST_NAME = 200  # characters of an id
+_EXACT_INTEGER = 2**53  # floats hold whole numbers exactly up to here
+_LONGEST_ID = 10**100  # larger numbers are no ids; Python refuses to print integers of more than 4,300 digits
+LONGEST_NAME = 200  # the most characters of an id
 _ROUNDED_ID = re.compile(r"\d(\.\d+)?e\+\d+\Z")
 _SIDES = {"sell": True, "buy": False}
 
@@ -209,7 +209,7 @@ def _any_trade(row: Any, coin: str, exchange: str, received_at: int, scale: floa
 
 
 def _number(value: Any) -> float | None:
-    """``value`` as a finite float; None for everything that is not exactly a float, an int or a numeric string."""
+    """``value`` as a finite float, if it is exactly a float, an int or a numeric string; otherwise None."""
     kind = type(value)
     if kind is float:
         number: float = value

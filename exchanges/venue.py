@@ -53,11 +53,11 @@ class Limits:
     dials: int = 100
     """Connection attempts per 5 minutes."""
     requests: int = 60
-    """REST requests for trades and candles per minute."""
+    """REST requests per minute, for trades and candles."""
     consecutive_ids: bool = False
     """Trade ids of a market count up by one, so that ids alone show what is missing."""
     older_trades: bool = False
-    """Trades can be requested from an id on."""
+    """REST can return the trades from a given id onwards."""
     recent_trades: int = 1000
     """The most trades that one request returns."""
 
@@ -89,7 +89,7 @@ class BusAddress:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How to reach a venue. ``timeout`` in seconds, per REST request and per dial.
+    """How to reach a venue. ``timeout`` is in seconds, for each REST request and each dial.
 
     ``market_type`` is spot or swap. ``quote`` has the quote currencies in the order in which a market is looked for.
 
@@ -201,18 +201,18 @@ class Venue(Protocol):
         """
 
     async def refresh(self) -> Collection[str]:
-        """Request the markets again; returns the symbols of those that are gone or changed."""
+        """Request the markets again; returns the symbols of markets that are gone or changed."""
 
     def market(self, coin: str, override: str | None = None) -> str:
-        """The market symbol of a coin. Raises Halted for a market that is not traded now, else Rejected, which says
-        why.
+        """The market symbol of a coin. Raises Halted if its market is not traded now, or Rejected if the venue has no
+        market for it; the error says why.
         """
 
     def market_id(self, symbol: str) -> str:
         """The venue's own id of a market."""
 
     def connect(self, subscription: Subscription, listener: Listener, on_going_down: Callable[[], None]) -> Connection:
-        """A new connection, not dialled yet. ``on_going_down`` is called when the venue announces that it will end."""
+        """A new connection, not dialled yet. ``on_going_down`` is called when the venue announces its end."""
 
     async def fetch_time(self) -> int | None:
         """The venue's clock, Unix ms; None if the venue has no such request."""

@@ -175,7 +175,7 @@ def _by_day(tables: Iterator[pa.Table]) -> Iterator[tuple[int, Iterator[pa.Table
         if len(rows):
             before, day = day, rows.column("timestamp")[0].as_py() // DAY
             if day < before:
-                raise ValueError("its times go back to an earlier day, allowed are those that only grow")
+                raise ValueError("its times go back to an earlier day, allowed are times that only grow")
             yield day, of_day(day, rows)
 
 

@@ -23,7 +23,7 @@ from exchanges.venues.binance_frames import BINANCE
 from exchanges.venues.fast_decoder import FrameContext, One
 
 EXCHANGE = "binance"
-WINDOW = 4096  # events that are passed on at a time
+WINDOW = 4096  # the most events that are passed on at a time
 _GZIP = b"\x1f\x8b"
 _COMBINED = [kind for kind in BINANCE.kinds["a"] if isinstance(kind, One)]
 _CHANNELS: dict[type, str] = {TradeEvent: "trades", Ticker: "ticker", Candle: "candles", Quote: "quotes"}
@@ -100,7 +100,7 @@ def _event(text: str, scene: FrameContext, received_at: int) -> Any:
         if kind.makes in _CHANNELS:
             try:
                 return kind.decode(text).event(scene, received_at)
-            except Exception:  # noqa: BLE001 - another kind of frame, for whatever reason
+            except Exception:  # noqa: BLE001 - any error means another kind of frame
                 continue
     return None
 

@@ -39,8 +39,8 @@ _DEVICES = frozenset({"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("C
 class RecordedFile:
     """One file of a recording; ``first`` and ``last`` are its rows' numbers, None if no recorder has numbered the rows.
 
-    ``exchange`` and ``coin`` are "" where the file has rows of several. ``shown`` is its path in the folder, ``check``
-    the checksum in its name, if it has one.
+    ``exchange`` and ``coin`` are "" if the file has rows of several exchanges and coins. ``shown`` is its path in the
+    folder. ``check`` is the checksum in its name, if it has one.
     """
 
     path: Path
@@ -87,7 +87,7 @@ class UnreadableFile(ValueError):
 
 @contextmanager
 def opened(path: Path, **options: Any) -> Iterator[pq.ParquetFile]:
-    """A Parquet file, open for reading. Raises UnreadableFile, also for what pyarrow raises inside the block."""
+    """A Parquet file, open for reading. Raises UnreadableFile, also if pyarrow raises an error inside the block."""
     try:
         _check(path)
         source = pa.BufferReader(path.read_bytes()) if path.stat().st_size <= SMALL else path

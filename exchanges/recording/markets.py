@@ -12,6 +12,6 @@ def symbol_of(market_id: str, *, swap: bool = False) -> tuple[str, str]:
     """Coin and market symbol of an id: BTCUSDT -> BTC, BTC/USDT. Raises ValueError for an unknown quote currency."""
     quote = next((quote for quote in QUOTES if market_id.endswith(quote) and market_id != quote), None)
     if quote is None:
-        raise ValueError(f"found the market {market_id}, allowed are those against {', '.join(QUOTES)}")
+        raise ValueError(f"found the market {market_id}, allowed are markets against {', '.join(QUOTES)}")
     coin = market_id.removesuffix(quote)
     return coin, f"{coin}/{quote}:{quote}" if swap else f"{coin}/{quote}"

@@ -63,7 +63,7 @@ def overview(folder: Path) -> dict[str, ChannelOverview]:
 
 
 def holes(folder: Path) -> list[dict[str, Any]]:
-    """The rows of the channel gaps, oldest first."""
+    """The rows of the channel ``gaps``, oldest first."""
     tables = [table(each) for each in recorded_files(folder, ["gaps"])]
     rows: list[dict[str, Any]] = pa.concat_tables(tables).to_pylist() if tables else []
     return sorted(rows, key=lambda row: (row["from_ts"], row["seq"] or 0))
@@ -72,7 +72,7 @@ def holes(folder: Path) -> list[dict[str, Any]]:
 def verify(folder: Path) -> Iterator[str]:
     """Read every row and compare each file with the manifest; yields what is wrong, one line each.
 
-    Raises FileNotFoundError, and ValueError where there is no recording.
+    Raises FileNotFoundError if there is no folder, and ValueError if it has no recording.
     """
     files = checked_files(folder)
     entries = manifest(folder).entries
@@ -118,7 +118,7 @@ def export_csv(
 ) -> int:
     """Write the rows as CSV, to files such as ``out/trades/binance/BTC/2026-11-28.csv``; returns how many rows.
 
-    Raises OSError, and ValueError where there is no recording, or not that channel or coin.
+    Raises OSError, and ValueError if there is no recording, or if it lacks one of the channels or coins.
     """
     known = overview(folder)
     _check_known("channel", channels, list(known))

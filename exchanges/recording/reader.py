@@ -16,7 +16,7 @@ from exchanges.recording.books import BookDecoder
 from exchanges.recording.files import RecordedFile, checked_files, manifest, opened, recorded_files
 from exchanges.recording.rows import MARKET_DATA, REPEATED, STAMPS, BookRow, events, schema
 
-WINDOW = 4096  # rows of a file that are held at a time
+WINDOW = 4096  # the most rows of a file that are in memory at a time
 MARGIN = 90 * 10**9  # ns: rows are read from this long before the start, because books need their last snapshot
 PLAYED = (*MARKET_DATA, "history", "prices", "status")
 _received = attrgetter("received_at")
@@ -40,7 +40,7 @@ class ClockStep:
 
 
 Rows = tuple[list[int], list[Any], list[bool]]
-"""When each event came, Unix ns, never less than the one before; the events; which of them made a price tick."""
+"""Three lists: when each event came (Unix ns, never decreasing), the events, and whether each made a price tick."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class RowSelection:
 
 
 class Recording:
-    """One recording's folder. Raises FileNotFoundError where there is none, and ValueError where it holds nothing."""
+    """One recording's folder. Raises FileNotFoundError if there is no folder, ValueError if it has no recording."""
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
@@ -141,8 +141,8 @@ class Recording:
 
 
 def merged(streams: Sequence[Iterator[Rows]]) -> Iterator[Rows]:
-    """Merge streams whose first column only grows; if rows have equal values, those of the earlier stream come
-    first.
+    """Merge streams whose first column only grows. Of rows with equal values, those of the earlier stream in
+    ``streams`` come first.
     """
     if len(streams) == 1:
         yield from streams[0]
@@ -171,7 +171,7 @@ def merged(streams: Sequence[Iterator[Rows]]) -> Iterator[Rows]:
 
 
 def _lines(files: Iterable[RecordedFile]) -> list[list[RecordedFile]]:
-    """Group the files whose rows follow one another: those of one market's channel, and those not merged yet.
+    """Group the files whose rows follow one another: one market's files of a channel, and files not merged yet.
 
     Files without numbers follow one another if they have the same name: an archive has a file for each timeframe.
     """
@@ -218,7 +218,7 @@ def _chosen(
 
 
 def _timed(stream: Iterator[Rows]) -> Iterator[Rows]:
-    """Key rows that have no numbers by the time at which they were received."""
+    """Use the time of receipt as the key of rows that have no numbers."""
     latest = 0
     for _, items, priced in stream:
         times = list(accumulate(map(_received, items), max, initial=latest))[1:]
@@ -251,7 +251,7 @@ def _is_wanted(file: Any, number: int, wanted: RowSelection) -> bool:
 
 
 def _bounds(group: Any) -> tuple[int, int] | None:
-    """The first and last time (Unix ns) of a row group's rows, by its statistics."""
+    """The first and last time (Unix ns) of a row group's rows, by the group's statistics; None without statistics."""
     for number in range(group.num_columns):
         column = group.column(number)
         if column.path_in_schema in STAMPS:

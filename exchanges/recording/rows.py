@@ -131,7 +131,7 @@ class Columns:
         return len(self.values["seq"])
 
     def add(self, events: Sequence[Any], seqs: Sequence[int | None], priced: Sequence[bool]) -> None:
-        """Add a row for each event; ``priced`` counts only in the channels in PRICED."""
+        """Add a row for each event; ``priced`` is used only for the channels in PRICED."""
         given = {"seq": seqs, "priced": priced}
         for name, values in self.values.items():
             values += given[name] if name in given else map(attrgetter(name), events)

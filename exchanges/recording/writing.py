@@ -164,7 +164,7 @@ def write_empty(folder: Path, date: str) -> None:
 
 
 def replace(folder: Path, old: Sequence[str], new: Iterable[tuple[str, Iterable[pa.Table]]]) -> list[dict[str, Any]]:
-    """Put new files in the place of old ones, all of them or none; returns the new ones' entries in the manifest.
+    """Replace old files by new files, all of them or none; returns the new files' entries in the manifest.
 
     ``old`` has paths in the folder; ``new`` has such paths, each with its rows. Raises OSError.
     """

@@ -220,7 +220,7 @@ async def test_a_killed_import_is_finished_or_undone_later(
     ("name", "text", "told"),
     [
         ("BTCUSDT-bookDepth-2025-11-27", "1,2", "allowed is a name such as BTCUSDT-trades"),
-        ("BTCXXX-trades-2025-11-27", "1,2", "found the market BTCXXX, allowed are those against USDT"),
+        ("BTCXXX-trades-2025-11-27", "1,2", "found the market BTCXXX, allowed are markets against USDT"),
         ("BTCUSDT-trades-2025-11-27", "1,2,3\n", "found 3 columns"),
         ("BTCUSDT-trades-2025-11-27", trades(1) + "x,1,2,3,y,True,True\n", "not an archive of trades"),
         ("BTCUSDT-trades-2025-11-27", "", "has no rows"),
