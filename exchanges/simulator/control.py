@@ -57,7 +57,7 @@ async def handle(simulator: Controlled, request: web.Request) -> web.Response:
         text = f"found the host {', '.join(hosts)[:100]!r}; allowed are this machine's addresses and localhost"
         return web.json_response({"error": text}, status=400)
     if foreign := _foreign_origin(request, hosts[0]):
-        text = f"found a request of {foreign[:100]!r}; allowed are those of programs and of {hosts[0]}"
+        text = f"found a request of {foreign[:100]!r}; allowed are requests of programs and of {hosts[0]}"
         return web.json_response({"error": text}, status=403)
     if request.path == PREFIX and request.method == "GET":
         return web.json_response(state(simulator))

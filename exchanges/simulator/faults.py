@@ -59,9 +59,11 @@ KINDS: dict[str, FaultKind] = {
     "doubled": FaultKind("share", True, "that share of the trades comes twice"),
     "missing": FaultKind("share", True, "that share of the trades does not come on the stream"),
     "repeated": FaultKind("share", True, "that share of the trades comes again 1,100 trades of the coin later"),
-    "skipping": FaultKind("count", True, "one in so many trade ids does not exist"),
-    "leap": FaultKind("count", False, "each coin's next trade has an id too high by so much on the stream"),
-    "stamp-ahead": FaultKind("seconds", False, "each coin's next trade is stamped so far in the future on the stream"),
+    "skipping": FaultKind("count", True, "one in that many trade ids belongs to no trade"),
+    "leap": FaultKind("count", False, "on the stream, each coin's next trade has an id too high by that number"),
+    "stamp-ahead": FaultKind(
+        "seconds", False, "on the stream, each coin's next trade has a stamp that far in the future"
+    ),
     "block-trades": FaultKind(
         "share", True, "a block trade follows that share of the trades, far from the price", "bybit"
     ),

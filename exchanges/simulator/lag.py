@@ -46,7 +46,7 @@ class LateStream:
         self.lanes[parity].held.append(held)
 
     def insert(self, parity: int, past: Sequence[Held]) -> None:
-        """Add past events to the waiting ones, in the order of their times."""
+        """Add past events to the waiting events, sorted by their times."""
         lane = self.lanes[parity]
         lane.held = deque(sorted([*past, *lane.held], key=lambda held: held.made))
 

@@ -1,4 +1,4 @@
-"""The simulator: one loopback port with all venues, distinguished by the path; by default 50 trades per second."""
+"""The simulator: one loopback port for all venues, told apart by the path; each makes 50 trades a second by default."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class Simulator:
 
     @property
     def replay_state(self) -> str | None:
-        """How far the replay is; None without a replay."""
+        """The state of the replay, in words; None without a replay."""
         return None if self.replay is None else self.replay.state
 
     # -- life ---------------------------------------------------------------------------------------------------

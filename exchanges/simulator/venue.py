@@ -168,7 +168,7 @@ class SimulatedVenue(BookStreams):
         return trades
 
     async def block_trade(self, coin: str, *, price: float | None = None, quantity: float | None = None) -> Trade:
-        """Make a block trade on ``coin`` now. It is in ``trades`` and REST, and is sent; no price or volume has it."""
+        """Make a block trade on ``coin`` for ``trades``, REST and the stream; no price or volume includes the trade."""
         if not self.can_have(Fault("block-trades")):
             raise SimulatorError(f"{self.name} does not mark block trades")
         market, now = self.market(coin), self.now()
@@ -197,7 +197,7 @@ class SimulatedVenue(BookStreams):
         return ids
 
     def _make(self, market: Market, count: int, now: int) -> list[Trade]:
-        """The model's next trades, with block trades if that fault is active."""
+        """The model's next trades, with block trades if the fault ``block-trades`` is active."""
         trades = market.make(count, now, self.next_ids(market, count))
         blocks = self.active("block-trades")
         if blocks is not None:

@@ -23,8 +23,8 @@ _OPTIONS: Mapping[str, Any] = {
 }
 _LIMITS = Limits(
     capacity=Capacity(1024),  # streams
-    dials=300,  # per 5 minutes and IP
-    requests=140,  # of weight 25, out of 6000 per minute and IP; order books have 2400 of these
+    dials=300,  # the limit per 5 minutes and IP
+    requests=140,  # of weight 25; allowed is a weight of 6000 per minute and IP, of which order books use 2400
     session_limit=86_400,
     consecutive_ids=True,
     older_trades=True,

@@ -28,7 +28,7 @@ class _BinanceTrade(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
     t: Any
     p: Positive
     q: Positive
-    b: Any = None  # Binance has not sent these since 2024
+    b: Any = None  # Binance has not sent b and a since 2024
     a: Any = None
     T: Time
     m: Any
@@ -87,7 +87,7 @@ class _BinanceTicker(Struct, forbid_unknown_fields=True, kw_only=True, gc=False)
     n: Any = None
 
     def event(self, scene: FrameContext, received_at: int) -> Ticker | None:
-        # a change of "0.000" is rounded: ccxt computes it from the open
+        # a change of "0.000" is rounded: ccxt computes the change from the open
         if self.s not in scene.markets or not self.P or not 0.0 < self.o < inf:
             return None
         coin, market = scene.markets[self.s]
@@ -172,7 +172,7 @@ _decode_book = one(Quote, _BinanceBook).decode
 
 
 def _book(text: str) -> Frame:
-    if not text.startswith('{"u":'):  # the character that selects this kind is ambiguous
+    if not text.startswith('{"u":'):  # other frames may have the same character at this place
         raise MsgspecError("no book ticker")
     return _decode_book(text)
 
@@ -180,7 +180,7 @@ def _book(text: str) -> Frame:
 _BOOK = One(Quote, _book)
 
 BINANCE = FrameTable(
-    at=6,  # the event's first letter, or a book ticker's second digit
+    at=6,  # here stands the first letter of the event's name, or the second digit of a book ticker's number
     kinds={
         "t": (one(TradeEvent, _BinanceTrade, numbered=True),),
         "k": (one(Candle, _BinanceKline),),

@@ -12,13 +12,13 @@ from exchanges.venues.profile import Profile
 PROFILES = (
     Profile(
         "bitget",
-        Limits(dials=300, session_limit=86_400),  # per 5 minutes and IP
+        Limits(dials=300, session_limit=86_400),  # dials per 5 minutes and IP
         history=("action", "snapshot"),  # past trades are "snapshot", live trades "update"
         markets_named=frame_markets.okx,
         books=bitget_books.RULES,
         options={
             "ws": {"cost": 2.5},  # times 50 ms between messages: allowed are 10 per second, pings included
-            "watchOrderBook": {"checksum": False},  # ccxt's own check: ours is in bitget_books.py
+            "watchOrderBook": {"checksum": False},  # turns off ccxt's check: ours is in bitget_books.py
         },
     ),
 )

@@ -26,7 +26,7 @@ PROFILES = (
         "bithumb",
         Limits(recent_trades=500, requests=600),  # 150 requests for trades per second
         history=("stream_type", "SNAPSHOT"),
-        joined=joined_by_type,  # each request replaces the previous one: measured; ccxt says so for the private socket
+        joined=joined_by_type,  # each request replaces the previous one (measured; ccxt says so for the private socket)
         books=BookRules(ProofKind.SNAPSHOTS),
     ),
 )

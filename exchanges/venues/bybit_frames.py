@@ -100,7 +100,7 @@ class _BybitTicker(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
         if known is None or self.type != "snapshot" or self.topic != f"tickers.{day.symbol}":
             return None
         percent = float(f"{day.price24hPcnt}e2")
-        # a change of zero may be rounded: ccxt computes it from the open
+        # a change of zero may be rounded: ccxt computes the change from the open
         if not percent or not 0.0 < day.prevPrice24h < inf or not 0.0 <= day.volume24h < inf:
             return None
         row = {

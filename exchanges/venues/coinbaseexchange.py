@@ -11,7 +11,7 @@ from exchanges.books.proof import BookRules, Numbers, ProofKind
 from exchanges.venues.profile import Profile
 
 _CHANNELS = ["level2_batch"]  # level2 needs a login
-_JITTER = 10_000  # microseconds by which an update's time may be before the last one's
+_JITTER = 10_000  # microseconds by which an update's time may be before that of the last update
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 

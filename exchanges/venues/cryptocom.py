@@ -17,7 +17,7 @@ from exchanges.venues.profile import Profile, Rejection
 
 class _CryptoCom(Profile):
     def rejection(self, frame: Any) -> Rejection | None:
-        """Rejections have the request number 0; ccxt sends its requests without numbers."""
+        """ccxt does not find the request: a rejection has the number 0, and ccxt sends its requests without numbers."""
         return (
             Rejection(str(frame.get("message"))) if frame.get("method") == "subscribe" and frame.get("code") else None
         )

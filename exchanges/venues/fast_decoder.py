@@ -120,7 +120,7 @@ Blame = Callable[[str, int, Exception], None]
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Passes events of one type to ``hand_on``, a trade with its id as a number if the venue's ids are numbers.
+    """Passes events of one type to ``hand_on``; a trade comes with its id as a number if the venue's ids are numbers.
 
     ``unheard`` has the coins that have had no such event so far.
     """
@@ -198,7 +198,7 @@ def _reader(
             event = frame.event(scene, reading.received_at)
         except Exception:  # noqa: BLE001 - any error means that the frame is not recognized
             return False
-        # an escape could hide text that ccxt's parser would refuse; these venues send none
+        # an escape could hide text that ccxt's parser would refuse; these venues send no escapes
         if event is None or "\\" in text:
             return False
         if unheard:

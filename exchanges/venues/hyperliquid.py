@@ -14,7 +14,7 @@ PROFILES = (
         "hyperliquid",
         Limits(
             dials=150,  # 30 per minute and IP
-            requests=60,  # of weight 20, out of 1200 per minute and IP
+            requests=60,  # of weight 20; allowed is a weight of 1200 per minute and IP
         ),
         rows_by_place=True,  # assets and tokens are identified by their places in two lists
         singly=frozenset({"ticker"}),  # allMids, the one request for all coins, has only middle prices

@@ -26,7 +26,7 @@ PROFILES = (
             recent_trades=500,
             requests=600,  # 100 within 2 s
         ),
-        sockets=(3, 1.0),  # per second and IP
+        sockets=(3, 1.0),  # 3 per second and IP
         markets_named=frame_markets.okx,
         replays_last=True,
         books=okx_books.RULES,

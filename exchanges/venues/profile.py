@@ -1,7 +1,7 @@
 """What a venue's profile can set beyond ccxt's ``has``, with the defaults (50 markets per subscription call, ...).
 
 A venue's file makes one or more profiles. Their fields hold data; overridden methods read a frame or a row as the venue
-sends it. A frame is the decoded message, ``info`` the venue's own row of a trade or ticker as ccxt hands it on.
+sends it. A frame is the decoded message; ``info`` is the venue's own row of a trade or ticker as ccxt passes it on.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ MARKET_ID = "{market id}"
 class Rejection:
     """A venue's frame that rejects the request with its number, or else the market or channel that it names.
 
-    ``alone``: only the named market is rejected, not the rest of the request. ``channel``: "" where the frame does not
-    say. ``unnamed``: it rejects one of the requests without an answer, and does not say which.
+    ``alone``: only the named market is rejected, not the rest of the request. ``channel``: "" if the frame names none.
+    ``unnamed``: the frame rejects one of the requests without an answer, and does not say which.
     """
 
     reason: str
@@ -57,14 +57,14 @@ class Profile:
     keyless: frozenset[str] = frozenset()  # REST paths for which ccxt wants an API key and the venue does not
     markets_named: Named | None = None  # finds the markets that a frame names in its topic and in its rows
     trade_market: str = ""  # the raw trade's field with its market's id, if ccxt uses the id of the frame
-    trade_texts: tuple[str, ...] = ()  # fields that a raw trade must have: ccxt would guess them
+    trade_texts: tuple[str, ...] = ()  # fields that a raw trade must have: otherwise ccxt guesses them
     order: Literal["oldest first", "newest first", "ties newest first"] = "oldest first"
     """The order of a frame's trades; "ties": only trades of one millisecond have it, because ccxt sorts by time."""
     history: tuple[str, str] | None = None  # a field of a frame, and its value if the frame's trades are past ones
     replays_last: bool = False  # the first trade of each market after a subscription may be a past one
     swap: Mapping[str, Any] = field(default_factory=dict)  # the fields that differ on perpetual swaps
     fast_frames: FrameTable | None = None  # the frames that are read without ccxt
-    joined: Callable[[Sequence[Any]], Any] | None = None  # joins requests, where each replaces the last one
+    joined: Callable[[Sequence[Any]], Any] | None = None  # joins requests, if each request replaces the last
     ticker_market: str = ""  # the raw REST ticker's field with its market's id, to skip other markets
     all_tickers: bool = False  # REST gives the tickers of one market or of all markets, but not of several
     rows_by_place: bool = False  # the meaning of a row in its list of markets depends on its place

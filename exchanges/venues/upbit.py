@@ -28,7 +28,7 @@ PROFILES = (
         Limits(recent_trades=500, requests=300),  # 10 requests for trades per second
         history=("stream_type", "SNAPSHOT"),
         chunk=500,  # one request has all subscriptions
-        joined=joined_by_type,  # 5 requests per second and 100 per minute, and each replaces the previous one
+        joined=joined_by_type,  # each replaces the last one; at most 5 per second and 100 per minute
         books=BookRules(ProofKind.SNAPSHOTS),
     ),
 )

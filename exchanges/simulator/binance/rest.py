@@ -89,7 +89,7 @@ class BinanceRest(SimulatedVenue):
             return error(problem.code, str(problem), problem.status)
 
     def weight_of(self, path: str, request: web.Request, weight: int) -> int:
-        """What a request costs here if it costs ``weight`` on spot."""
+        """The weight of a request at this venue; ``weight`` is its weight on spot."""
         return weight
 
     def _weigh(self, weight: int) -> web.Response | None:
@@ -206,7 +206,7 @@ class BinanceRest(SimulatedVenue):
         return weight, lambda: recorded.row(limit)
 
     def check_book(self, market: Market) -> None:
-        """Raise the error that the venue answers while a fault makes it refuse requests for this book."""
+        """Raise the venue's error answer if a fault makes the venue refuse requests for this book."""
         refusal = self.book_refusal(market)
         if refusal is not None:
             raise BinanceError(-1000, "An unknown error occurred while processing the request.", refusal)

@@ -159,7 +159,7 @@ class Binance(BinanceBooks):
     # -- events -------------------------------------------------------------------------------------------------
 
     def deliver(self, topic: Topic, payloads: Sequence[str], subscribers: Iterable[ClientConnection]) -> None:
-        """Queue events, unchanged for raw connections and wrapped for combined ones; each form is encoded once."""
+        """Queue events: unchanged for raw connections, wrapped for combined connections. Each form is encoded once."""
         frames: dict[bool, list[bytes]] = {}
         for connection in subscribers:
             if connection.combined not in frames:

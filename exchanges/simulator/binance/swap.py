@@ -23,7 +23,8 @@ from exchanges.simulator.markets.market import Market, Trade
 
 _FORM = re.compile(r"(?P<levels>5|10|20)?(?:@(?P<speed>100|250|500)ms)?")
 _WEIGHTS = {"exchangeInfo": 1, "trades": 5, "historicalTrades": 20, "aggTrades": 20}
-_MARKET_WEIGHTS = {"ticker/24hr": (1, 40), "ticker/price": (1, 2), "ticker/bookTicker": (2, 5)}  # for one, for all
+# (weight for one market, weight for all markets)
+_MARKET_WEIGHTS = {"ticker/24hr": (1, 40), "ticker/price": (1, 2), "ticker/bookTicker": (2, 5)}
 _KLINE_WEIGHTS = ((99, 1), (499, 2), (1000, 5))  # (most rows, weight)
 _DEPTH_WEIGHTS = {5: 2, 10: 2, 20: 2, 50: 2, 100: 5, 500: 10, 1000: 20}
 _SPOT_ONLY = ("permissions", "permissionSets", "isSpotTradingAllowed", "isMarginTradingAllowed")

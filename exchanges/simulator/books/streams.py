@@ -19,7 +19,7 @@ from exchanges.simulator.publishing import Publishing
 
 ORDERS = 50.0  # orders placed, changed or withdrawn per second in a book with readers, if the venue trades by itself
 LINGER = 60.0  # seconds for which a book continues after its last reader has left
-UPDATES_KEPT = 20_000  # messages of one market whose book state can be looked up
+UPDATES_KEPT = 20_000  # the most messages of one market whose book state can be looked up
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class TrueBook:
 
 
 def bad_book(good: str, number: int) -> str:
-    """A bad message made of a good one; in turn: truncated JSON, no levels, a level of something other than numbers."""
+    """A bad message made of a good one; in turn: truncated JSON, null in place of levels, a level without numbers."""
     side = next((name for name in ('"bids":[', '"b":[') if name in good), "")
     head, _, rest = good.partition(side) if side else (good, "", "")
     if number % 3 == 0 or not side:

@@ -103,7 +103,7 @@ class Bybit(BybitBooks):
         self.subscribed()
 
     def _objection(self, connection: ClientConnection, args: list[str]) -> str | None:
-        """Why a whole subscription is refused: Bybit refuses it if one topic among good ones is wrong."""
+        """Why a subscription is refused; None if it is not. One wrong topic makes Bybit refuse all topics of it."""
         for name in args:
             if self.topic(name) is None:
                 known = name.rpartition(".")[2] in self.markets
@@ -126,7 +126,7 @@ class Bybit(BybitBooks):
         self._answer(connection, False, message, request)
 
     def _snapshot(self, connection: ClientConnection, topic: Topic) -> None:
-        """Send a new subscriber a ticker, a candle and a book at once; they are as late as the stream."""
+        """Send a new subscriber the topic's ticker, candle or book at once; it is as late as the stream."""
         market, now = topic.market, self.now()
         if market is None or self.dumb or self.withheld(market):
             return

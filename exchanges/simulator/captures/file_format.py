@@ -32,7 +32,7 @@ class CapturedFrame:
 
 @dataclass(slots=True)
 class Capture:
-    """Frames of one or several files in the order of their stamps."""
+    """The frames of one or several files, sorted by their stamps."""
 
     frames: list[CapturedFrame] = field(default_factory=list)
 

@@ -19,7 +19,7 @@ from exchanges.simulator.connections.venue_laws import VenueLaws, Window
 from exchanges.simulator.connections.websocket_frames import close_frame, ping_frame, pong_frame, text_frame
 
 PAUSE = 0.1  # if the event loop does nothing for this many seconds, it was blocked; usually it runs every 10 ms
-AFTER_PAUSE = 0.02  # seconds after the loop was blocked, in which the messages that came meanwhile are read
+AFTER_PAUSE = 0.02  # for so many seconds after the loop was blocked, it reads messages that came during the block
 REMEMBERED = 100_000  # at most this many entries of a growing list are kept
 
 T = TypeVar("T")

@@ -14,7 +14,7 @@ TopicKind = Literal["trades", "ticker", "candles", "quotes", "books", "other"]
 
 @dataclass(slots=True)
 class Topic:
-    """``variant`` is the venue's own name of the channel; ``start`` the opening time of the candle in progress.
+    """``variant`` is the venue's own name of the channel. ``start`` is the opening time of the open candle.
 
     ``interval`` is a candle's length, or the time between two messages of a book, in ms; ``levels`` is how many levels
     of a book are sent, 0 for all.

@@ -38,7 +38,7 @@ class TradeFaults(Sessions):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self.altered: list[Altered] = []
-        self._leaps: dict[Market, int] = {}  # market -> how much too high the next id will be
+        self._leaps: dict[Market, int] = {}  # market -> by how much its next id will be too high
         self._stamps: dict[Market, int] = {}  # market -> ms by which the next stamp will be too late
         self._repeats: dict[Market, Repeats] = {}
         self._bad_due = 0.0

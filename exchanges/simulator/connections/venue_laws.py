@@ -16,11 +16,11 @@ class VenueLaws:
     """One venue's limits; None means that the venue has no such rule. Times in seconds; tests may shorten them."""
 
     messages_per_second: int | None = None  # messages from the client, control frames included
-    streams: int | None = None  # per connection
+    streams: int | None = None  # the most streams of a connection
     dials: int = 300  # upgrade attempts within ``dial_window``
     dial_window: float = 300.0
     session_limit: float | None = None  # a connection is cut after this time
-    ping_every: float | None = None  # the server's ping frames
+    ping_every: float | None = None  # the time between two ping frames of the server
     pong_within: float = 60.0
     idle_limit: float | None = None  # a connection is closed after this time without a message
     args_per_request: int | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 TEXT, CLOSE, PING, PONG = 0x81, 0x88, 0x89, 0x8A
 
-_SHORT = 126  # shorter lengths are in the second byte
+_SHORT = 126  # a length below this is written into the second byte
 
 
 def _header(kind: int, size: int) -> bytes:

@@ -90,12 +90,12 @@ def _known(coin: str, quote: str) -> Listing:
 def list_markets(count: int, coins: Iterable[str] | None = None) -> list[Listing]:
     """The default coins against USDT, the first five against USDC, and invented coins up to ``count`` in all.
 
-    ``coins`` lists exactly these instead: "BTC" stands for BTC/USDT, "BTC/USDC" for itself.
+    ``coins`` names exactly the markets that are listed instead: "BTC" stands for BTC/USDT, "BTC/USDC" for itself.
     """
     if coins is not None:
         wanted = list(dict.fromkeys(_pair(coin) for coin in coins))
         if not wanted:
-            raise SimulatorError("coins is empty: name at least one coin to list, or None for the default ones")
+            raise SimulatorError("coins is empty: name at least one coin to list, or None for the default coins")
         return [_known(c, q) if c in DEFAULT_COINS else _invented(c, q) for c, q in wanted]
     listed = [_known(coin, "USDT") for coin in DEFAULT_COINS]
     room = max(0, count - len(listed))

@@ -102,7 +102,7 @@ class PriceHistory:
         return candle
 
     def since(self, ms: int) -> SimulatedCandle | None:
-        """The part from the minute of ``ms`` on as one candle; None if that is after the end."""
+        """One candle from the minute of ``ms`` to the end of the day; None if the minute is after the end."""
         index = max(0, (ms - self.start) // MINUTE)
         if index >= MINUTES:
             return None

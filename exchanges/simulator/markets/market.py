@@ -30,7 +30,7 @@ CANDLES_KEPT = 7 * 1440
 
 @dataclass(slots=True)
 class Trade:
-    """One trade as made: ``buyer_maker`` is True when the taker sold; ``timestamp`` in Unix ms.
+    """One trade. ``buyer_maker`` is True when the taker sold; ``timestamp`` is in Unix ms.
 
     ``order`` numbers the takers' orders: the trades of one order at one price are one aggregate trade.
     """
@@ -68,9 +68,8 @@ class Market:
         self.model = PriceModel(seed, self.start_price, self.typical)
         lots = listing.turnover / listing.price * self.lot_scale
         self.history = PriceHistory(shape, now - now % MINUTE, self.start_price, lots)
-        self.minutes: dict[
-            int, SimulatedCandle
-        ] = {}  # candles since the start, by opening time; minutes without a trade are missing
+        # the candles since the start, by opening time; minutes without a trade are missing
+        self.minutes: dict[int, SimulatedCandle] = {}
         self._candle = flat(-1, 0)
         self._past, self._past_minute = flat(0, 0), -1
         self.book: SimulatedBook | None = None

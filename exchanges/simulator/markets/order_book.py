@@ -55,7 +55,7 @@ class Ground:
 
 
 class BookState:
-    """One state of a book: its ``number``, and ``ms`` (Unix) when it began. Read it before the book changes."""
+    """One state of a book: its ``number``, and ``ms``, the Unix ms when it began. Read it before the book changes."""
 
     def __init__(self, number: int, ms: int, top: Top, ground: Ground, *changed: dict[int, int | None]) -> None:
         self.number, self.ms, self.top = number, ms, top

@@ -67,7 +67,7 @@ class Flow:
         self._due = 0.0
 
     def orders(self, trades: float) -> list[tuple[int, int]]:
-        """Draw orders with ``trades`` trades in all, on average over many calls, as (market's index, its trades)."""
+        """Draw orders as (market's index, number of trades); on average, a call's orders have ``trades`` trades."""
         self._due += trades
         random = self._random
         orders = []
