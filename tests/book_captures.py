@@ -2,9 +2,9 @@
 
     python -m tests.book_captures FILE ...
 
-A line of a capture is ``<local Unix ns> <frame as received>``; one frame is a REST snapshot. They are
-handled like a stream's frames: by the fast decoder, by the book that joins snapshot and diffs, and by the best levels.
-A book ticker has the update id of the state that it shows, so it must be equal to the book at that id.
+A line of a capture is ``<local Unix ns> <frame as received>``; one frame is a REST snapshot. The frames go through the
+same code as the frames of a live stream: the fast decoder, and the book that joins the snapshot and the diffs.
+A book ticker has an update id, so its best bid and ask must be equal to those of the book at the same update id.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class Report:
     """The result of a replay; the lists are empty if no fault was found."""
 
     updates: int = 0
-    proven_after: int | None = None  # number of updates, counted from 1, at which the book was proven
+    proven_after: int | None = None  # number of the update (the first is 1) after which the book was proven
     states: dict[int, Best] = field(default_factory=dict)  # update id -> best levels of the proven book
-    tickers: dict[int, Best] = field(default_factory=dict)  # update id -> the book ticker's
+    tickers: dict[int, Best] = field(default_factory=dict)  # update id -> best levels of the book ticker
     lost: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
@@ -54,7 +54,10 @@ class Report:
 
     @property
     def behind(self) -> list[int]:
-        """Update ids at which the book differs from the last book ticker up to that id; each change has a ticker."""
+        """The update ids at which the book differs from the newest book ticker that has the same or a lower id.
+
+        There should be none, because Binance sends a book ticker at each change of the best levels.
+        """
         ids = sorted(self.tickers)
         found = []
         for number, best in self.states.items():
@@ -73,7 +76,7 @@ class Report:
 
 
 def lines_of(path: Path) -> Iterator[str]:
-    """The frames of a capture, gzip or plain."""
+    """Yield the frames of a capture file, which is plain text or compressed with gzip."""
     opened = gzip.open if path.suffix == ".gz" else open
     with opened(path, "rt") as lines:
         for line in lines:
@@ -82,7 +85,7 @@ def lines_of(path: Path) -> Iterator[str]:
 
 
 def replayed(frames: Iterable[str]) -> Report:
-    """Replay the frames of one market."""
+    """Replay the frames of one market, and report how the books compare with the book tickers."""
     assert SPOT.own is not None
     assert SPOT.own.snapshots is not None
     report, book, snapshot = Report(), DiffBook(DEPTH, tuple(SPOT.own.snapshots.weights)), None
@@ -113,7 +116,7 @@ def replayed(frames: Iterable[str]) -> Report:
 
 
 def _decoded(text: str) -> BookUpdate:
-    """The update of a frame, read by the fast decoder."""
+    """Return the update of the book that the fast decoder reads from a frame."""
     kinds = [kind for kind in BINANCE.kinds[text[BINANCE.at]] if kind.makes is BookUpdate]
     frame: Any = kinds[0].decode(text)
     update: BookUpdate = frame.event(None, 0)

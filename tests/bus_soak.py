@@ -1,4 +1,4 @@
-"""``python -m tests.bus_soak --minutes N``: kills and pauses collectors, restarts the bus and causes faults of the
+"""``python -m tests.bus_soak --minutes N`` kills and pauses collectors, restarts the bus and causes faults of the
 exchange; exits with 1 if a trade was lost, repeated, out of order or wrong."""
 
 from __future__ import annotations
@@ -33,17 +33,20 @@ COINS = ("BTC", "ETH", "SOL", "BNB", "XRP")  # the first coins of the simulator'
 READERS = 3
 RATE = 200.0  # trades per second
 FAULTS = ("cut", "close-1001", "stall+1.5", "mute+1.5", "late-0.05+3", "doubled-0.2+3", "missing-0.1+3")
-CALM = 15.0  # seconds without faults at the end; a third of a short run
+CALM = 15.0  # seconds without faults at the end of a run; a run shorter than 45 s ends with a third of its time
 PAUSE = (3.0, 9.0)  # seconds between two faults
-READY = 60.0  # seconds that a collector may take until it stands by again
+READY = 60.0  # seconds within which every collector must be connected to its exchange
 
 Say = Callable[[str], None]
 
 
 @dataclass
 class Result:
-    """The result. The longest silences (s) after each kind of fault are kept: on the bus by its own clock, and at the
-    consumers, whose process also makes the trades and checks them."""
+    """The result of the soak, with the longest silence (s) after each kind of fault.
+
+    ``on_bus`` has the silences on the bus, measured with the clock of the bus. ``at_consumers`` has the silences at the
+    consumers; they may be longer, because the consumers' process also makes the trades and checks them.
+    """
 
     seconds: float = 0.0
     trades: int = 0
@@ -194,7 +197,7 @@ def _learn(simulator: Simulator, truth: dict[tuple[str, int], float]) -> None:
 
 
 def _take(readers: list[Consumer], truth: dict[tuple[str, int], float], result: Result) -> None:
-    """Check the trades since the last call, and keep only the last one of each coin."""
+    """Check the trades received since the last call, and forget all ids except the last id of each coin."""
     for place, reader in enumerate(readers):
         result.trades += len(reader.trades)
         for trade in reader.trades:

@@ -1,4 +1,4 @@
-"""The order of the modules: in each package a module may import only modules above it in its table.
+"""The order of the modules: a module may import only modules that stand above it in the table of their package.
 
 If the code needs another order, change its table first. The first line of each module says what the module does.
 """

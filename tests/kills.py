@@ -1,6 +1,6 @@
-"""Kills a recorder at random moments, many times in one folder, and counts lost rows.
+"""Kills many recorders of one folder, one after the other, at random moments, and counts the lost rows.
 
-``python -m tests.kills`` kills 1,000 times; the suite kills a few times.
+``python -m tests.kills`` kills 1,000 recorders; the test suite kills only a few.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ BUSY = 0.5  # seconds by which a busy machine may delay the recorder beyond the 
 
 @dataclass
 class Lost:
-    """The result of the kills: ``listed`` kills are inside a hole of the recording; ``faults`` should be 0."""
+    """The result of the kills. A kill is ``listed`` if its time is in a hole that the recording lists.
+
+    ``faults`` should be 0.
+    """
 
     kills: int = 0
     rows: int = 0
@@ -46,8 +49,11 @@ class Lost:
 
 @dataclass(frozen=True)
 class Killed:
-    """One recorder: its first and last number, up to which ones rows must be there (``old`` by age, ``kept`` by
-    report), and when it was killed (Unix seconds)."""
+    """A killed recorder: the numbers of its first and last trade, and the time of the kill (Unix s).
+
+    The rows up to the number ``old`` must be on disk because of their age, and the rows up to the number ``kept``
+    because the recorder reported that they are on disk.
+    """
 
     first: int
     last: int
@@ -57,7 +63,7 @@ class Killed:
 
 
 async def kill_once(folder: Path, first: int, wait: float, flush: float, files: float) -> Killed:
-    """Record, and kill ``wait`` seconds after the first trade."""
+    """Start a recorder, and kill it ``wait`` seconds after its first line of output."""
     command = [sys.executable, "-m", "tests.recorder_process", str(folder), "--first", str(first)]
     process = await asyncio.create_subprocess_exec(
         *command,
@@ -97,12 +103,12 @@ async def kill_once(folder: Path, first: int, wait: float, flush: float, files: 
 
 
 def check(folder: Path, killed: list[Killed], lost: Lost) -> None:
-    """Count what is wrong in the folder after these recorders."""
+    """Count the faults in the folder into which the killed recorders wrote."""
     lost.unreadable = lost.old_lost = lost.acknowledged_lost = lost.repeated = lost.unlisted = 0
     for path in folder.rglob("*.parquet"):
         try:
             pq.ParquetFile(path).read()
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with a file, it is counted
+        except Exception as error:  # noqa: BLE001 - every error of a file is counted
             print(path, repr(error))
             lost.unreadable += 1
     found: defaultdict[str, list[int]] = defaultdict(list)
@@ -121,14 +127,14 @@ def check(folder: Path, killed: list[Killed], lost: Lost) -> None:
             lost.old_lost += len(late)
             lost.acknowledged_lost += sum(number not in there for number in range(run.first + 1, run.kept + 1))
     holes = [(row["from_ts"], row["to_ts"]) for row in rows(folder, "gaps")] if (folder / "gaps").exists() else []
-    newest = max((until for _, until in holes), default=0)  # the next recorder that writes lists later kills
+    newest = max((until for _, until in holes), default=0)  # the next recorder will list later kills
     deaths = [each.at * 1000 for each in killed if each.at * 1000 < newest]
     lost.unlisted += sum(not any(since <= at <= until for since, until in holes) for at in deaths)
     lost.listed = len(deaths)
 
 
 async def kill_often(folder: Path, kills: int, *, flush: float, files: float, longest: float, seed: int) -> Lost:
-    """Kill ``kills`` times; check the folder after every tenth kill and at the end."""
+    """Kill ``kills`` recorders; check the folder after every tenth kill and at the end."""
     draw = random.Random(seed)
     lost = Lost()
     killed: list[Killed] = []

@@ -1,7 +1,7 @@
 """How the property tests draw their examples.
 
 The profile "fixed" draws the same examples in every run, so that a suite that passed passes again. ``pytest
---hypothesis-profile=long`` draws new examples, 20 times as many; it is for people who then read the failures.
+--hypothesis-profile=long`` draws new examples, 20 times as many; use it when a person will read the failures.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def register_profiles() -> None:
 
 
 def drawing(examples: int, **more: Any) -> settings:
-    """Settings for a test with its own number of ``examples``: this number with "fixed", 20 times as many with
+    """Settings for a test that draws ``examples`` examples with the profile "fixed", and 20 times as many with
     "long"."""
     in_force = settings()  # the defaults come from the loaded profile
     return settings(max_examples=examples * in_force.max_examples // EXAMPLES, **more)

@@ -1,6 +1,7 @@
-"""A process that records a venue in memory, which trades at a steady rate, until the process is killed.
+"""Records a venue in memory, which trades at a steady rate, until a test kills this process.
 
-Each line of output has a number of trades and a time (Unix s): "told" for delivered trades, "kept" for trades on disk.
+Each line of output has a word, the number of a trade and a time (Unix s): "told" says that the trades up to this number
+have been delivered, "kept" says that they are on disk.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ COINS = ("BTC", "ETH", "SOL", "DOGE")
 
 
 class SteadyVenue(MemoryVenue):
-    """A venue that numbers its trades from ``first`` on and keeps no trades."""
+    """A venue that makes its trades of all coins at once and does not keep them."""
 
     def __init__(self, first: int) -> None:
         super().__init__("steady", COINS, Limits(consecutive_ids=True))
         self.first = first
 
     def trade_all(self, number: int) -> None:
-        """Make one trade of each coin."""
+        """Make one trade of each coin, with this number as its id."""
         from exchanges.events import TradeEvent
 
         now = time.time_ns()

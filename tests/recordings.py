@@ -59,7 +59,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 def rows(folder: Path, channel: str) -> list[dict[str, Any]]:
-    """The present rows of a channel in the folder, in their order."""
+    """Return the rows that the folder now has for a channel, in the order of their ``seq``."""
     table = ds.dataset(folder / channel, format="parquet").to_table()
     return sorted(table.to_pylist(), key=lambda row: row["seq"])
 
@@ -75,5 +75,5 @@ def trade_at(number: int, at: float) -> TradeEvent:
 
 
 def plan_for(folder: Path) -> Plan:
-    """A plan to record trades of BTC that writes often and merges files only at the end."""
+    """A plan to record trades of BTC: rows are written often, and files are merged only at the end."""
     return Plan(folder, ["trades"], ["BTC"], [], 20, 0.1, 1000.0, 10_000)

@@ -14,9 +14,9 @@ from feed.events import CoinConfig
 from feed.settings import Connection, ExchangeConfig, Staleness
 
 CCXT_ALONE = pytest.mark.filterwarnings("ignore:enable_cleanup_closed:DeprecationWarning")
-"""For tests that open a ccxt class as its authors made it: it asks aiohttp for what newer Pythons do by themselves."""
+"""Mark of tests that use an unchanged ccxt class, which passes aiohttp an option that newer Python versions ignore."""
 
-PATIENCE = 60.0  # seconds that a condition may take on a busy machine
+PATIENCE = 60.0  # seconds to wait for a condition at most; long enough for a busy machine
 
 
 def settings_for(*simulators: Simulator, coins: Iterable[str] = ("BTC", "ETH"), **changes: Any) -> Settings:
@@ -68,11 +68,11 @@ class Recorder:
         return [details for name, details in self.status if name == event]
 
     def ids(self, coin: str) -> list[int]:
-        """The ids of the trades received of a coin, in order."""
+        """The ids of the received trades of a coin, in the order of their arrival."""
         return [int(trade.trade_id) for trade in self.trades if trade.coin == coin]
 
     async def until(self, condition: Callable[[], bool], timeout: float = PATIENCE) -> None:
-        """Wait until ``condition`` holds; it is checked at every event."""
+        """Wait until ``condition`` holds; the condition is checked at every event."""
         try:
             async with asyncio.timeout(timeout):
                 while not condition():
@@ -91,12 +91,12 @@ class Recorder:
 
 
 async def until(condition: Callable[[], bool], timeout: float = PATIENCE) -> None:
-    """Wait until ``condition`` holds, by checking it in every turn of the loop."""
+    """Wait until ``condition`` holds; the condition is checked every 5 ms."""
     async with asyncio.timeout(timeout):
         while not condition():  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.005)
 
 
 def made_ids(venue: SimulatedVenue, coin: str) -> list[int]:
-    """The ids of every trade that the venue made on a coin."""
+    """The ids of all trades that the venue has made of a coin."""
     return [trade.id for trade in venue.trades[coin]]

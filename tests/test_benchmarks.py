@@ -21,7 +21,7 @@ def run(speed: float, phase: Phase = FULL) -> Figures:
     return Figures(phase, speed, 1e5 / speed, lost=0, doubled=0, p50=1.0, p99=2.0, worst=3.0)
 
 
-def test_lost_and_repeated_trades_are_counted_and_delays_end_at_the_first_arrival() -> None:
+def test_lost_and_repeated_trades_are_counted_and_a_delay_ends_at_the_first_arrival_of_a_trade() -> None:
     arrivals = {1: [10_000], 2: [21_000, 50_000], 4: [33_000], 9: [1]}
     own = figures(FULL, SENT, 0.5, arrivals)
     assert (own.lost, own.doubled) == (1, 1)

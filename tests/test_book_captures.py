@@ -1,5 +1,5 @@
-"""Captured depth in this project's own books: best bid and ask equal the captured book ticker's at the same update
-id."""
+"""The books built from captured depth frames have the same best bid and ask as the captured book ticker with the same
+update id."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from tests.book_captures import Report, lines_of, replayed
 from tests.simulator.client import dial, get, until
 from tests.test_captures import FILES
 
-CAPTURED = {"BTC": (559, 3_427), "ETH": (577, 3_433)}  # states compared at the same update id, and proven states
+# the number of states compared at the same update id, and the number of proven states
+CAPTURED = {"BTC": (559, 3_427), "ETH": (577, 3_433)}
 
 
 @pytest.mark.parametrize("coin", CAPTURED)
@@ -30,7 +31,7 @@ def assert_right(report: Report) -> None:
     assert not report.different
     assert not report.behind
     assert not report.faults
-    # the capture has only one snapshot, so the price leaves its range
+    # books are lost only because the price leaves the range of the only snapshot in the capture
     assert all("range" in reason for reason in report.lost)
 
 
@@ -49,7 +50,7 @@ async def own() -> list[str]:
             return [*client.frames[:at], json.dumps(snapshot), *client.frames[at:]]
 
         def is_enough() -> bool:
-            """A quote with the id of a depth update is rare: it needs a book that did not change in between."""
+            """A book ticker rarely has the id of a depth update: the book must not change between the two."""
             return depth_in(client.frames) >= begun + 25 and len(replayed(capture()).compared) > 0
 
         await until(is_enough)
@@ -60,7 +61,7 @@ def depth_in(frames: list[str]) -> int:
     return sum("depthUpdate" in frame for frame in frames)
 
 
-async def test_in_a_capture_of_the_simulator_no_fault_is_found(own: list[str]) -> None:
+async def test_no_fault_is_found_in_a_capture_of_the_simulator(own: list[str]) -> None:
     report = replayed(own)
     assert len(report.states) > 10
     assert len(report.compared) > 0
@@ -68,14 +69,14 @@ async def test_in_a_capture_of_the_simulator_no_fault_is_found(own: list[str]) -
     assert_right(report)
 
 
-async def test_a_capture_that_lacks_an_update_has_a_gap(own: list[str]) -> None:
+async def test_an_update_that_is_missing_in_a_capture_makes_the_book_lost_once(own: list[str]) -> None:
     depth = [number for number, text in enumerate(own) if "depthUpdate" in text]
     report = replayed([text for number, text in enumerate(own) if number != depth[-5]])
     assert len(report.lost) == 1
     assert not report.behind
 
 
-async def test_a_size_that_differs_is_found(own: list[str]) -> None:
+async def test_a_different_size_in_a_book_ticker_is_found(own: list[str]) -> None:
     right = replayed(own)
     number = right.compared[-1]
     changed = []

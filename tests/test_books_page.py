@@ -1,4 +1,4 @@
-"""docs/books.md names the proof of each exchange's order books, as in the profiles."""
+"""docs/books.md names for each exchange the kind of proof of its order books that the exchange's profile has."""
 
 from __future__ import annotations
 

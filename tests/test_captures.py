@@ -1,5 +1,5 @@
-"""Live frames of Binance, recorded in 2024, played by the simulator to ccxt.pro and the feed: each trade comes once and
-exactly."""
+"""The feed delivers each trade exactly once when the simulator replays live frames of Binance that were captured in
+2024."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def fields(trade: TradeEvent) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-async def test_every_captured_trade_arrives_once_in_order_and_exact() -> None:
-    """There are 9,757 BTC and 6,106 ETH trades, as fast as the socket takes them; every field is compared."""
+async def test_every_captured_trade_arrives_once_in_order_and_unchanged() -> None:
+    """The simulator sends 9,757 trades of BTC and 6,106 of ETH without pauses, and every field is compared."""
     paths = [path for path, _, _ in FILES.values()]
     async with Simulator(replay=paths, speed=0, venues=("binance",)) as simulator:
         feed = MarketFeed(["BTC", "ETH"], exchange=["binance"], settings=settings_for(simulator))
@@ -89,7 +89,7 @@ async def test_each_captured_trade_makes_a_tick_with_its_price() -> None:
 
 
 async def test_a_recording_of_the_captures_replays_every_event_unchanged_and_in_order(tmp_path: Path) -> None:
-    """The events are trades, quotes, tickers, candles, books, prices and status events, compared with every field."""
+    """The events are trades, quotes, tickers, candles, books, prices and status events; every field is compared."""
     paths = [path for path, _, _ in FILES.values()]
     async with Simulator(replay=paths, speed=0, venues=("binance",)) as simulator:
         settings = settings_for(simulator, channels=["trades", "ticker", "candles", "quotes", "books"])

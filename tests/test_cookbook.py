@@ -65,12 +65,12 @@ def ended(process: subprocess.Popen[str]) -> Ended:
         err += "did not end by itself"
     complaints = [
         line for line in err.splitlines() if not line.startswith("Executing ")
-    ]  # such lines only show that the machine is busy
+    ]  # a line "Executing ..." only shows that the machine is busy
     return process.returncode, out, "\n".join(complaints)
 
 
 def through_an_outage(script: Path, simulator: ThreadedSimulator, at: Path) -> Ended:
-    """Once the script trades, stall the exchange until the script has paused."""
+    """Run a script; after its first line of output, stall the exchange until the script prints a second line."""
     process = started(script, simulator.settings_yaml() + "staleness: {feed_stale_after: 0.5}\n", at)
     assert process.stdout is not None
     first = process.stdout.readline()
@@ -81,7 +81,7 @@ def through_an_outage(script: Path, simulator: ThreadedSimulator, at: Path) -> E
 
 
 def note_publishing(collector: subprocess.Popen[str], publishing: threading.Event) -> None:
-    """Set the event when the collector publishes; returns when the collector has ended."""
+    """Set ``publishing`` when the collector logs that it publishes; return when the collector has ended."""
     assert collector.stderr is not None
     with collector.stderr as log:
         for line in log:
@@ -90,7 +90,7 @@ def note_publishing(collector: subprocess.Popen[str], publishing: threading.Even
 
 
 def over_a_bus(script: Path, settings: str, at: Path) -> Ended:
-    """Run a script with a bus and two collectors, which its first lines require."""
+    """Run a script that needs a bus and two collectors, as the first lines of the script say."""
     if program() is None:
         return 0, "", ""  # the test is skipped
     at.mkdir()
@@ -111,7 +111,7 @@ def over_a_bus(script: Path, settings: str, at: Path) -> Ended:
                 subprocess.Popen([*command, "collect", *more], cwd=ROOT, stderr=subprocess.PIPE, text=True)
             )
             threading.Thread(target=note_publishing, args=(collectors[-1], publishing)).start()
-        assert publishing.wait(PATIENCE)  # a busy machine needs long to start them
+        assert publishing.wait(PATIENCE)  # a busy machine needs a long time to start the collectors
         return ended(started(script, settings, at / "bots", MARKET_FEED_BUS=url))
     finally:
         for process in (*collectors, bus):
@@ -123,7 +123,7 @@ def over_a_bus(script: Path, settings: str, at: Path) -> Ended:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, tuple[Path, Future[Ended]]]]:
-    """Run all scripts, some at a time; for each: the folder in which it ran, and how it ended."""
+    """Run all scripts, three at a time; yield each script's folder and a future of its exit code and output."""
     base = tmp_path_factory.mktemp("cookbook")
     with (
         ThreadedSimulator(venues=("bybit", "binance"), rate=1000) as simulator,

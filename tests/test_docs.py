@@ -35,7 +35,7 @@ def public() -> Iterator[tuple[str, Any]]:
 
 
 def documented(name: str, thing: Any) -> bool:
-    """Whether the object has a docstring of its own: not its class's, and not the signature that a dataclass gets."""
+    """Whether the object has a docstring that a person wrote: a dataclass without one gets its signature."""
     if not (inspect.isroutine(thing) or isinstance(thing, type | property)):
         return True  # constants are explained in their module
     text = thing.__doc__ or ""
@@ -48,7 +48,7 @@ def test_every_public_name_has_a_docstring() -> None:
 
 
 def test_docstrings_name_the_errors_and_units() -> None:
-    """The test checks the names on which a bot's money depends."""
+    """The test checks the methods whose wrong use can cost a bot's owner money."""
     words = {
         "connect": ("NoExchangeAvailable", "SettingsError", "seconds"),
         "candles_history": ("FeedError", "SettingsError", "currency"),
@@ -78,7 +78,7 @@ def test_every_page_is_in_the_navigation_of_the_site() -> None:
 
 
 def keys(settings: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Each key of a section of the settings with its default."""
+    """Yield each key of the settings with its default; a key in a section begins with the section's name."""
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
         if dataclasses.is_dataclass(value):

@@ -52,7 +52,7 @@ def modules() -> Mapping[str, Module]:
 
 
 def imported(module: Module) -> Iterator[str]:
-    """The full names of all modules, and names in modules, that the module imports anywhere."""
+    """Yield the full name of everything that the module imports: of modules, and of names in modules."""
     for node in ast.walk(module.tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -73,7 +73,7 @@ def own(module: Module) -> set[str]:
 
 
 def member(name: str, package: str) -> str:
-    """The row of ``package``'s table that a module inside it belongs to."""
+    """Return the row of the table of ``package`` for the module ``name``, which is inside the package."""
     return name.removeprefix(f"{package}.").partition(".")[0]
 
 
@@ -124,7 +124,7 @@ def test_no_module_is_long() -> None:
 
 
 def test_a_modules_first_line_says_what_it_does() -> None:
-    """A reader finds the place of a change by these lines, so none is a bare name, and no two are the same."""
+    """A maintainer finds the module to change by its first line, so each line has some words, and no two are equal."""
     first = {name: (ast.get_docstring(module.tree) or "").partition("\n")[0] for name, module in modules().items()}
     assert {name: line for name, line in first.items() if len(line.split()) < WORDS or not line.endswith(".")} == {}
     assert [line for line, count in Counter(first.values()).items() if count > 1] == []
@@ -145,14 +145,14 @@ def test_the_chains_of_imports_in_a_package_are_short(package: str) -> None:
     """A chain is a sequence of modules of the package that import each other."""
     rows = plain(package, TABLES[package])
     floor: dict[str, int] = {}
-    for row in rows:  # modules in rows above are known by then
+    for row in rows:  # the rows above have been handled before
         below = {member(target, package) for target in own(modules()[f"{package}.{row}"])}
         floor[row] = 1 + max((floor.get(each, 0) for each in below), default=0)
     assert max(floor.values(), default=0) <= FLOORS, floor
 
 
 @pytest.mark.parametrize("package", TABLES)
-def test_a_module_imports_only_those_above_it(package: str) -> None:
+def test_a_module_imports_only_modules_above_it_in_the_table(package: str) -> None:
     """This also proves that imports have no cycle."""
     place = {name: number for number, name in enumerate(TABLES[package])}
     for name, module in modules().items():
@@ -183,7 +183,7 @@ def test_the_simulator_imports_nothing_else_of_this_project() -> None:
 def test_only_the_adapter_imports_ccxt() -> None:
     importers = {n for n, module in modules().items() if any(e.partition(".")[0] == "ccxt" for e in imported(module))}
     assert importers
-    for name in importers - {"exchanges.names"}:  # exchanges.names imports ccxt.pro if nothing else lists its modules
+    for name in importers - {"exchanges.names"}:  # exchanges.names may need ccxt.pro's list of exchanges
         assert name.startswith("exchanges.ccxt_adapter."), name
 
 
@@ -241,7 +241,7 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_importing_feed_imports_no_slow_packages() -> None:
-    """Slow packages are ccxt, which takes a second, the packages that it needs, and those of extras."""
+    """Slow packages are ccxt (its import takes a second), the packages that ccxt needs, and the packages of extras."""
     told = python("import sys, feed; print(*{name.partition('.')[0] for name in sys.modules})").stdout.split()
     assert "feed" in told
     assert not {"ccxt", "aiohttp", "rich", "numpy"} & set(told)

@@ -21,10 +21,10 @@ PROGRAMS = {
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
     for number, program in enumerate(re.findall(r"```python\n(.*?)```", path.read_text("utf-8"), re.DOTALL))
     if "asyncio.run(" in program  # whole programs only, no excerpts
-    if path.name not in ("server.md", "bus.md")  # these pages' clients are tested in two files test_clients.py
+    if path.name not in ("server.md", "bus.md")  # two files test_clients.py test the clients on these pages
 }
 SETUP = 'python3 -m venv .venv && .venv/bin/pip install -e ".[{extra}]" && .venv/bin/{command}'
-HURRY = 4  # longer sleeps (s) in a program are shortened to this
+HURRY = 4  # seconds to which every sleep in a program is set
 
 
 @pytest.mark.parametrize(("extra", "command"), [("all", "market-feed demo"), ("dev", "pytest")])
@@ -37,7 +37,7 @@ def test_one_command_does_the_whole_setup(extra: str, command: str) -> None:
 
 @pytest.mark.parametrize("block", PROGRAMS.values(), ids=PROGRAMS)
 async def test_every_program_of_the_readme_runs(block: str, tmp_path: Path) -> None:
-    """Only the length of its sleeps is changed. The program ends with 0, prints something, and causes no warning."""
+    """The test changes only the length of sleeps. The program ends with exit code 0, an output and no warning."""
     quick = re.sub(r"asyncio\.sleep\(\d+\)", f"asyncio.sleep({HURRY})", block)
     async with Simulator(venues=("bybit", "binance"), rate=1000) as simulator:
         settings = tmp_path / "settings.yaml"
@@ -54,7 +54,7 @@ async def test_every_program_of_the_readme_runs(block: str, tmp_path: Path) -> N
             out, err = await process.communicate()
     complaints = [
         line for line in err.decode().splitlines() if not line.startswith("Executing ")
-    ]  # such lines only show that the machine is busy
+    ]  # a line "Executing ..." only shows that the machine is busy
     assert (process.returncode, complaints) == (0, []), "\n".join(complaints)
     assert out.strip()
 

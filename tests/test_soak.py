@@ -16,8 +16,8 @@ from tests.soak.run import soak
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc, which only Linux has")
 @pytest.mark.parametrize("seed", [8])
 async def test_half_a_minute_of_random_faults_breaks_no_promise(seed: int) -> None:
-    """No trade is lost, repeated or out of order, no price is wrong, and nothing stays open; there is a fault every
-    second or two."""
+    """There is a fault every second or two. No trade is lost, repeated or out of order, no price is wrong, and nothing
+    stays open."""
     result = await soak(0.55, seed, mean_pause=1.5)
     assert not result.broken, table(result)
     assert result.strikes > 10

@@ -35,7 +35,7 @@ def test_the_same_seed_gives_the_same_faults() -> None:
 
 
 class Bench:
-    """A venue whose book has no reader, and a judge that gets a feed's events from the test."""
+    """A venue whose book no feed reads, and a judge; the test passes the judge the events of an imagined feed."""
 
     def __init__(self, venue: SimulatedVenue) -> None:
         self.venue, self.now = venue, 1000.0
@@ -56,7 +56,7 @@ class Bench:
         self.judge.take(["book", self.now, 0.001, "BTC", "binance", sequence, "BTC/USDT", bids, asks])
 
     def look_until(self, later: float) -> None:
-        """Let ``later`` seconds pass, in which the judge looks every quarter of a second."""
+        """Let ``later`` seconds pass; the judge looks at the venue every quarter of a second."""
         end = self.now + later
         while self.now < end:
             self.now += 0.25
@@ -89,7 +89,7 @@ async def test_a_wrong_level_is_found(side: str) -> None:
         assert bench.found == ["wrong book"]
 
 
-async def test_a_missing_level_an_extra_level_and_an_unknown_number_are_found() -> None:
+async def test_a_missing_level_an_extra_level_and_an_unknown_update_number_are_found() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim:
         bench = Bench(sim["binance"])
         true = bench.true()
@@ -100,7 +100,7 @@ async def test_a_missing_level_an_extra_level_and_an_unknown_number_are_found() 
         assert bench.found == ["wrong book", "of an unknown number"]
 
 
-async def test_a_book_that_is_delivered_between_unsynced_and_synced_is_found() -> None:
+async def test_a_book_that_is_delivered_while_the_book_is_unsynced_is_found() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim:
         bench = Bench(sim["binance"])
         true = bench.true()
@@ -109,7 +109,7 @@ async def test_a_book_that_is_delivered_between_unsynced_and_synced_is_found() -
         assert bench.found == ["delivered although it is not proven"]
 
 
-async def test_an_unreported_silence_is_found_once_the_venue_works() -> None:
+async def test_an_unreported_silence_is_found_once_the_venue_works_again() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim:
         bench = Bench(sim["binance"])
         true = bench.true()
@@ -121,15 +121,15 @@ async def test_an_unreported_silence_is_found_once_the_venue_works() -> None:
         assert bench.found == ["silence that was not told"]
 
 
-async def test_time_in_which_a_process_was_not_run_does_not_count_as_silence() -> None:
+async def test_time_in_which_the_judge_or_the_feeds_process_did_not_run_does_not_count_as_silence() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim:
         bench = Bench(sim["binance"])
         true = bench.true()
         bench.deliver(true.bids, true.asks, true.sequence)
-        bench.now += 3.0  # the judge does not look in between
+        bench.now += 3.0  # the judge does not look at the venue in these 3 s
         bench.judge.look(bench.now)
         bench.judge.take(["refused", bench.now, "BTC"])
-        bench.look_until(2.5)  # the subject does not call for fresh books
+        bench.look_until(2.5)  # the feed's process reports no calls for fresh books in this time
         assert bench.found == []
         assert bench.judge.held_up == 1
         for _ in range(20):
@@ -139,7 +139,7 @@ async def test_time_in_which_a_process_was_not_run_does_not_count_as_silence() -
         assert bench.found == ["silence that was not told"]
 
 
-async def test_an_unproven_period_that_is_too_long_is_found_once_the_venue_works() -> None:
+async def test_an_unproven_period_that_is_too_long_is_found_once_the_venue_works_again() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim:
         bench = Bench(sim["binance"])
         bench.status("book_unsynced", coin="BTC", reason="an update is missing")
@@ -151,7 +151,7 @@ async def test_an_unproven_period_that_is_too_long_is_found_once_the_venue_works
         assert bench.found == ["unproven for too long"]
 
 
-async def test_an_old_book_that_was_called_fresh_is_found() -> None:
+async def test_an_old_book_that_the_feed_called_fresh_is_found() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim:
         bench = Bench(sim["binance"])
         true = bench.true()
@@ -165,7 +165,7 @@ async def test_an_old_book_that_was_called_fresh_is_found() -> None:
 
 
 @pytest.mark.parametrize("side", ["bids", "asks"])
-async def test_a_frozen_side_may_go_unnoticed_for_a_few_seconds_after_a_trade_shows_it(side: Side) -> None:
+async def test_a_frozen_side_counts_as_wrong_a_few_seconds_after_a_trade_has_shown_the_freeze(side: Side) -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim:
         bench, venue = Bench(sim["binance"]), sim["binance"]
 

@@ -1,4 +1,4 @@
-"""The soak's referee finds each planted fault: each test passes it the events of a feed with one fault."""
+"""The soak's referee finds each planted fault: each test passes the referee the events of a feed with one fault."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Bench:
         self.tell("status", event, {"exchange": venue, **details})
 
     def told(self, trade: Trade, venue: str = "bybit", coin: str = "BTC", *, filled: bool = False) -> None:
-        """Pass a trade that the feed has delivered to the referee."""
+        """Tell the referee that the feed has delivered this trade."""
         fields = (str(trade.id), trade.price, trade.quantity, trade.buyer_maker, trade.timestamp)
         self.tell("filled" if filled else "trade", 0.0, coin, venue, *fields, f"{coin}/USDT")
 
@@ -113,7 +113,7 @@ async def test_an_invented_price_is_wrong_and_is_counted_again_if_the_feed_calle
         ("thousands", "ETH", "1000ETH", "another unit"),
     ],
 )
-async def test_a_price_of_another_coin_or_unit_is_a_breach_that_names_it(
+async def test_a_price_of_another_coin_unit_or_currency_is_a_breach_with_a_name_of_its_own(
     bench: Bench, fault: str, coin: str, listed: str, kind: str
 ) -> None:
     venue = bench.sims["bybit"]["bybit"]
@@ -138,7 +138,7 @@ async def test_a_price_scaled_to_the_coin_or_in_an_allowed_currency_is_right(ben
     assert bench.found == {}
 
 
-async def test_a_trade_with_a_wrong_stamp_is_right_in_the_units_of_the_coin_too(bench: Bench) -> None:
+async def test_a_trade_that_the_venue_stamped_wrong_is_accepted_in_the_units_of_the_coin(bench: Bench) -> None:
     venue = bench.sims["bybit"]["bybit"]
     bench.faults.enter_context(venue.thousands("DOGE"))
     true = await bench.trade("bybit", "1000DOGE")
@@ -149,7 +149,7 @@ async def test_a_trade_with_a_wrong_stamp_is_right_in_the_units_of_the_coin_too(
     assert bench.found == {}
 
 
-async def test_a_block_trade_is_neither_a_price_nor_a_trade(bench: Bench) -> None:
+async def test_a_block_trade_that_is_delivered_as_a_price_or_as_a_trade_is_a_breach(bench: Bench) -> None:
     await bench.trade("bybit")
     block = await bench.sims["bybit"]["bybit"].block_trade("BTC", price=48_000)
     bench.price(block)
@@ -172,7 +172,7 @@ async def test_a_price_older_than_the_previous_one_is_a_breach_unless_the_stream
     assert bench.found == {"older price": 1}
 
 
-async def test_a_price_of_another_venue_is_a_breach_unless_the_active_one_lacks_the_coin(bench: Bench) -> None:
+async def test_a_price_of_another_venue_is_a_breach_unless_the_active_venue_lacks_the_coin(bench: Bench) -> None:
     bench.price(await bench.trade("binance"), "binance")
     assert bench.found == {"mixed price": 1}
     with bench.sims["bybit"]["bybit"].unlisted("ETH"):
@@ -180,8 +180,9 @@ async def test_a_price_of_another_venue_is_a_breach_unless_the_active_one_lacks_
     assert bench.found == {"mixed price": 1}
 
 
-async def test_a_fallback_coin_may_come_from_its_exchange_until_the_new_active_one_delivers(bench: Bench) -> None:
-    bench.truths["okx"], bench.referee.tallies["okx"] = bench.truths["bybit"], Tally()  # the same market, as a third
+async def test_a_fallback_coin_may_keep_its_exchange_until_the_new_active_exchange_delivers_data(bench: Bench) -> None:
+    # okx is a third venue with the same markets as bybit
+    bench.truths["okx"], bench.referee.tallies["okx"] = bench.truths["bybit"], Tally()
     bench.price(await bench.trade("bybit"))
     with bench.sims["bybit"]["bybit"].unlisted("ETH"):
         bench.price(await bench.trade("binance", "ETH"), "binance", "ETH")
@@ -298,7 +299,7 @@ def silences(bench: Bench, began: float) -> Silences:
     return Silences(bench.truths, began, bench.referee.breach)
 
 
-async def test_a_silence_beside_a_healthy_venue_is_a_breach_after_seven_seconds(bench: Bench) -> None:
+async def test_a_silence_of_seven_seconds_while_a_venue_is_healthy_is_a_breach(bench: Bench) -> None:
     watched = silences(bench, 100.0)
     watched.data(106.9)
     watched.data(114.0)
@@ -311,13 +312,13 @@ async def test_stalls_of_a_loop_are_subtracted_from_a_silence_even_if_reported_l
     watched = silences(bench, 100.0)
     watched.data(110.0)
     watched.stall(101.0, 103.5)
-    watched.stall(103.0, 104.5)  # stalls of both processes at the same time count once
+    watched.stall(103.0, 104.5)  # half a second in which both processes stalled counts once
     watched.look(112.0)
     assert bench.found == {}
     assert watched.longest_healthy == pytest.approx(6.5)
 
 
-async def test_silence_is_a_breach_only_if_a_venue_works_or_has_worked_again_for_long(bench: Bench) -> None:
+async def test_silence_is_a_breach_only_after_a_venue_has_worked_again_for_long_enough(bench: Bench) -> None:
     watched = silences(bench, 100.0)
     for truth in bench.truths.values():
         truth.well_since = None
@@ -396,7 +397,7 @@ async def test_data_of_a_fallback_coin_does_not_count_for_the_active_venue(bench
 
 
 async def test_the_24_h_change_must_be_one_that_the_coin_had_lately_on_this_venue(bench: Bench) -> None:
-    """A ticker is older than the trade; a price that has jumped since then is no breach."""
+    """A ticker may be older than the trade, so a jump of the price between the two is no breach."""
     before = await bench.trade("bybit")
     change, _ = bench.truths["bybit"].day_changes("BTC", before.price, before.timestamp)[0]
     after = await bench.trade("bybit", price=before.price * 1.05)
@@ -410,7 +411,7 @@ async def test_the_24_h_change_must_be_one_that_the_coin_had_lately_on_this_venu
 # -- the plan ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_same_seed_gives_the_same_plan_and_every_kind_is_drawn() -> None:
+def test_the_same_seed_gives_the_same_plan_and_every_kind_of_fault_is_drawn() -> None:
     assert begin(5, VENUES) == begin(5, VENUES)
     first, second = (list(islice(draw(5, VENUES), 500)) for _ in range(2))
     assert first == second

@@ -1,4 +1,4 @@
-"""The troubleshooting page quotes messages as the code writes them, and names every event for which users must act."""
+"""The troubleshooting page quotes messages as the code writes them, and has a heading for every symptom."""
 
 from __future__ import annotations
 
