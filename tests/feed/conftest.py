@@ -1,4 +1,4 @@
-"""Fixtures: a feed on the only venue of ``simulator``, which each module defines; venues in memory; clocks."""
+"""Fixtures: a feed over the venue of the fixture ``simulator`` of the test module, venues in memory, and clocks."""
 
 from __future__ import annotations
 
@@ -41,5 +41,5 @@ def venues() -> tuple[MemoryVenue, MemoryVenue]:
 
 @pytest.fixture
 def leaping_clocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Accept stamps that are ten minutes ahead, because tests put a venue's clock forward."""
+    """Accept timestamps that are ten minutes ahead, because tests put a venue's clock forward."""
     monkeypatch.setattr("feed.candles.stamp_check.AHEAD", 600_000)

@@ -1,4 +1,4 @@
-"""Which books a program gets: only proven ones, each subscriber its own copy, over connections for books alone."""
+"""Each subscriber gets its own copy of each proven book, over connections that carry only books."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ async def test_changing_a_delivered_book_does_not_change_the_feeds_book(program:
 
 
 async def test_each_subscriber_has_a_book_of_its_own(program: Program, venue: MemoryVenue) -> None:
-    """A bot may remove levels from its book. No other subscriber's book changes, not even one that is not delivered
-    yet."""
+    """One bot removes levels from its book: the books of other subscribers stay unchanged, also a book that still waits
+    in a queue."""
     taken: list[OrderBook] = []
 
     def take(book: OrderBook) -> None:
@@ -69,7 +69,7 @@ async def test_each_subscriber_has_a_book_of_its_own(program: Program, venue: Me
         assert (book.bids, book.asks) == (BIDS, ASKS)
 
 
-async def test_each_depth_gets_a_book_when_a_level_within_the_depth_changes(
+async def test_each_subscription_gets_a_book_only_when_a_level_within_its_depth_changes(
     program: Program, venue: MemoryVenue
 ) -> None:
     top: list[OrderBook] = []
@@ -127,20 +127,20 @@ async def test_books_come_over_connections_of_their_own(program: Program, venue:
     assert sorted(tuple(each.subscription.channels) for each in venue.connections) == [("books",), ("trades",)]
 
 
-async def test_a_lost_connection_for_books_leaves_the_trades_alone(program: Program, venue: MemoryVenue) -> None:
+async def test_a_lost_connection_for_books_does_not_affect_the_trades(program: Program, venue: MemoryVenue) -> None:
     await program.connect(venue)
     venue.book("BTC", BIDS, ASKS)
     trades = venue.of("trades")
     with venue.losing("books", Disconnected("memory_one", "the snapshot could not be joined")):
         await until(lambda: program.feed.get_book("BTC") is None)
-        await asyncio.sleep(0.5)  # several attempts
+        await asyncio.sleep(0.5)  # long enough for several attempts to connect
         assert (venue.of("trades"), program.feed.status.exchange) == (trades, "memory_one")
     await until(lambda: program.feed.get_book("BTC") is not None)
     assert program.feed.status.reconnect_count == program.feed.status.failover_count == 0
     assert ("book_unsynced", "BTC") in program.syncs
 
 
-async def test_a_feed_with_only_books_is_live_when_it_has_them(venue: MemoryVenue) -> None:
+async def test_connect_returns_when_a_feed_with_only_books_has_its_books(venue: MemoryVenue) -> None:
     feed = MarketFeed(["BTC"], settings=replace(SETTINGS, channels=["books"]))
     connecting = asyncio.create_task(feed.connect(10))
     await until(lambda: bool(venue.of("books")))
@@ -152,7 +152,7 @@ async def test_a_feed_with_only_books_is_live_when_it_has_them(venue: MemoryVenu
     assert feed.get_book("BTC") is None
 
 
-async def test_connections_for_books_carry_no_more_than_the_venues_capacity(
+async def test_a_connection_for_books_carries_no_more_coins_than_the_venue_allows(
     venues: tuple[MemoryVenue, MemoryVenue],
 ) -> None:
     venue = MemoryVenue("memory_one", ["BTC", "ETH"], Limits(Capacity(1), consecutive_ids=True))

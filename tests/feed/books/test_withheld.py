@@ -59,7 +59,7 @@ async def test_if_a_venue_refuses_books_its_trades_continue_and_the_reason_is_re
 async def test_a_silent_connection_for_trades_is_reported_even_while_books_come(
     program: Program, venue: MemoryVenue
 ) -> None:
-    """The other connection delivers many books, which must not count as data of the connection for trades."""
+    """The connection for books delivers many books, which must not count as data of the connection for trades."""
     await program.connect(venue)
     for size in range(1, 1000):
         venue.book("BTC", [(99.0, float(size))], ASKS)
@@ -86,7 +86,7 @@ async def test_only_books_of_the_active_exchange_are_delivered(
     assert program.syncs == [("book_synced", "BTC"), ("book_unsynced", "BTC"), ("book_synced", "BTC")]
 
 
-async def test_a_book_from_a_trial_is_delivered_when_the_feed_returns_to_that_exchange(
+async def test_a_book_received_during_a_trial_of_an_exchange_is_delivered_when_the_feed_returns_to_this_exchange(
     venues: tuple[MemoryVenue, MemoryVenue],
 ) -> None:
     connection = replace(FAST, failback_after=1, stable_after=0.1)
@@ -120,7 +120,7 @@ async def test_a_book_from_a_trial_is_delivered_when_the_feed_returns_to_that_ex
 async def test_a_book_of_a_wrong_market_is_withheld_like_its_price(
     program: Program, venues: tuple[MemoryVenue, MemoryVenue]
 ) -> None:
-    """The book's mid price is too far from the coin's last price: another coin may have the same name there."""
+    """The book's mid price is far from the coin's last price: the second exchange may use the name for another coin."""
     first, second = venues
     await program.connect(first)
     first.book("BTC", BIDS, ASKS)
@@ -148,11 +148,11 @@ async def test_a_silent_connection_for_books_is_reported_and_its_books_are_withh
 
     await until(trade)
     await until(lambda: program.syncs.count(("book_unsynced", "BTC")) == 1)
-    venue.book("ETH", BIDS, ASKS)  # the connection delivers again, so its unchanged books are right too
+    venue.book("ETH", BIDS, ASKS)  # the connection delivers again, so the unchanged book of BTC is right too
     assert program.feed.get_book("BTC") is not None
 
 
-async def test_a_book_whose_asks_stand_still_while_trades_pass_is_synchronized_again(
+async def test_a_book_whose_asks_stand_still_below_the_prices_of_trades_is_synchronized_again(
     program: Program, venue: MemoryVenue
 ) -> None:
     await program.connect(venue)
@@ -190,7 +190,7 @@ async def test_a_book_whose_bids_stand_still_while_quotes_change_is_synchronized
     assert "bids stand still at 99 while its quotes say 100" in reason
 
 
-async def test_the_books_of_a_removed_coin_are_gone(program: Program, venue: MemoryVenue) -> None:
+async def test_the_book_of_a_removed_coin_is_no_longer_available(program: Program, venue: MemoryVenue) -> None:
     await program.connect(venue)
     venue.book("BTC", BIDS, ASKS)
     venue.book("ETH", BIDS, ASKS)

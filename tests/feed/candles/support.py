@@ -23,7 +23,7 @@ def row(minute: int, price: float = 10.0, volume: float = 1.0) -> list[float]:
 
 
 def answer(*rows: Sequence[float], coin: str = "BTC", symbol: str = "", exchange: str = "") -> list[Candle]:
-    """The candles of a REST answer, which a venue gives as closed."""
+    """The candles of a REST answer; all are marked as closed."""
     return [
         Candle(coin, "1m", int(opened), first, high, low, last, volume, True, exchange, market=symbol)
         for opened, first, high, low, last, volume in rows
@@ -55,7 +55,7 @@ def follow(
     closed: bool | None = None,
     now: float | None = None,
 ) -> list[Candle]:
-    """What a tracker delivers for a row of the venue; ``closed`` is the row's flag, None if the venue has no flag."""
+    """Return what a tracker delivers for a row; ``closed`` is the venue's flag of the row, None if there is no flag."""
     opened, first, high, low, last, volume = row
     coin, timeframe, exchange = tracker.coin, tracker.timeframe, tracker.exchange
     candle = Candle(coin, timeframe, int(opened), first, high, low, last, volume, closed is True, exchange, received_at)
@@ -70,7 +70,7 @@ def tell_row(
     received_at: int = 0,
     closed: bool | None = None,
 ) -> list[Candle]:
-    """The candles for a row of the venue; ``closed`` is the row's flag, None if the venue has no flag."""
+    """Return what is delivered for a row of the venue; ``closed`` is the row's flag, None if there is no flag."""
     opened, first, high, low, last, volume = row
     coin = symbol.partition("/")[0]
     candle = Candle(

@@ -32,7 +32,7 @@ def test_the_candle_of_the_first_trade_is_a_hole_and_is_not_closed() -> None:
     assert closed(build(builder, trade(121, 12))) == [(1, 11.0)]
 
 
-def test_minutes_without_trades_are_flat() -> None:
+def test_minutes_without_trades_have_flat_candles() -> None:
     builder = CandleBuilder("BTC", "1m")
     candles = build(builder, trade(-1, 9), trade(0, 10), trade(185, 11))
     assert [(c.timestamp, c.open, c.close, c.volume) for c in candles if c.closed] == [
@@ -42,7 +42,7 @@ def test_minutes_without_trades_are_flat() -> None:
     ]
 
 
-def test_trades_of_a_candle_that_is_over_are_dropped_and_counted() -> None:
+def test_a_trade_of_a_candle_that_is_over_is_dropped() -> None:
     builder = CandleBuilder("BTC", "1m")
     build(builder, trade(0, 10), trade(60, 11))
     assert builder.add(trade(59, 99)) == []
@@ -85,9 +85,9 @@ def test_built_candles_equal_those_computed_from_all_trades(moves: list[tuple[in
     assert [(c.timestamp, c.open, c.high, c.low, c.close, c.volume) for c in built] == expected
 
 
-def test_candles_continue_after_those_that_another_venue_has_closed() -> None:
-    """A venue takes over in the middle of a candle. Candles that have ended since then are fetched; closed ones are
-    not."""
+def test_candles_continue_after_the_last_candle_that_another_venue_has_closed() -> None:
+    """This venue takes over after another venue has closed minute 0. Minutes 1 to 3 have no complete candle
+    and are fetched; minute 0 is not fetched."""
     builder = CandleBuilder("BTC", "1m")
     builder.go_on_after(at(0))
     assert build(builder, trade(59, 9)) == []
@@ -97,8 +97,7 @@ def test_candles_continue_after_those_that_another_venue_has_closed() -> None:
 
 
 def test_a_candle_that_another_venue_has_closed_is_not_closed_again_and_not_fetched() -> None:
-    """The feed returns to the venue after an hour on another one, which has closed the old candle with all its
-    trades."""
+    """The feed returns to this venue after an hour on another venue, which has closed the candle that was open here."""
     builder = CandleBuilder("BTC", "1m")
     build(builder, trade(-1, 9), trade(0, 10))
     builder.interrupted()
@@ -107,7 +106,7 @@ def test_a_candle_that_another_venue_has_closed_is_not_closed_again_and_not_fetc
     assert builder.holes() == [at(-1), at(61)]
 
 
-def test_an_open_candle_after_the_last_closed_one_continues() -> None:
+def test_an_open_candle_after_the_last_closed_candle_continues() -> None:
     builder = CandleBuilder("BTC", "1m")
     build(builder, trade(-1, 9), trade(0, 10))
     builder.go_on_after(at(-1))
@@ -115,10 +114,10 @@ def test_an_open_candle_after_the_last_closed_one_continues() -> None:
 
 
 @pytest.mark.parametrize("kind", [CandleTracker, CandleBuilder])
-def test_candles_that_another_venue_began_are_holes_unless_this_venue_continues_them(
+def test_candles_that_another_venue_has_begun_are_holes_unless_this_venue_continues_them(
     kind: type[CandleTracker] | type[CandleBuilder],
 ) -> None:
-    """The builder or tracker may know no candle yet, a candle that another venue has closed, or one of its own."""
+    """The builder or tracker may know no candle yet, a candle that another venue has closed, or a candle of its own."""
 
     def begins(candles: CandleTracker | CandleBuilder, minute: int) -> None:
         if isinstance(candles, CandleTracker):
@@ -140,18 +139,18 @@ def test_candles_that_another_venue_began_are_holes_unless_this_venue_continues_
     assert candles.holes() == [at(2), at(3)]
 
 
-# --- trades of a wrong time -------------------------------------------------------------------------------------------
+# --- trades with a wrong time -----------------------------------------------------------------------------------------
 
 
 def told(builder: CandleBuilder, second: float, price: float, stamped: float | None = None) -> list[Candle]:
-    """The candles for a trade that arrives at a second; its stamp may name another second."""
+    """Return the candles for a trade that arrives at ``second``; its timestamp is ``stamped`` if that is given."""
     each = trade(second if stamped is None else stamped, price)
     each.received_at = (T0 + round(second * 1000)) * 1_000_000
     return builder.add(each, T0 + second * 1000)
 
 
 @pytest.mark.parametrize("wrong", [3600, 86_000, 45], ids=["an hour ahead", "a day ahead", "in the next minute"])
-def test_a_first_trade_that_is_stamped_ahead_opens_no_candle_of_the_future(wrong: float) -> None:
+def test_a_first_trade_with_a_future_time_opens_no_candle_in_the_future(wrong: float) -> None:
     builder = CandleBuilder("BTC", "1m")
     candles = told(builder, 30, 9.0, 30 + wrong)
     assert candles == []
@@ -162,7 +161,7 @@ def test_a_first_trade_that_is_stamped_ahead_opens_no_candle_of_the_future(wrong
     assert {c.volume for c in candles if c.timestamp == at(0)} == {1.0, 2.0, 3.0}
 
 
-def test_a_trade_far_behind_changes_no_candle() -> None:
+def test_a_trade_with_a_time_far_in_the_past_changes_no_candle() -> None:
     builder = CandleBuilder("BTC", "1m")
     candles = [c for second in (-5, 1, 20) for c in told(builder, second, 10.0)]
     assert told(builder, 30, 99.0, -3600) == []
@@ -170,7 +169,7 @@ def test_a_trade_far_behind_changes_no_candle() -> None:
     assert [(c.high, c.volume) for c in candles if c.closed] == [(11.0, 3.0)]
 
 
-def test_a_trade_that_waits_when_its_candle_ends_is_part_of_it() -> None:
+def test_a_trade_with_a_doubtful_time_is_part_of_the_candle_in_which_it_arrived() -> None:
     """This holds if the trade's stamp is wrong, and also if the stamp's time has come meanwhile."""
     for stamped, volume in ((3600, 2.0), (55, 2.0)):
         builder = CandleBuilder("BTC", "1m")
@@ -187,9 +186,10 @@ def test_a_trade_that_waits_when_its_candle_ends_is_part_of_it() -> None:
     )
 )
 def test_closed_candles_have_every_trade_that_came_in_their_time(moves: list[tuple[int, int, str]]) -> None:
-    """Candles are compared with a sum over all trades; some trades are stamped ahead. After a loss, candles are holes.
+    """Each closed candle is compared with all trades of its minute; some trades have a timestamp that is ahead.
 
-    Three successive trades that are ahead by the same time would count as right, so there are at most two.
+    A minute in which trades were lost is a hole. Three successive trades that are ahead by the same time would count as
+    right, so the test sends at most two.
     """
     builder, second, candles, waiting = CandleBuilder("BTC", "1m"), 0, list[Candle](), 0
     came: dict[int, list[float]] = {}  # minute -> prices

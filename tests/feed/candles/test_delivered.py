@@ -63,7 +63,7 @@ def test_candles_that_the_earlier_venue_did_not_close_must_still_be_closed() -> 
 
 
 def test_a_candle_closed_at_the_venue_but_not_in_the_stream_is_overdue() -> None:
-    """This concerns candles from the feed's first one on; earlier ones are history."""
+    """Candles from before the feed's first candle are history, so they are never overdue."""
     delivered_candles = delivered(minute_candle(3, closed=False), minute_candle(3), minute_candle(4, closed=False))
     past = [minute_candle(minute) for minute in range(1, 7)] + [minute_candle(7, closed=False)]
     assert minutes(delivered_candles.overdue(past)) == [4, 5, 6]
@@ -82,14 +82,14 @@ def test_history_has_the_candles_as_they_were_delivered() -> None:
 
 
 def test_the_later_of_two_states_of_the_open_candle_is_taken() -> None:
-    """The state with more volume is the later one; another venue's volume proves nothing."""
+    """Of two states from one venue, the state with more volume is later; volumes of two venues are not compared."""
     for delivered_volume, exchange, stands in ((5.0, "one", 5.0), (1.0, "one", 2.0), (5.0, "two", 2.0)):
         delivered_candles = delivered(minute_candle(1, closed=False, volume=delivered_volume, exchange=exchange))
         (joined,) = delivered_candles.joined("BTC", "1m", [minute_candle(1, closed=False, volume=2.0)])
         assert joined.volume == stands
 
 
-def test_candles_streamed_while_the_answer_was_on_its_way_are_included() -> None:
+def test_candles_that_were_streamed_during_the_request_for_history_are_included() -> None:
     delivered_candles = delivered(minute_candle(2), minute_candle(3), minute_candle(4, closed=False))
     assert minutes(delivered_candles.joined("BTC", "1m", [minute_candle(1), minute_candle(2, closed=False)])) == [
         1,
@@ -119,7 +119,7 @@ def test_joined_candles_are_in_order_without_a_hole_or_an_overlap(closed: list[i
     assert delivered_candles.newest_closed().get(("BTC", "1m"), 0) >= max(closed, default=0) * MINUTE
 
 
-def test_the_candles_kept_as_unclosed_do_not_grow() -> None:
+def test_the_number_of_unclosed_candles_that_are_remembered_is_limited() -> None:
     delivered_candles = delivered(*(minute_candle(minute, closed=False) for minute in range(3 * CLOSED_CANDLES)))
     assert unclosed(delivered_candles) == list(range(2 * CLOSED_CANDLES - 1, 3 * CLOSED_CANDLES))
 

@@ -1,4 +1,4 @@
-"""A candle is closed once, a few seconds after its end, with the values of the venue's record or of the trades."""
+"""A candle is closed once, some seconds after its end, with values of the venue's record (REST) or of the trades."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class FrameContext:
         self.delivered += tell_row(self.candles, f"C{coin}/USDT", "1m", row, 0, closed) or []
 
     def trade(self, trade: TradeEvent) -> None:
-        """Take a trade, and set the venue's clock to its time."""
+        """Pass a trade to the candles, and set the venue's clock to the time at which the trade was received."""
         self.now = trade.received_at / 1e6
         self.delivered += self.candles.on_trade(self.number, replace(trade, market="C0/USDT"), ["1m"])
 
@@ -87,7 +87,7 @@ class FrameContext:
 OVER = GRACE * 1000
 
 
-async def test_a_candle_without_a_successor_is_closed_once_from_the_record() -> None:
+async def test_a_candle_that_no_later_candle_follows_is_closed_once_from_the_record() -> None:
     scene = FrameContext()
     scene.row(row(0, 4.0))
     scene.record["C0/USDT"] = [row(0), row(1, 0.0)]
@@ -96,7 +96,7 @@ async def test_a_candle_without_a_successor_is_closed_once_from_the_record() -> 
     await scene.look(at(1) + OVER)
     assert scene.closed == [(0, 5.0)]
     assert scene.asked == [("C0/USDT", "1m", at(0))]
-    scene.row(row(0, 5.0), closed=True)  # the venue's flag comes with the next trade
+    scene.row(row(0, 5.0), closed=True)  # the venue sends this candle as closed only with its next trade
     scene.row(row(1, 1.0))
     await scene.look(at(1) + 2 * OVER)
     assert scene.closed == [(0, 5.0)]
@@ -104,7 +104,7 @@ async def test_a_candle_without_a_successor_is_closed_once_from_the_record() -> 
 
 
 async def test_candles_of_minutes_without_trades_are_taken_from_the_record() -> None:
-    """The record's candles are flat. A candle that the record does not have is not requested again."""
+    """The record may have flat candles for these minutes. A candle that the record lacks is not requested again."""
     for has_flat in (True, False):
         scene = FrameContext()
         scene.row(row(0))
@@ -119,8 +119,8 @@ async def test_candles_of_minutes_without_trades_are_taken_from_the_record() -> 
         await scene.candles.end()
 
 
-async def test_a_record_that_is_behind_is_asked_again() -> None:
-    """The record has less volume than was seen, so its row is not the final candle."""
+async def test_a_record_that_is_behind_is_requested_again() -> None:
+    """The record has less volume than the stream has shown, so the record's row is not the final candle."""
     scene = FrameContext()
     scene.row(row(0, 5.0))
     scene.record["C0/USDT"] = [row(0, 3.0)]
@@ -168,8 +168,8 @@ async def test_if_the_stream_has_lost_the_market_only_the_record_closes_its_cand
     await scene.candles.end()
 
 
-async def test_a_market_that_comes_back_does_not_close_a_candle_whose_end_it_missed() -> None:
-    """The record has not changed either and has the volume that was seen, so nothing shows the final candle."""
+async def test_data_that_comes_again_after_the_end_of_a_candle_does_not_close_the_candle() -> None:
+    """The record has only the volume that the stream has shown, so it may lack the last trades as well."""
     scene = FrameContext()
     scene.row(row(0, 5.0))
     scene.heard = at(1) - 2_000.0
@@ -177,7 +177,7 @@ async def test_a_market_that_comes_back_does_not_close_a_candle_whose_end_it_mis
     for second in range(14):
         await scene.look(at(1) + second * 1000)
         if second == 9:
-            scene.heard = None  # data of the market comes again, a ticker
+            scene.heard = None  # data of the market, for example a ticker, comes again
     assert scene.closed == []
     scene.record["C0/USDT"] = [row(0, 7.0), row(1, 0.0)]
     await scene.look(at(1) + 60_000)
@@ -200,7 +200,7 @@ async def test_after_an_interruption_only_the_record_closes_a_candle() -> None:
 
 
 async def test_the_candles_of_a_thousand_coins_are_requested_a_few_at_a_time() -> None:
-    """At each check a few candles are requested; those with data come first."""
+    """At most five candles are requested at each check."""
     scene = FrameContext(1000)
     for coin in range(1000):
         scene.row(row(0), coin=coin)
@@ -225,7 +225,7 @@ def trade(minute: float, price: float, read_at: float | None = None) -> TradeEve
     return TradeEvent("C0", price, 1.0, False, stamp, received_at=arrival * 1_000_000)
 
 
-async def test_built_candles_are_closed_by_time_and_those_without_trades_are_flat() -> None:
+async def test_built_candles_are_closed_by_time_and_candles_without_trades_are_flat() -> None:
     scene = FrameContext(native=False)
     scene.trade(trade(0.5, 10.0))
     scene.trade(trade(1.2, 11.0))

@@ -21,7 +21,7 @@ START = time.time_ns() // 1_000_000 // MINUTE * MINUTE + MINUTE
 
 @pytest.fixture
 async def venue(monkeypatch: pytest.MonkeyPatch) -> MemoryVenue:
-    """A venue whose stamps are far from the local clock, so that no test has to wait for minutes."""
+    """A venue whose timestamps may be far from the local clock, so that no test has to wait for minutes."""
     monkeypatch.setattr("feed.candles.stamp_check.AHEAD", 60 * MINUTE)
     monkeypatch.setattr("feed.candles.venue_candles.GRACE", 0.0)
     venue = MemoryVenue("memory_candles", ["BTC"])
@@ -39,7 +39,7 @@ async def feed(venue: MemoryVenue) -> AsyncIterator[MarketFeed]:
 
 
 async def connected(feed: MarketFeed, venue: MemoryVenue) -> list[Candle]:
-    """The candles that the feed will deliver."""
+    """Connect the feed, and return the list to which it adds each candle of BTC that it delivers."""
     candles: list[Candle] = []
     feed.subscribe_candles(candles.append, "BTC")
     connecting = asyncio.create_task(feed.connect(10))
@@ -61,7 +61,7 @@ def closed(candles: list[Candle]) -> list[tuple[int, float, float]]:
     return [((c.timestamp - START) // MINUTE, c.close, c.volume) for c in candles if c.closed]
 
 
-async def test_candles_are_built_from_trades_if_the_venue_streams_none(feed: MarketFeed, venue: MemoryVenue) -> None:
+async def test_candles_are_built_from_trades_if_the_venue_has_no_candles(feed: MarketFeed, venue: MemoryVenue) -> None:
     candles = await connected(feed, venue)
     for second, price in ((1, 101.0), (30, 99.0), (61, 105.0)):
         venue.trade("BTC", price, at=START + second * 1000)
@@ -83,7 +83,7 @@ async def test_a_subscriber_that_changes_its_trade_changes_no_candle(feed: Marke
 async def test_a_candle_with_a_trade_that_was_fetched_later_is_closed_from_the_record(
     feed: MarketFeed, venue: MemoryVenue
 ) -> None:
-    """The stream lost a trade within the minute; the next minute is closed by its own trades again."""
+    """The stream loses a trade of minute 0. Minute 1 is closed with its own trades, as usual."""
     venue.candles = [replace(minute(n, 101.0, 4.0, True), high=120.0, low=90.0, close=103.0) for n in range(3)]
     trades: list[TradeEvent] = []
     feed.subscribe_trades(trades.append)

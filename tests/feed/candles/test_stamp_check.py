@@ -1,4 +1,4 @@
-"""Items stamped ahead of the venue's time wait until later ones show whether the stamp is wrong."""
+"""An item with a timestamp ahead of the venue's time waits until later items show whether the timestamp is wrong."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ HOUR = 3_600_000
 
 
 def taken(check: StampCheck[str], name: str, ahead: int, now: float | None = NOW, received_at: int = 0) -> str:
-    """The names of the items that are taken at once."""
+    """Return the names of the items that are accepted at once."""
     return "".join(check.take(name, NOW + ahead, now, received_at)[0])
 
 
@@ -18,7 +18,7 @@ def test_stamps_that_are_not_ahead_are_taken_at_once() -> None:
     assert [taken(check, "a", ahead) for ahead in (0, AHEAD, -HOUR, -24 * HOUR)] == ["a"] * 4
 
 
-def test_a_stamp_that_later_ones_contradict_is_replaced_by_the_time_of_arrival() -> None:
+def test_a_stamp_that_later_stamps_contradict_is_replaced_by_the_time_of_arrival() -> None:
     check = StampCheck[str](0, 1_000)
     assert taken(check, "a", HOUR, NOW) == ""
     assert check.take("b", NOW + 5_000, NOW + 5_000, 0) == (["b"], [("a", NOW)])
@@ -26,13 +26,13 @@ def test_a_stamp_that_later_ones_contradict_is_replaced_by_the_time_of_arrival()
     assert check.take("b", NOW + 5_000, None, NOW * 1_000_000 + 5_000 * 1_000_000) == (["b"], [("a", NOW + 5_000)])
 
 
-def test_a_stamp_whose_time_has_come_is_right() -> None:
+def test_a_stamp_that_was_ahead_is_accepted_when_its_time_has_come() -> None:
     check = StampCheck[str](0, 1_000)
     assert taken(check, "a", 4_000) == ""
     assert taken(check, "b", 4_500, NOW + 4_000) == "ab"
 
 
-def test_successive_stamps_that_agree_show_that_the_known_time_is_wrong() -> None:
+def test_successive_stamps_that_agree_show_that_the_known_time_of_the_venue_is_wrong() -> None:
     check = StampCheck[str](0, 1_000)
     assert [taken(check, name, HOUR + 1_000 * n, NOW + 1_000 * n) for n, name in enumerate("abcd")] == [
         "", "", "abc", "d",
@@ -56,6 +56,6 @@ def test_the_number_of_waiting_items_is_limited() -> None:
     assert given_up == ["1", "2"]
 
 
-def test_while_the_venues_time_is_unknown_nothing_waits() -> None:
+def test_no_item_waits_while_the_venues_time_is_unknown() -> None:
     check = StampCheck[str](0, 1_000)
     assert taken(check, "a", HOUR, None) == "a"

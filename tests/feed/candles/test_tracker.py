@@ -39,7 +39,7 @@ def test_without_flags_the_next_candle_closes_the_previous_one_with_its_last_row
     assert follow(tracked, row(0, 99.0)) == []
 
 
-def test_a_receiver_that_changes_a_candle_does_not_change_the_trackers() -> None:
+def test_a_receiver_that_changes_its_candle_does_not_change_the_trackers_candle() -> None:
     tracked = tracker()
     [update] = follow(tracked, row(0, 11.0))
     update.close = 99.0  # a user changes the candle
@@ -55,7 +55,7 @@ def test_candles_skipped_while_connected_are_not_requested() -> None:
     assert tracked.holes() == []
 
 
-def test_an_open_candle_that_the_venue_continues_after_a_loss_is_whole() -> None:
+def test_an_open_candle_that_the_venue_continues_after_an_interruption_is_complete() -> None:
     tracked = tracker()
     follow(tracked, row(0, 11.0))
     tracked.interrupted()
@@ -79,7 +79,7 @@ def test_an_open_candle_that_ended_during_an_outage_is_a_hole() -> None:
     assert tracked.fill(answer(row(0), row(1))) == []
 
 
-def test_if_data_is_lost_right_after_a_close_only_the_candles_in_between_are_missing() -> None:
+def test_if_data_is_lost_right_after_a_candle_closed_only_candles_up_to_the_next_row_are_missing() -> None:
     tracked = tracker()
     follow(tracked, row(0), 0, True)
     tracked.interrupted()
@@ -99,7 +99,7 @@ def test_a_missing_candle_that_the_venue_does_not_have_is_not_requested_again() 
     assert (tracked.holes(), tracked.lost) == ([], 1)
 
 
-def test_a_flagged_row_of_the_venue_fills_a_hole() -> None:
+def test_a_row_that_the_venue_flags_as_closed_fills_a_hole() -> None:
     tracked = tracker()
     follow(tracked, row(0))
     tracked.interrupted()
@@ -109,7 +109,7 @@ def test_a_flagged_row_of_the_venue_fills_a_hole() -> None:
     assert tracked.holes() == [at(1)]
 
 
-def test_holes_are_bounded() -> None:
+def test_the_number_of_holes_is_limited() -> None:
     tracked = tracker()
     follow(tracked, row(0))
     tracked.interrupted()
@@ -123,7 +123,7 @@ def test_holes_are_bounded() -> None:
     assert tracked.lost > 0
 
 
-# --- rows of a wrong time ---------------------------------------------------------------------------------------------
+# --- rows with a wrong time -------------------------------------------------------------------------------------------
 
 HOUR = 60
 
@@ -156,7 +156,7 @@ def test_a_row_with_a_wrong_time_affects_no_other_row(wrong: float, flags: bool,
     assert [opened for opened in tracked.holes() if opened >= T0] == []
 
 
-def test_a_candle_is_not_closed_by_its_flag_before_its_time() -> None:
+def test_a_candle_is_not_closed_by_its_flag_before_its_end() -> None:
     tracked, told = tracker(), list[Candle]()
     for second, ended in ((5, False), (20, True), (30, False), (60, True), (61, False)):
         now = T0 + second * 1000
@@ -165,7 +165,7 @@ def test_a_candle_is_not_closed_by_its_flag_before_its_time() -> None:
     assert updates(told) == [(0, 15.0), (0, 40.0), (1, 71.0)]
 
 
-def test_several_wrong_rows_that_agree_are_undone_by_those_that_follow() -> None:
+def test_later_rows_undo_several_wrong_rows_that_agree() -> None:
     """The wrong rows look like those of a venue whose clock is ahead; then the venue continues as before."""
     tracked, delivered = tracker(), list[Candle]()
     stamps = [0, 0, HOUR, HOUR, HOUR, 0, 0, 0, 0, 1, 1]
@@ -204,7 +204,7 @@ def test_a_wrong_volume_does_not_exclude_later_rows() -> None:
 
 
 def test_a_record_that_is_behind_fills_no_hole_until_it_is_final() -> None:
-    """The record has less volume than was seen, so the last trades are missing in it."""
+    """The record has less volume than the stream has shown, so the record lacks the last trades."""
     tracked = tracker()
     follow(tracked, row(0, 11.0, 5.0))
     tracked.interrupted()
@@ -217,7 +217,7 @@ def test_a_record_that_is_behind_fills_no_hole_until_it_is_final() -> None:
 
 
 def torn(*, later: bool = True) -> CandleTracker:
-    """A tracker with minute 0 open at a volume of 5, then a loss; with ``later`` a trade of minute 1 comes."""
+    """A tracker that lost data while minute 0 was open with a volume of 5; with ``later``, minute 1 has a trade."""
     tracked = tracker()
     follow(tracked, row(0, 11.0, 5.0))
     tracked.interrupted()
@@ -226,8 +226,8 @@ def torn(*, later: bool = True) -> CandleTracker:
     return tracked
 
 
-def test_a_record_with_only_the_volume_that_was_seen_fills_no_hole() -> None:
-    """The record may lack the trades after the loss. Only a later row proves that it has the whole candle."""
+def test_a_record_with_only_the_volume_that_the_stream_has_shown_fills_no_hole() -> None:
+    """The record may lack the trades after the loss. Only a later row proves that the record has all of the candle."""
     tracked = torn()
     assert tracked.fill(answer(row(0, 11.0, 5.0))) == []
     assert tracked.holes() == [at(0)]
@@ -240,7 +240,7 @@ def test_a_record_that_does_not_list_running_candles_is_used_in_the_final_attemp
     assert closed(tracked.fill(answer(row(0, 12.0, 7.0)), final=True)) == [(0, 12.0)]
 
 
-def test_a_record_that_lists_running_candles_but_not_this_one_is_never_used() -> None:
+def test_the_newest_candle_of_a_record_that_lists_running_candles_is_not_used_if_later_data_is_missing() -> None:
     tracked = torn()
     tracked.record.answered(answer(row(0, 11.0, 5.0)), at(0) + 59_999)
     assert tracked.fill(answer(row(0, 11.0, 5.0)), final=True) == []
@@ -260,7 +260,7 @@ def test_a_candle_closed_by_time_has_only_values_that_the_record_proves() -> Non
     frozen, whole = answer(row(0, 11.0, 5.0)), answer(row(0, 12.0, 7.0), row(1, 12.0, 0.0))
     due, over = at(1), at(1) + 3_000
     for interrupted in (False, True):
-        for streamed in (due - 1, due + SETTLED - 1, due + SETTLED):  # data of other markets
+        for streamed in (due - 1, due + SETTLED - 1, due + SETTLED):  # when data of other markets came last
             tracked = tracker()
             follow(tracked, row(0, 11.0, 5.0))
             if interrupted:
@@ -272,7 +272,7 @@ def test_a_candle_closed_by_time_has_only_values_that_the_record_proves() -> Non
                 assert closed(tracked.close_recorded(whole, over, heard=due - 1, streamed=streamed)) == [(0, 12.0)]
 
 
-def test_a_record_known_to_be_behind_closes_a_candle_only_if_its_market_has_newer_data() -> None:
+def test_a_record_known_to_be_behind_closes_a_candle_only_if_the_candles_market_has_newer_data() -> None:
     for heard in (at(1) - 1, at(1)):
         tracked = tracker()
         follow(tracked, row(0, 11.0, 5.0))
@@ -303,7 +303,7 @@ def test_a_candle_missing_in_a_record_that_may_be_behind_does_not_count_as_empty
     flags=st.booleans(),
 )
 def test_each_closed_candle_is_the_venues_own_and_comes_once(data: list[tuple[int, int, str]], flags: bool) -> None:
-    """The model is a venue with a trade at each step, which sends the candle so far and some rows of a wrong time."""
+    """The model is a venue with a trade at each step, which sends the candle so far and some rows with a wrong time."""
     tracked, second, told = tracker(), 0, list[Candle]()
     record: dict[int, list[float]] = {}  # minute -> its row so far
 
@@ -324,7 +324,7 @@ def test_each_closed_candle_is_the_venues_own_and_comes_once(data: list[tuple[in
             tell([opened + wrong, *record[minute][1:]])
         if fault == "lost":
             tracked.interrupted()
-            continue  # the connection is down, so this is not seen
+            continue  # the connection is down, so the tracker does not get this row
         tell(record[minute])
         if fault == "again":
             tell(record[minute])
@@ -402,7 +402,7 @@ def test_a_candle_that_was_closed_but_not_delivered_is_fetched() -> None:
 
 
 def test_after_a_candle_with_a_future_time_no_candle_is_closed_a_second_time() -> None:
-    """Later rows show that the newest candle's time was wrong. The candle before it is already closed then."""
+    """Later rows show that the newest candle's time was wrong. By then, the candle before it is already closed."""
     start = 1_760_000_040_000 // 60_000 * 60_000
     now = float(start - 40_000)
     tracker, closed = CandleTracker("ETH", "1m"), list[int]()

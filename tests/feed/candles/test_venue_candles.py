@@ -21,7 +21,7 @@ FIRST = 27_000_000  # minutes since the epoch
 
 
 class NoTime:
-    """What a session says while its venue's time is not known."""
+    """Answers like a session that does not know its venue's time yet."""
 
     delivering = False
 
@@ -49,7 +49,7 @@ def made(
 
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The record has a candle as soon as it is over."""
+    """Let the feed request a candle from the record as soon as the candle is over."""
     monkeypatch.setattr("feed.candles.venue_candles.GRACE", 0.0)
 
 
@@ -75,7 +75,10 @@ async def test_after_an_outage_of_all_coins_candles_are_fetched_a_few_at_a_time(
             done.set()
 
     venue_candles = made(fetch, deliver)
-    for opened in (OPENED, OPENED + MINUTE):  # each time a new connection: the first one misses its candle's end
+    for opened in (
+        OPENED,
+        OPENED + MINUTE,
+    ):  # each with a new connection: the first connection misses the end of its candle
         venue_candles.begin(coins, ["1m"], {}, native=True)
         for symbol in coins:
             tell_row(venue_candles, symbol, "1m", [opened, 1.0, 1.0, 1.0, 1.0, 1.0], 0, False)
@@ -125,7 +128,7 @@ def row(minute: int) -> list[float]:
 
 
 class Delivered:
-    """The repaired candles; the record has every minute."""
+    """Keeps the repaired candles, and answers requests from a record that has every minute."""
 
     def __init__(self) -> None:
         self.candles: list[Candle] = []
@@ -173,7 +176,7 @@ async def test_history_does_not_change_an_open_candle() -> None:
     await venue_candles.end()
 
 
-async def test_a_candle_event_gets_its_markets_present_coin_and_continues_earlier_rows() -> None:
+async def test_a_candle_event_gets_the_present_coin_of_its_market_and_continues_earlier_rows() -> None:
     """The connection that reads the candle may have subscribed to the market as another coin."""
     repaired = Delivered()
     venue_candles = made(repaired.fetch, repaired.deliver)
@@ -238,7 +241,7 @@ class LateRecord:
 
     def __init__(self, now: int, *, stands_still: bool = False) -> None:
         self.now = now
-        self.stands_still = stands_still  # True: the record has the volume that was seen; False: less
+        self.stands_still = stands_still  # True: the record has the volume that the stream has shown; False: less
         self.asked = 0
         self.delivered: list[Candle] = []
         self.came = asyncio.Event()
@@ -272,7 +275,7 @@ class LateRecord:
 async def test_a_candle_is_not_closed_from_a_record_that_is_behind(
     native: bool, stands_still: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The record lacks the last trades; its volume is that which was seen, or less. It is requested again."""
+    """The record's volume is not above the stream's, so the last trades are missing, and it is requested again."""
     monkeypatch.setattr("feed.candles.venue_candles.MEND_DELAYS", (0.0, 0.01, 0.01, 0.01))
     record = LateRecord(0, stands_still=stands_still)
     venue_candles = made(record.fetch, record.deliver, record)
@@ -296,7 +299,7 @@ async def test_a_candle_is_not_closed_from_a_record_that_is_behind(
 async def test_a_candle_that_the_record_never_proves_is_reported_and_not_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The record listed the running candle once, and was not updated after that."""
+    """The record listed the candle while it was running, and was not updated after that."""
     monkeypatch.setattr("feed.candles.venue_candles.MEND_DELAYS", (0.0,) + (0.01,) * 8)
     record = LateRecord(FIRST * MINUTE)
     given_up, told = asyncio.Event(), list[tuple[str, str, list[int]]]()
@@ -322,7 +325,7 @@ async def test_a_candle_that_the_record_never_proves_is_reported_and_not_closed(
     await venue_candles.end()
 
 
-async def test_the_record_is_not_requested_before_it_can_have_all_of_a_candle() -> None:
+async def test_the_record_is_not_requested_before_it_can_have_the_complete_candle() -> None:
     record = LateRecord(0)
     venue_candles = made(record.fetch, record.deliver, record)
     waits = []

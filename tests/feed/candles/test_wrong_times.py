@@ -23,8 +23,8 @@ def say_wrong(venue: SimulatedVenue, shift: int, *, closed: bool) -> None:
 
 @pytest.mark.parametrize("transport", ["aiohttp", "picows"])
 @pytest.mark.parametrize("name", ["binance", "bybit"])
-async def test_one_frame_of_a_wrong_time_closes_no_candle(name: str, transport: str) -> None:
-    """The time is an hour ahead, an hour behind, or between two minutes. The minute is closed at its own end."""
+async def test_one_frame_with_a_wrong_time_closes_no_candle(name: str, transport: str) -> None:
+    """The time is an hour or a minute ahead, an hour behind, or not a full minute. The candle is closed at its end."""
     async with Simulator(venues=(name,), rate=200, coins=["BTC"]) as simulator:
         venue = simulator.venues[name]
         settings = settings_for(simulator, coins=["BTC"])

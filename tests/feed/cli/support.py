@@ -30,14 +30,14 @@ class Running:
         return (await self.process.stdout.readline()).decode()
 
     async def until(self, text: str) -> str:
-        """The first line that contains ``text``."""
+        """Read lines up to the first line that contains ``text``, and return this line."""
         while line := await self.line():
             if text in line:
                 return line
         raise AssertionError(f"ended without {text!r}: {await self.end()}")
 
     async def end(self) -> tuple[int, str, str]:
-        """Exit code, the rest of stdout, and stderr, which must not contain a traceback."""
+        """Wait for the end; return exit code, the rest of stdout, and stderr, which must not contain a traceback."""
         out, err = await self.process.communicate()
         assert b"Traceback" not in err
         assert b"ignored" not in err  # "Exception ignored": a destructor warned of something left open
@@ -47,7 +47,7 @@ class Running:
 
 @asynccontextmanager
 async def market_feed(*argv: str) -> AsyncIterator[Running]:
-    """Run the command line ``argv`` under one timeout; it is killed if it still runs at the end."""
+    """Run the command line ``argv`` under one timeout; the command is killed if it still runs at the end."""
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-W", "error", "-m", "feed", *argv, stdout=pipe, stderr=pipe, env=ENVIRONMENT, limit=1 << 20

@@ -1,4 +1,4 @@
-"""For a wrong command line there is one clear line and exit code 2."""
+"""A wrong command line causes exit code 2 and one clear line on stderr."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from feed.cli.arguments import FAULTS, parser
 
 
 def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
-    """The one line with which ``argv`` is refused."""
+    """Return the one line on stderr with which the command refuses ``argv``."""
     try:
         code = main(argv)
     except SystemExit as end:
@@ -58,13 +58,13 @@ def test_seconds_must_be_a_number_above_zero(command: str, text: str, capsys: py
         (["watch", "--sec", "1"], "--sec"),
     ],
 )
-def test_a_wrong_argument_is_one_line_that_says_what_is_allowed(
+def test_a_wrong_argument_causes_one_line_that_says_what_is_allowed(
     argv: list[str], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert words in refused(capsys, *argv)
 
 
-def test_every_problem_of_the_settings_is_one_line(
+def test_every_problem_of_the_settings_is_reported_in_one_line(
     capsys: pytest.CaptureFixture[str], tmp_path: pytest.TempPathFactory
 ) -> None:
     file = f"{tmp_path}/s.yaml"

@@ -20,7 +20,7 @@ SECRET = "pass-w0rd-of-the-bus"
 
 
 async def ran(*arguments: str, **environment: str) -> tuple[int, str, str]:
-    """Run a command to its end: exit code, stdout, stderr."""
+    """Run a command to its end, and return its exit code, stdout and stderr."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("MARKET_FEED")}
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "feed", *arguments, stdout=PIPE, stderr=PIPE, cwd=ROOT, env={**clean, **environment}
@@ -86,7 +86,7 @@ async def test_a_second_server_in_the_same_folder_is_refused(tmp_path: Path) -> 
 
 
 @needs_bus
-async def test_bus_prints_the_line_for_the_settings_and_bus_status_reports(tmp_path: Path) -> None:
+async def test_bus_prints_a_line_for_the_settings_and_bus_status_describes_this_bus(tmp_path: Path) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "feed", "bus", "--port", "0", "--dir", str(tmp_path), stdout=PIPE, cwd=ROOT
     )
@@ -110,8 +110,8 @@ async def test_bus_prints_the_line_for_the_settings_and_bus_status_reports(tmp_p
 
 
 @needs_bus
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a killed program leaves its server behind")
-async def test_if_the_command_bus_is_killed_its_server_ends_too(tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="on other systems the server of a killed program continues")
+async def test_the_server_ends_too_if_the_bus_command_is_killed(tmp_path: Path) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "feed", "bus", "--port", "0", "--dir", str(tmp_path), stdout=PIPE, cwd=ROOT
     )

@@ -26,7 +26,7 @@ def never() -> bool:
     return False
 
 
-async def test_everything_arrives_in_order_though_the_reader_is_slow(pipe: tuple[int, int]) -> None:
+async def test_everything_arrives_in_order_even_if_the_reader_is_slow(pipe: tuple[int, int]) -> None:
     outlet = StdoutWriter(pipe[1], lambda: None, never, waiting=1000)
     wanted = [b"%06d" % number for number in range(50_000)]
 
@@ -55,7 +55,7 @@ async def test_each_line_is_written_at_once(pipe: tuple[int, int]) -> None:
     outlet.close()
 
 
-async def test_the_end_of_the_reader_is_noticed_and_nothing_waits_for_it(pipe: tuple[int, int]) -> None:
+async def test_the_writer_notices_that_the_reader_is_gone_and_never_waits_for_it(pipe: tuple[int, int]) -> None:
     gone = asyncio.Event()
     outlet = StdoutWriter(pipe[1], gone.set, never, waiting=10)
     os.close(pipe[0])
@@ -69,7 +69,7 @@ async def test_the_end_of_the_reader_is_noticed_and_nothing_waits_for_it(pipe: t
     outlet.close()
 
 
-async def test_giving_up_ends_the_wait_for_a_reader_that_sleeps(pipe: tuple[int, int]) -> None:
+async def test_giving_up_ends_the_wait_for_a_reader_that_does_not_read(pipe: tuple[int, int]) -> None:
     over = False
     outlet = StdoutWriter(pipe[1], lambda: None, lambda: over, waiting=10)
     outlet.write(b"x" * 1_000_000)

@@ -55,7 +55,7 @@ def drawn(rows: list[Row], notes: list[Note], width: int, height: int | None, ca
 
 
 class OneBook:
-    """A replacement for a feed that only has an order book."""
+    """Stands in for a feed; it has nothing but an order book."""
 
     def __init__(self, book: OrderBook | None) -> None:
         self._book = book
@@ -153,7 +153,7 @@ def test_latency_is_shown_as_measured(ms: float | None, text: str) -> None:
 
 
 @pytest.mark.parametrize(("ms", "text"), [(2.1, "2.1 ms"), (None, "-"), (41_300, "41 s"), (7.24e10, "838 d")])
-def test_a_latency_has_one_unit_in_a_line(ms: float | None, text: str) -> None:
+def test_a_line_shows_the_latency_with_one_unit_and_keeps_its_length(ms: float | None, text: str) -> None:
     line = live_table.price_line(Row("BTC", 65012.3, latency=ms, venue="bybit"), 0.0)
     assert line.endswith(f" {text}  bybit")
     assert len(line) == len(live_table.price_line(Row("BTC", 65012.3, latency=85.0, venue="bybit"), 0.0))
@@ -312,7 +312,7 @@ def test_the_longest_numbers_fit_into_80_columns() -> None:
 
 @pytest.mark.parametrize("height", range(5, 45))
 @pytest.mark.parametrize("caption", ["", "clocks differ"])
-def test_the_screen_fits_any_window_and_says_what_it_left_out(height: int, caption: str) -> None:
+def test_the_screen_fits_any_window_and_says_how_many_coins_it_leaves_out(height: int, caption: str) -> None:
     lines = drawn(ROWS, NOTES, 80, height, caption)
     assert len(lines) <= height
     shown = sum("binance_us" in line for line in lines)
@@ -325,7 +325,7 @@ def test_a_24_line_window_shows_twenty_coins_and_the_latest_event() -> None:
     assert "number 11" in lines[-1]
 
 
-def test_a_small_window_drops_coins_before_the_latest_events() -> None:
+def test_a_small_window_leaves_out_coins_but_not_the_latest_event() -> None:
     assert "number 11" in drawn(ROWS, NOTES, 80, 14)[-1]
 
 

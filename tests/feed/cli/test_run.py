@@ -21,7 +21,7 @@ from tests.exchanges.ccxt_adapter.transport.support import listening
 from tests.feed.cli.support import ENVIRONMENT, TIMEOUT, events, market_feed, ran
 
 
-async def test_without_any_venue_the_exit_code_is_3_with_a_line_per_venue(venue: Simulator, settings: str) -> None:
+async def test_if_no_venue_works_the_exit_code_is_3_and_each_venue_has_a_line(venue: Simulator, settings: str) -> None:
     with venue["binance"].blocked(451):
         code, _, err = await ran("watch", "--settings", settings, "--log-level", "critical", "--timeout", "3")
     assert code == 3
@@ -47,13 +47,13 @@ async def test_the_exit_code_is_3_and_a_line_says_why_if_no_venue_lists_a_coin(s
         (["check", "--settings", "nowhere.yaml"], "nowhere.yaml"),
     ],
 )
-async def test_for_an_impossible_request_the_exit_code_is_2_with_a_line(argv: list[str], words: str) -> None:
+async def test_for_an_impossible_request_the_exit_code_is_2_and_one_line_says_why(argv: list[str], words: str) -> None:
     code, out, err = await ran(*argv)
     assert (code, out) == (2, "")
     assert re.fullmatch(f"market-feed: .*{words}.*\n", err)
 
 
-async def test_for_a_port_in_use_the_exit_code_is_2_with_a_line(venue: Simulator) -> None:
+async def test_for_a_port_in_use_the_exit_code_is_2_and_one_line_says_why(venue: Simulator) -> None:
     code, out, err = await ran("simulate", "--port", str(venue.port))
     assert (code, out) == (2, "")
     assert re.fullmatch(f"market-feed: .*{venue.port}.*in use.*\n", err)
@@ -123,7 +123,7 @@ async def test_check_requests_order_books_where_the_settings_have_the_channel(se
     assert re.fullmatch(r"binance +20/20 +\d+ ms +\d+ ms +failed +order books: none .*", out.splitlines()[1])
 
 
-async def test_check_names_the_facts_and_what_to_do(settings: str, venue: Simulator) -> None:
+async def test_check_prints_clock_proxy_and_other_facts_and_what_to_do(settings: str, venue: Simulator) -> None:
     code, out, err = await ran("check", "--settings", settings)
     assert code == 0, err
     _, told, advice = out.split("\n\n")
@@ -167,7 +167,7 @@ async def test_check_prints_everything_as_json(settings: str, venue: Simulator) 
 async def test_check_describes_a_refusal_in_the_words_of_the_troubleshooting_page(
     status: int, form: str, settings: str, venue: Simulator
 ) -> None:
-    """The status comes first, for both forms in which ccxt words the answer."""
+    """The HTTP status comes first, in both forms that ccxt's error text can have."""
     with venue["binance"].blocked(status):
         _, out, _ = await ran("check", "--settings", settings, "--json", "--timeout", "3")
     (exchange,) = json.loads(out)["exchanges"]
@@ -241,7 +241,7 @@ async def test_the_demo_shows_twenty_coins() -> None:
     assert {line.split()[1] for line in out.splitlines()} >= {coin.symbol for coin in Settings().coins}
 
 
-async def test_the_demo_may_have_fewer_coins_but_no_others() -> None:
+async def test_the_demo_accepts_fewer_coins_but_no_other_coins() -> None:
     code, out, err = await ran("demo", "--seconds", "1.5", "--coins", "btc,eth")
     assert code == 0, err
     assert {"BTC", "ETH"} <= {line.split()[1] for line in out.splitlines()}

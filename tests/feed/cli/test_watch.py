@@ -1,4 +1,4 @@
-"""market-feed watch as users run it: JSON, lines or a table; pipes, signals and terminals."""
+"""The command watch as users run it: with output as JSON, lines or a table, with pipes, signals and terminals."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def test_json_ends_after_the_given_seconds_with_the_feeds_last_event(setti
     assert "connected" in words
 
 
-async def test_json_gives_each_trade_of_a_burst_once_in_order_and_exact(venue: Simulator, settings: str) -> None:
+async def test_json_has_each_trade_of_a_burst_once_in_order_and_unchanged(venue: Simulator, settings: str) -> None:
     async with market_feed("watch", "BTC", "--settings", settings, "--json") as running:
         await running.until('"type":"trade"')
         venue["binance"].paused = True
@@ -87,7 +87,7 @@ async def test_signals_end_the_command_cleanly(settings: str, number: int, code:
 
 
 async def test_a_signal_ends_the_command_even_if_its_reader_does_not_read(venue: Simulator, settings: str) -> None:
-    """The pipe is full and nobody reads, so the output waits. Ctrl-C must not wait for it."""
+    """The pipe is full and nobody reads, so the output waits. Ctrl-C must not wait for the output."""
     async with market_feed("watch", "--settings", settings, "--json") as running:
         await running.until("connected")
         burst = asyncio.create_task(venue["binance"].burst(200_000))
@@ -118,7 +118,7 @@ def test_status_details_of_any_type_are_written_as_one_line_of_json() -> None:
 # --- without a terminal
 
 
-async def test_without_a_terminal_prices_are_lines(settings: str) -> None:
+async def test_without_a_terminal_prices_are_printed_as_lines(settings: str) -> None:
     code, out, err = await ran("watch", "BTC", "--settings", settings, "--seconds", "2")
     assert code == 0, err
     lines = out.splitlines()
@@ -128,7 +128,7 @@ async def test_without_a_terminal_prices_are_lines(settings: str) -> None:
     assert "\x1b" not in out
 
 
-async def test_without_a_terminal_an_order_book_is_a_line_too(settings: str) -> None:
+async def test_without_a_terminal_an_order_book_is_printed_as_a_line(settings: str) -> None:
     async with market_feed("watch", "BTC", "--book", "--settings", settings) as running:
         line = await running.until("|")
     assert re.fullmatch(
@@ -151,7 +151,7 @@ async def test_an_order_book_without_a_coin_is_a_usage_error(settings: str) -> N
 
 
 async def test_a_very_short_run_shows_prices(settings: str) -> None:
-    """The last prices of all coins are shown, however soon the end comes."""
+    """The known prices are printed even if the command ends very soon."""
     code, out, err = await ran("watch", "BTC", "ETH", "--settings", settings, "--seconds", "0.01")
     assert code == 0, err
     lines = [line.split()[1] for line in out.splitlines()]
@@ -163,7 +163,7 @@ async def test_a_very_short_run_shows_prices(settings: str) -> None:
 
 
 class Terminal:
-    """A pseudo terminal with a command on it."""
+    """A command that runs on a pseudo terminal."""
 
     def __init__(self, argv: list[str], columns: int, lines: int) -> None:
         self._argv = argv
@@ -230,7 +230,7 @@ async def test_on_a_terminal_there_is_a_table_and_the_terminal_is_restored(setti
     assert "Traceback" not in terminal.shown
 
 
-async def test_without_rich_there_are_lines_and_a_hint(settings: str) -> None:
+async def test_without_rich_the_command_prints_lines_and_a_hint(settings: str) -> None:
     code = "import sys; sys.modules['rich'] = None; from feed.cli import main; sys.exit(main(sys.argv[1:]))"
     argv = [sys.executable, "-c", code, "watch", "BTC", "--settings", settings, "--seconds", "1"]
     async with Terminal(argv, 80, 24) as terminal:
