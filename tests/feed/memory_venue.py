@@ -1,4 +1,4 @@
-"""A venue in memory, as a program could register one: without ccxt and sockets; the test makes its events."""
+"""A venue in memory, without ccxt and sockets, as any program can register it; the test makes its events."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Levels = Iterable[tuple[float, float]]
 class MemoryVenue:
     """A venue that lists ``coins`` in USDT and delivers what the test passes to ``trade`` and ``book``.
 
-    Setting ``failure`` ends its connections; ``channels`` are those that it streams.
+    While ``failure`` is set, each new connection ends with this error. ``channels`` are the channels that it streams.
     """
 
     loaded, aged, can_fetch_trades = True, False, True
@@ -32,8 +32,8 @@ class MemoryVenue:
         self.limits = limits or Limits(consecutive_ids=True)
         self.coins = set(coins)
         self.channels = {"trades", "books"}
-        self.quiet: set[str] = set()  # coins that World.trade leaves out
-        self.late: set[str] = set()  # coins whose books a new connection delivers later
+        self.quiet: set[str] = set()  # coins of which World.trade makes no trades
+        self.late: set[str] = set()  # coins whose known books a new connection does not deliver at once
         self.books: dict[str, OrderBook] = {}  # proven books, which a new connection delivers at once
         self.trades: list[TradeEvent] = []
         self.candles: list[Candle] = []  # past candles
@@ -43,7 +43,7 @@ class MemoryVenue:
         self.failures: dict[str, VenueError] = {}  # channel -> the error with which its connections end
 
     def trade(self, coin: str, price: float, *, told: bool = True, at: int | None = None) -> None:
-        """Make a trade, now or ``at`` (Unix ms); if ``told`` is False, it is only in REST, not in the stream."""
+        """Make a trade, now or ``at`` (Unix ms); if ``told`` is False, only REST has the trade, not the stream."""
         number = sum(trade.coin == coin for trade in self.trades) + 1
         now = time.time_ns()
         trade = TradeEvent(

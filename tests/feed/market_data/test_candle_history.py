@@ -49,7 +49,7 @@ async def test_history_is_the_venues_record_oldest_first(feed: MarketFeed, venue
 
 
 async def test_history_longer_than_one_answer_is_fetched_page_by_page(feed: MarketFeed) -> None:
-    """Candles that the venue does not have any more are left out; simulated venues have one day."""
+    """Candles that the venue has deleted are left out; a simulated venue keeps the candles of one day."""
     await feed.connect()
     candles = await feed.candles_history("ETH", "1m", 1300)
     assert len(candles) == 1300
@@ -58,7 +58,7 @@ async def test_history_longer_than_one_answer_is_fetched_page_by_page(feed: Mark
 
 
 async def test_the_live_stream_continues_where_history_ends(feed: MarketFeed, venue: SimulatedVenue) -> None:
-    """History, followed by the candles that are closed live, has each candle once, even if minutes end meanwhile."""
+    """Each candle is in the history or is closed by the stream later, never both, even if a minute ends in between."""
     live: list[Candle] = []
     feed.subscribe_candles(live.append, "BTC")
     await feed.connect()
@@ -168,7 +168,7 @@ async def test_a_request_that_cannot_be_served_gets_a_clear_error(feed: MarketFe
 
 
 async def test_disconnecting_ends_waiting_history_requests(feed: MarketFeed, venue: SimulatedVenue) -> None:
-    """The requests end with a clear error, in the feed's own loop and in another one, and leave nothing open."""
+    """The requests end with a clear error, in the feed's own loop and in another loop, and leave no task behind."""
     before = asyncio.all_tasks()
     await feed.connect()
     with venue.slow_rest(60):
@@ -217,7 +217,7 @@ async def test_two_timeframes_stream_side_by_side(feed: MarketFeed, venue: Simul
     minutes = {candle.timestamp: candle for candle in got.candles if candle.closed and candle.coin == "BTC"}
     for true in (candle for candle in five if candle.closed):
         inside = [minutes[at] for at in range(true.timestamp, true.timestamp + 5 * MINUTE, MINUTE) if at in minutes]
-        if len(inside) == 5:  # a minute without trades has the previous close, which is outside of the five minutes
+        if len(inside) == 5:  # a minute without trades has the close before it, perhaps of another five
             traded = [candle for candle in inside if candle.volume] or inside
             assert (true.open, true.close) == (traded[0].open, traded[-1].close)
             assert (true.high, true.low) == (max(c.high for c in traded), min(c.low for c in traded))

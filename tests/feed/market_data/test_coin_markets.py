@@ -46,7 +46,7 @@ def quick(simulator: Exchanges, coins: tuple[str, ...] = ("BTC", "ETH"), **optio
 
 
 def of(coin: str, got: Recorder, quotes: list[Quote]) -> list[Any]:
-    """The coin's events of each type, in order."""
+    """The coin's prices, trades, candles and quotes; the events of each type are in order."""
     events = (got.prices, got.trades, got.candles, quotes)
     return [each for kind in events for each in kind if each.coin == coin]
 
@@ -57,7 +57,7 @@ def needs(transport: str) -> None:
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_if_a_venue_has_another_coin_under_the_ticker_it_is_reported_and_the_next_venue_used(
+async def test_another_coin_with_the_same_name_is_reported_and_the_next_venue_is_used(
     simulator: Exchanges, transport: str
 ) -> None:
     needs(transport)
@@ -90,9 +90,7 @@ async def test_if_a_venue_has_another_coin_under_the_ticker_it_is_reported_and_t
 
 
 @pytest.mark.parametrize("channel", ["trades", "ticker", "candles", "quotes", "books"])
-async def test_another_coin_is_noticed_whichever_channel_delivered_the_price(
-    simulator: Exchanges, channel: str
-) -> None:
+async def test_another_coin_with_the_same_name_is_noticed_on_every_channel(simulator: Exchanges, channel: str) -> None:
     settings = quick(simulator)
     settings.channels = [channel]
     feed = MarketFeed(settings=settings)
@@ -116,7 +114,7 @@ async def test_another_coin_is_noticed_whichever_channel_delivered_the_price(
     assert "bybit" not in seen["ETH"]
 
 
-async def test_if_no_other_venue_has_the_coin_a_deviating_price_is_withheld_and_the_old_one_kept(
+async def test_if_no_other_venue_has_the_coin_a_deviating_price_is_withheld_and_the_old_price_is_kept(
     simulator: Exchanges,
 ) -> None:
     settings = quick(simulator, coins=("BTC", "ETH", "SOL"))
@@ -174,7 +172,7 @@ async def test_a_crash_of_the_price_on_the_active_venue_is_never_withheld(simula
 
 
 async def test_a_change_of_the_market_is_reported_once(simulator: Exchanges) -> None:
-    """In this test the currency changes: the settings name another currency of the coin for the second venue."""
+    """The currency changes: the settings name EUR as the currency of BTC on the second venue."""
     settings = quick(simulator)
     settings.coins = [CoinConfig("BTC", markets={"bybit": "BTC/EUR"}), CoinConfig("ETH")]
     feed = MarketFeed(settings=settings)
@@ -218,7 +216,7 @@ async def test_the_coin_returns_to_the_active_venue_when_its_price_there_fits_ag
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_a_coin_continues_from_a_market_of_a_thousand_units_to_one_of_single_units(
+async def test_a_coin_continues_from_a_market_of_a_thousand_units_to_a_market_of_single_units(
     simulator: Exchanges, transport: str
 ) -> None:
     """Trades, candles, quotes and REST answers are scaled, and the change of the market is reported."""
@@ -297,8 +295,7 @@ async def test_a_ticker_of_another_market_than_its_topic_is_counted_as_a_bad_fra
 
 
 async def test_only_currencies_of_the_settings_are_used(simulator: Exchanges) -> None:
-    """A venue with the coin in other currencies only is not used; the reason names the currencies that the venue
-    has."""
+    """A venue that has the coin only in other currencies is not used; the reason names these currencies."""
     feed = MarketFeed(settings=quick(simulator))
     got = Recorder(feed)
     with simulator["bybit"].quoted("KRW"):

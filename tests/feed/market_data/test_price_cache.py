@@ -1,4 +1,4 @@
-"""The price cache: which events make a tick, and that no event blocks a later tick."""
+"""The price cache decides which events make a tick, and no event blocks a later tick."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_every_trade_makes_a_tick_with_the_day_stats() -> None:
 
 
 def test_a_trade_sets_the_price_even_if_nobody_subscribes_to_ticks() -> None:
-    """The tick is made when the program asks for the price, with the 24 h statistics of the trade's time."""
+    """The tick is made when the program asks for the price, with the 24 h statistics known at the trade."""
     prices = PriceCache()
     prices["BTC"].on_ticker(ticker(10, AT), 0)
     prices["BTC"].note(trade(9, AT + 5), 7.0)
@@ -57,7 +57,7 @@ def test_a_trade_sets_the_price_even_if_nobody_subscribes_to_ticks() -> None:
 
 
 def test_changing_a_tick_does_not_change_the_cache() -> None:
-    """This holds for delivered ticks, from a trade or a ticker, and for ticks that the program called for."""
+    """This holds for delivered ticks, from a trade or a ticker, and for ticks that the program requested."""
     prices = PriceCache()
     for tick in (
         prices["BTC"].on_ticker(ticker(10, AT), 0),
@@ -95,7 +95,7 @@ def test_a_stamp_from_the_future_does_not_block_later_prices() -> None:
 
 
 def test_an_old_ticker_does_not_replace_a_newer_price() -> None:
-    """A cache in front of the venue's REST may return such a ticker."""
+    """A cache in front of the venue's REST server may return an old ticker."""
     prices = PriceCache()
     prices["BTC"].on_trade(trade(10, AT), 0)
     assert prices["BTC"].on_ticker(ticker(9, AT - 120_000, received=AT + 50), 0) is None

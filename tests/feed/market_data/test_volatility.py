@@ -71,7 +71,7 @@ def test_there_is_no_volatility_when_most_minutes_are_missing() -> None:
     assert fed(*(candle(2 * minute, 100 + minute) for minute in range(60))).volatility("BTC") is None
 
 
-def test_a_hole_that_is_filled_late_counts_again() -> None:
+def test_a_missing_candle_that_comes_later_is_used() -> None:
     volatility = fed(candle(0, 100), candle(2, 103))
     volatility.add(candle(1, 101))
     assert volatility.volatility("BTC", 3) == pytest.approx(deviation([100, 101, 103]))
@@ -104,7 +104,7 @@ def test_extreme_prices_do_not_overflow() -> None:
     assert math.isfinite(value)
 
 
-def test_memory_is_bounded_per_coin() -> None:
+def test_the_number_of_candles_kept_per_coin_is_limited() -> None:
     volatility = fed(*(candle(minute, 100 + minute % 7) for minute in range(LARGEST + 100)))
     assert volatility.volatility("BTC", LARGEST) == pytest.approx(
         deviation([100 + minute % 7 for minute in range(100, LARGEST + 100)])
@@ -117,6 +117,6 @@ def test_memory_is_bounded_per_coin() -> None:
 
 
 @pytest.mark.parametrize("window", [0, 2, -60, LARGEST + 1, 60.0, True, None, "60"])
-def test_a_window_out_of_range_says_what_is_allowed(window: Any) -> None:
+def test_the_error_for_a_window_out_of_range_says_what_is_allowed(window: Any) -> None:
     with pytest.raises(ValueError, match=f"from {SMALLEST} to {LARGEST}"):
         Volatility().volatility("BTC", window)

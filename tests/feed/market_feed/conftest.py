@@ -1,4 +1,4 @@
-"""Each test runs on both venues."""
+"""Runs each test of this folder twice: on a simulated Binance, and on a simulated Bybit."""
 
 from __future__ import annotations
 

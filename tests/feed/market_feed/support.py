@@ -27,8 +27,8 @@ async def connected(feed: MarketFeed, venue: SimulatedVenue) -> None:
 
 
 async def subscribed(venue: SimulatedVenue, after: int = 0) -> None:
-    """Wait until a connection, dialled after the first ``after`` ones, carries all subscriptions: 2 coins, 3 channels.
+    """Wait for more than ``after`` dials, and until the only connection has all subscriptions: 2 coins, 3 channels.
 
-    There must be no other connection: an earlier one that is about to end would get the trade that the test makes.
+    There must be no other connection: an old connection that is about to end would get the trade that the test makes.
     """
     await until(lambda: len(venue.dials) > after and [len(each.subscriptions) for each in venue.connections] == [6])

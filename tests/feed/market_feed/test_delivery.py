@@ -35,8 +35,8 @@ async def test_every_trade_arrives_once_and_in_order(feed: MarketFeed, venue: Si
 async def test_24_h_statistics_over_rest_give_a_price_only_if_they_have_a_time(
     simulator: Simulator, venue: SimulatedVenue
 ) -> None:
-    """Bybit's tickers over REST have no time, so their price may be of any age. A trade or a ticker of the stream comes
-    soon.
+    """Bybit's tickers over REST have no time, so their price may be of any age. The first trade or ticker of the
+    stream gives a price.
     """
     for coin in ("BTC", "ETH"):
         await venue.trade(coin)  # before the feed connects: only REST shows these trades
@@ -56,7 +56,7 @@ async def test_24_h_statistics_over_rest_give_a_price_only_if_they_have_a_time(
         assert tick.volume_24h > 0
 
 
-async def test_24_h_statistics_that_waited_for_the_dial_have_the_age_of_their_request(
+async def test_24_h_statistics_that_were_fetched_before_the_dial_have_the_age_of_their_request(
     feed: MarketFeed, venue: SimulatedVenue
 ) -> None:
     await connected(feed, venue)
@@ -126,8 +126,8 @@ async def test_bad_frames_lose_no_good_trade(feed: MarketFeed, venue: SimulatedV
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_tickers_have_the_venues_24_h_statistics(transport: str) -> None:
-    """Tickers come to callbacks and an iterator, even if the settings lack the channel or the price is not
-    newer."""
+    """Callbacks and iterators get tickers even if the settings do not list the channel, and also tickers whose price is
+    not newer."""
     if transport == "picows":
         pytest.importorskip("picows", reason="the extra [fast] is not installed")
     async with Simulator(venues=("binance",), rate=20) as simulator:

@@ -63,7 +63,7 @@ def test_wrong_arguments_raise_when_the_feed_is_made(arguments: dict[str, object
         MarketFeed(**arguments)  # type: ignore[arg-type] # wrong on purpose
 
 
-async def test_disconnecting_at_once_ends_the_call_of_connect(feed: MarketFeed) -> None:
+async def test_disconnecting_right_after_connecting_ends_the_call_of_connect(feed: MarketFeed) -> None:
     """connect() ends even if the feed's task has not run yet."""
     connecting = asyncio.create_task(feed.connect(timeout=None))
     await asyncio.sleep(0)
@@ -88,7 +88,7 @@ async def test_connecting_while_disconnecting_makes_a_new_connection(
     await got.until(lambda: len(got.trades) == 2)
 
 
-async def test_a_connect_that_times_out_does_not_end_another_one_that_waits_longer(
+async def test_a_connect_that_times_out_does_not_end_another_connect_that_waits_longer(
     feed: MarketFeed, venue: SimulatedVenue
 ) -> None:
     patient = asyncio.create_task(feed.connect())

@@ -56,9 +56,9 @@ async def test_a_close_is_followed_by_a_reconnect(
     await got.until_event("connected", 2)
 
 
-async def test_a_silent_venue_is_reported_and_then_left(simulator: Simulator) -> None:
+async def test_a_silent_connection_is_reported_and_then_replaced(simulator: Simulator) -> None:
     """TCP is connected and pings are answered, but no data comes. First the feed is stale, then the connection
-    replaced."""
+    is replaced."""
     venue = next(iter(simulator.venues.values()))
     settings = settings_for(simulator, staleness=Staleness(feed_stale_after=0.3, reconnect_after=0.9))
     feed = MarketFeed(settings=settings)
@@ -111,7 +111,7 @@ async def test_a_venue_that_blocks_this_location_is_reported_as_blocking(
 async def test_the_report_of_a_refused_upgrade_has_status_and_address(
     feed: MarketFeed, venue: SimulatedVenue, simulator: Simulator
 ) -> None:
-    import_module("exchanges.ccxt_adapter.venue")  # ccxt is imported before, because the import takes time
+    import_module("exchanges.ccxt_adapter.venue")  # ccxt is imported first, because the import takes time
     with venue.refusing(503), pytest.raises(NoExchangeAvailable) as caught:
         await feed.connect(timeout=5)
     assert caught.value.reasons[venue.name].startswith(f"HTTP 503 from {simulator.ws_url}/")
@@ -119,8 +119,8 @@ async def test_the_report_of_a_refused_upgrade_has_status_and_address(
 
 @pytest.mark.parametrize("ask", [MarketFeed.get_price, MarketFeed.require_fresh, MarketFeed.volatility])
 @pytest.mark.parametrize("coin", [5, None, ["BTC"], b"BTC"])
-def test_an_invalid_coin_is_named(ask: Callable[[MarketFeed, Any], Any], coin: Any) -> None:
-    """A valid coin that the feed does not have is no error: it has no price."""
+def test_the_error_for_an_invalid_coin_says_what_was_found(ask: Callable[[MarketFeed, Any], Any], coin: Any) -> None:
+    """A valid coin that the feed does not have causes no error; there is no price for it."""
     with pytest.raises(SettingsError, match=re.escape(f"coin: found {coin!r}, allowed is a coin such as BTC")):
         ask(MarketFeed(["BTC"], settings=Settings()), coin)
 
@@ -128,7 +128,7 @@ def test_an_invalid_coin_is_named(ask: Callable[[MarketFeed, Any], Any], coin: A
 async def test_if_no_venue_works_within_the_timeout_the_error_has_one_line_per_venue(unused_tcp_port: int) -> None:
     import_module(
         "exchanges.ccxt_adapter.venue"
-    )  # on a busy machine the import of ccxt takes seconds, which are not the venues' fault
+    )  # ccxt is imported first: on a busy machine its import takes longer than the timeout
     where = f"127.0.0.1:{unused_tcp_port}"
     settings = settings_for()
     settings.exchanges = [
@@ -154,8 +154,8 @@ async def test_an_unlisted_coin_is_reported_and_the_others_continue(simulator: S
 
 
 async def test_a_coin_that_no_venue_has_is_not_reported_as_the_end_of_the_feed() -> None:
-    """Data of the other coins flows. Reports about the search for this coin name it, and the feed stays on its
-    venue."""
+    """Data of the other coin flows. Status events about the search for a venue name the missing coin, and the feed
+    stays on its venue."""
     async with Simulator(venues=VENUES, rate=100) as simulator:
         feed = MarketFeed(["BTC", "NOPE"], settings=settings_for(simulator))
         got = Recorder(feed)
@@ -169,6 +169,6 @@ async def test_a_coin_that_no_venue_has_is_not_reported_as_the_end_of_the_feed()
             assert feed.tradable
 
 
-async def test_coins_that_no_venue_lists_fail_at_once(simulator: Simulator) -> None:
+async def test_connect_fails_at_once_if_no_venue_lists_the_coins(simulator: Simulator) -> None:
     with pytest.raises(NoExchangeAvailable, match="does not list NOPE"):
         await MarketFeed(["NOPE"], settings=settings_for(simulator)).connect(timeout=30)

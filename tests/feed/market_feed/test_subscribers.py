@@ -30,7 +30,7 @@ async def test_coroutine_callbacks_get_every_trade_in_order(
     assert seen == made_ids(venue, "BTC")
 
 
-async def test_stalled_consumers_delay_nobody_and_follow_their_policies(
+async def test_stalled_consumers_delay_no_other_consumer_and_drop_events_by_their_own_policies(
     feed: MarketFeed, venue: SimulatedVenue, got: Recorder
 ) -> None:
     gate = asyncio.Event()
@@ -48,7 +48,7 @@ async def test_stalled_consumers_delay_nobody_and_follow_their_policies(
     gate.set()
     await until(lambda: len(seen) == 2)
     ids = [str(number) for number in got.ids("BTC")]
-    assert seen == [ids[0], ids[-1]]  # the event that it was handling, and the newest
+    assert seen == [ids[0], ids[-1]]  # the event that the callback was handling, and the newest event
     assert latest.dropped == 1_999
     assert [(await anext(oldest_go)).trade_id for _ in range(100)] == ids[-100:]
 
@@ -70,12 +70,14 @@ async def test_a_callback_that_changes_its_trade_changes_no_price(feed: MarketFe
     assert [tick for tick in ticks if tick in true] == true
     assert {price for _, price, _ in ticks} <= {
         made.price for made in venue.trades["BTC"]
-    }  # this includes the price of a ticker
+    }  # a tick from a ticker also has the price of a trade
     assert feed.current_prices["ETH"].price == venue.trades["ETH"][-1].price
     assert feed.current_prices.keys() == {"BTC", "ETH"}
 
 
-async def test_a_raising_callback_disturbs_nobody(feed: MarketFeed, venue: SimulatedVenue) -> None:
+async def test_a_callback_that_raises_does_not_affect_other_subscribers(
+    feed: MarketFeed, venue: SimulatedVenue
+) -> None:
     def broken(trade: TradeEvent) -> None:
         raise RuntimeError("mine")
 
@@ -120,7 +122,7 @@ async def test_a_cancelled_subscription_receives_nothing_more(
 
 
 async def test_a_channel_subscribed_later_is_delivered(feed: MarketFeed, venue: SimulatedVenue, got: Recorder) -> None:
-    """Another timeframe renews the connection, without a gap: the old one stays until the new one carries data."""
+    """A new timeframe needs a new connection; the old connection stays until the new connection carries data."""
     await connected(feed, venue)
     later: list[str] = []
     feed.subscribe_candles(lambda candle: later.append(candle.timeframe), timeframe="5m")

@@ -13,9 +13,9 @@ from tests.feed.outages.support import QUICK
 from tests.support import Recorder, settings_for, until
 
 
-async def test_a_candle_whose_end_was_missed_is_not_closed_by_guess(binance: Simulator) -> None:
-    """A coin is silent while its candle ends. The next candle's first row must not close it with the values seen so
-    far."""
+async def test_a_candle_whose_end_was_missed_is_closed_with_the_venues_final_values(binance: Simulator) -> None:
+    """A coin is silent while its candle ends. The next candle's first row must not close this candle with the
+    values seen before."""
     venue = binance["binance"]
     feed = MarketFeed(["BTC", "ETH"], settings=settings_for(binance, connection=QUICK))
     got = Recorder(feed)
@@ -34,12 +34,12 @@ async def test_a_candle_whose_end_was_missed_is_not_closed_by_guess(binance: Sim
 
 
 def closed_candles(got: Recorder, coin: str) -> list[int]:
-    """The candles that were closed, oldest first."""
+    """The open times of the coin's closed candles, oldest first."""
     return sorted(candle.timestamp for candle in got.candles if candle.coin == coin and candle.closed)
 
 
 async def test_a_candle_that_ends_while_no_venue_is_connected_is_closed(binance: Simulator, bybit: Simulator) -> None:
-    """The old venue does not deliver the candle's end any more, and the new one has not seen its beginning."""
+    """The old venue does not deliver the candle's end any more, and the new venue did not deliver its beginning."""
     feed = MarketFeed(["BTC"], settings=settings_for(bybit, binance, connection=QUICK))
     got = Recorder(feed)
     async with feed:
@@ -55,12 +55,12 @@ async def test_a_candle_that_ends_while_no_venue_is_connected_is_closed(binance:
                 await got.until_event("failover")
                 binance["binance"].skip(60)
             await got.until(lambda: {opened, opened + 60_000} <= set(closed_candles(got, "BTC")))
-    closed = closed_candles(got, "BTC")  # the real minute may end too, and its candle be closed first
+    closed = closed_candles(got, "BTC")  # a minute of the real clock may end as well, and another candle be closed
     assert len(closed) == len(set(closed))
 
 
 async def test_a_candle_that_ends_while_its_venue_is_on_trial_is_closed(binance: Simulator, bybit: Simulator) -> None:
-    """The active venue stalls at the candle's end. Only the venue on trial delivers that end, before it takes over."""
+    """The active venue stalls at the candle's end. Only the venue on trial delivers the end, before it is active."""
     feed = MarketFeed(["BTC"], settings=settings_for(binance, bybit, connection=replace(QUICK, failback_after=10)))
     got = Recorder(feed)
     async with feed:
@@ -78,13 +78,13 @@ async def test_a_candle_that_ends_while_its_venue_is_on_trial_is_closed(binance:
             with bybit["bybit"].partition():
                 await got.until_event("failover", 2)
                 await got.until(lambda: opened in closed_candles(got, "BTC"))
-    closed = closed_candles(got, "BTC")  # the real minute may have ended too, before or after the skipped one
+    closed = closed_candles(got, "BTC")  # a minute of the real clock may have ended too
     assert closed == sorted(set(closed))
 
 
-async def test_a_candle_that_ended_on_a_failed_trial_is_closed(binance: Simulator, bybit: Simulator) -> None:
-    """A venue closed the candle during a trial. When that venue is needed again, the active one has not seen its
-    end."""
+async def test_a_candle_that_ended_during_a_failed_trial_is_closed(binance: Simulator, bybit: Simulator) -> None:
+    """A venue closed the candle during a trial, and the trial failed. Later the feed switches to this venue, before the
+    active venue has closed the candle."""
     feed = MarketFeed(["BTC"], settings=settings_for(binance, bybit, connection=replace(QUICK, failback_after=10)))
     got = Recorder(feed)
     first, second = binance["binance"], bybit["bybit"]
@@ -106,10 +106,10 @@ async def test_a_candle_that_ended_on_a_failed_trial_is_closed(binance: Simulato
 
 
 @pytest.mark.usefixtures("leaping_clocks")
-async def test_a_candle_that_its_venue_could_not_repair_is_closed_by_the_next_one(
+async def test_a_candle_that_its_venue_could_not_repair_is_closed_by_the_next_venue(
     binance: Simulator, bybit: Simulator
 ) -> None:
-    """The candle ended in an outage, and the venue's REST does not answer. A later candle is closed at the failover."""
+    """The candle ended in an outage, and the venue's REST does not answer. This candle is closed at the failover."""
     feed = MarketFeed(["BTC"], settings=settings_for(bybit, binance, connection=QUICK))
     got = Recorder(feed)
     first, second = bybit["bybit"], binance["binance"]
@@ -135,10 +135,10 @@ async def test_a_candle_that_its_venue_could_not_repair_is_closed_by_the_next_on
     assert len(closed) == len(set(closed))
 
 
-async def test_a_candle_that_is_repaired_on_trial_is_closed_when_the_trial_takes_over(
+async def test_a_candle_that_is_repaired_during_a_trial_is_closed_when_the_venue_on_trial_is_active(
     binance: Simulator, bybit: Simulator
 ) -> None:
-    """The active venue stalled before the candle's end, and the venue on trial was dialled after it."""
+    """The active venue stalled before the candle's end, and the venue on trial was dialled after the candle's end."""
     feed = MarketFeed(["BTC"], settings=settings_for(binance, bybit, connection=replace(QUICK, failback_after=10)))
     got = Recorder(feed)
     first, second = binance["binance"], bybit["bybit"]

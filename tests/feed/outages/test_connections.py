@@ -18,7 +18,7 @@ from tests.feed.outages.support import QUICK
 from tests.support import Recorder, settings_for, until
 
 
-async def test_the_active_venue_and_the_one_on_trial_may_fail_at_the_same_time(
+async def test_the_active_venue_and_the_venue_on_trial_may_fail_at_the_same_time(
     binance: Simulator, bybit: Simulator
 ) -> None:
     """Both connections are cut at the same moment, and the feed continues."""
@@ -39,8 +39,10 @@ async def test_the_active_venue_and_the_one_on_trial_may_fail_at_the_same_time(
         assert "closed" not in got.events
 
 
-async def test_a_trial_that_ends_with_the_active_venue_has_failed(binance: Simulator, bybit: Simulator) -> None:
-    """One check finds that both have ended. The failure on trial counts too, so the next dial to that venue waits."""
+async def test_a_trial_that_ends_together_with_the_active_session_has_failed(
+    binance: Simulator, bybit: Simulator
+) -> None:
+    """One check finds that both sessions have ended. The trial's end is a failure too, so its next dial waits."""
     feed = MarketFeed(settings=settings_for(binance, bybit, connection=replace(QUICK, stable_after=60)))
     bybit["bybit"].rate = 100
     got = Recorder(feed)
@@ -76,14 +78,14 @@ async def test_the_dial_for_a_connections_successor_waits_for_the_rate_limit(bin
 
 
 class Deaf:
-    """A listener that keeps nothing."""
+    """A listener that ignores all events."""
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *_, **__: None
 
 
 async def test_a_closed_connection_leaves_little_for_the_garbage_collector(binance: Simulator) -> None:
-    """ccxt's objects refer to one another and wait for a full collection, so hundreds of dials must not add up."""
+    """Only a full garbage collection frees ccxt's objects, which refer to one another: so few objects may be left."""
     venue = open_venue("binance", Access(rest_url=binance.rest_url, ws_url=binance.ws_url))
     await venue.load()
     wanted = Subscription({coin: venue.market(coin) for coin in ("BTC", "ETH", "SOL")}, ["trades", "ticker", "candles"])

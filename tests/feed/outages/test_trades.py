@@ -78,7 +78,7 @@ async def test_trades_that_stop_while_tickers_continue_are_subscribed_to_again(n
 
 
 async def test_a_trade_that_comes_too_late_is_counted(binance: Simulator) -> None:
-    """Later trades could not wait for the late one, and it must not be delivered out of order."""
+    """The next trade did not wait for the late trade, and the late trade must not be delivered out of order."""
     venue = binance["binance"]
     settings = settings_for(binance, connection=QUICK, backfill=Backfill(enabled=False))
     feed = MarketFeed(["BTC"], settings=settings)
@@ -115,7 +115,7 @@ async def test_a_gap_after_a_long_silence_of_a_coin_is_filled(bybit: Simulator) 
 
 
 async def test_many_small_gaps_are_filled_with_one_request(binance: Simulator) -> None:
-    """A request weighs 25 of 6000 a minute and returns up to 1000 trades: one request per gap would lead to a ban."""
+    """Binance allows a weight of 6000 a minute, and a request for trades weighs 25: one for each gap is too many."""
     venue = binance["binance"]
     feed = MarketFeed(["BTC"], settings=settings_for(binance, connection=QUICK))
     got = Recorder(feed)
@@ -137,7 +137,7 @@ async def test_many_small_gaps_are_filled_with_one_request(binance: Simulator) -
 
 
 async def test_a_failed_request_for_a_gap_is_tried_again_while_trades_wait(binance: Simulator) -> None:
-    """REST fails just when the stream is back. Trades behind the gap wait up to 2 s anyway, enough for a second
+    """REST fails just when the stream is back. Trades after the gap wait up to 2 s, which is enough for a second
     request."""
     venue = binance["binance"]
     feed = MarketFeed(["BTC"], settings=settings_for(binance, connection=QUICK))
@@ -156,7 +156,9 @@ async def test_a_failed_request_for_a_gap_is_tried_again_while_trades_wait(binan
         assert received == list(range(received[0], received[0] + len(received)))
 
 
-async def test_a_venue_delivers_nothing_twice_when_the_feed_returns_to_it(binance: Simulator, bybit: Simulator) -> None:
+async def test_no_trade_is_delivered_twice_when_the_feed_returns_to_a_venue(
+    binance: Simulator, bybit: Simulator
+) -> None:
     """The second venue is left before it has delivered a trade, so the gap contains the first venue's last trades."""
     impatient = replace(QUICK, attempts_before_failover=1, failback_after=60)
     feed = MarketFeed(settings=settings_for(binance, bybit, coins=("BTC", "ETH", "SOL"), connection=impatient))
@@ -176,7 +178,7 @@ async def test_a_venue_delivers_nothing_twice_when_the_feed_returns_to_it(binanc
 
 
 async def test_a_gap_that_is_seen_while_the_feed_ends_is_not_fetched(binance: Simulator) -> None:
-    """The venue closes at the same time, and a fetch would find it without markets."""
+    """The venue is being closed, so a request would find no markets."""
     feed = MarketFeed(["BTC"], settings=settings_for(binance))
     got = Recorder(feed)
     async with feed:
@@ -191,8 +193,10 @@ async def test_a_gap_that_is_seen_while_the_feed_ends_is_not_fetched(binance: Si
         await closing
 
 
-async def test_a_gap_by_time_is_fetched_from_its_beginning(binance: Simulator, bybit: Simulator) -> None:
-    """No venue could be reached for long. The next venue's trades of that time take several pages, requested by id."""
+async def test_a_gap_that_is_known_by_its_time_is_fetched_from_its_beginning(
+    binance: Simulator, bybit: Simulator
+) -> None:
+    """No venue could be reached for long. The next venue's trades of this time fill several pages, requested by id."""
     feed = MarketFeed(["BTC"], settings=settings_for(bybit, binance, connection=QUICK))
     got = Recorder(feed)
     venue = binance["binance"]
