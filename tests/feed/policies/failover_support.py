@@ -1,4 +1,4 @@
-"""Failover policies over three venues: a new one, and one that has left its first venue."""
+"""Failover policies over three venues: a new policy, and a policy that has left its first venue."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def on_binance(now: float = 0.0, relief_after: float = inf) -> Failover:
 
 
 def silent(venues: Sequence[str] = NAMES) -> tuple[Failover, list[Decision]]:
-    """The first venue carried data until 100.0 and is silent since; returns the decisions after that silence."""
+    """Return a policy whose first venue has been silent since 100.0, and its decisions after ``SILENCE`` seconds."""
     it = policy(venues, SILENCE)
     it.data(venues[0], 100.0)
     assert it.next_tick(100.0) == 100.0 + SILENCE

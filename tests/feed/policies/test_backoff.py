@@ -43,7 +43,7 @@ def test_delays_at_the_maximum_are_still_spread(one: float, other: float) -> Non
     assert abs(delays[0] - delays[1]) == pytest.approx(abs(one - other) * 6)
 
 
-# A connection: how long it is open, and when data comes after its start.
+# For each connection: the seconds from its start to each arrival of data.
 CONNECTIONS = st.lists(st.lists(st.floats(0, 100), max_size=6).map(sorted), min_size=1, max_size=20)
 
 
@@ -87,7 +87,8 @@ def test_a_venue_that_accepts_and_drops_is_dialled_at_most_twelve_times_in_any_t
     """This holds for the default settings, any jitter, and connections with data for any time shorter than
     stable_after.
 
-    The most are 5 dials: if each is dropped at once with the lowest jitter, at 0, 0.8, 2.4, 5.6 and 12 s.
+    There are at most 5 dials, at 0, 0.8, 2.4, 5.6 and 12 s: each is dropped at once, and each delay has the lowest
+    jitter.
     """
     draws = iter([draw for draw, _ in lives])
     policy = Backoff(1.0, 30.0, 0.2, STABLE, draws.__next__)

@@ -15,7 +15,7 @@ HEALTHY = WINDOW / 4
 
 
 class BreakerRules(RuleBasedStateMachine):
-    """Failures, data and time in any order. The model derives the state from the whole log of them."""
+    """Failures, data and time in any order. The model derives the state from the log of all events."""
 
     def __init__(self) -> None:
         super().__init__()

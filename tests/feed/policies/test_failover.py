@@ -77,7 +77,7 @@ def test_when_all_venues_fail_they_are_tried_in_turn_for_ever(behaviour: list[st
     assert tried == [venue for venue in (venues * 30)[:30] for _ in range(ATTEMPTS)]
 
 
-def test_when_all_venues_refuse_the_one_whose_pause_ends_first_is_tried() -> None:
+def test_when_all_venues_refuse_the_venue_whose_pause_ends_first_is_tried() -> None:
     it = policy()
     assert it.blocked("bybit", 403, 0.0) == [Switch("bybit", "binance", "blocked (HTTP 403)")]
     assert it.blocked("binance", 451, 5.0) == [Switch("binance", "binance_us", "blocked (HTTP 451)")]
@@ -130,7 +130,7 @@ def test_failback_happens_after_a_trial_with_data_for_failback_after_seconds() -
     assert it.state is FailoverState.LIVE
 
 
-def test_a_silent_trial_is_abandoned_and_the_wait_for_the_next_doubles_up_to_its_cap() -> None:
+def test_a_silent_trial_is_abandoned_and_the_wait_for_the_next_trial_doubles_up_to_its_cap() -> None:
     it, now, waits = on_binance(), 0.0, []
     for _ in range(8):
         waits.append(it.next_tick(now) - now)
@@ -148,7 +148,7 @@ def test_a_trial_whose_data_was_interrupted_has_failed() -> None:
     assert it.data("bybit", 31.1 + TRIAL_SILENCE) == [AbandonTrial("bybit")]
 
 
-def test_while_the_first_venue_is_down_the_feed_returns_to_the_second() -> None:
+def test_while_the_first_venue_is_down_the_feed_returns_to_the_second_venue() -> None:
     it = policy()
     it.blocked("bybit", 451, 0.0)
     it.blocked("binance", 451, 0.0)
@@ -186,8 +186,8 @@ def test_a_trial_with_data_takes_over_at_once_when_the_active_venue_is_silent_or
     assert (it.state, it.active, it.trials) == (FailoverState.LIVE, "bybit", ())
 
 
-def test_the_end_of_one_silence_does_not_end_another() -> None:
-    """All venues were cut off: the trial has had data for a long time, but has none now."""
+def test_the_feed_switches_to_a_venue_on_trial_only_if_this_venue_has_data_now() -> None:
+    """If all venues are cut off, a trial that has had data for a long time has no data now."""
     it = on_binance()
     it.tick(30.0)
     for second in range(31, 91):
@@ -214,8 +214,8 @@ def test_a_trial_passes_only_while_it_carries_data() -> None:
 
 
 def test_both_venues_may_fail_at_once_and_both_failures_count() -> None:
-    """The trial's end is noted first, so that the feed does not switch to that venue. Its wait doubles; its refusal
-    counts."""
+    """The trial's end is noted first, so that the feed does not switch to its venue. The venue's refusal counts too:
+    the next trial begins after the pause."""
     it = on_binance()
     it.tick(30.0)
     it.data("bybit", 60.0)
@@ -315,7 +315,7 @@ def test_a_flapping_primary_causes_at_most_eight_switches_in_any_hour(
         assert ninth - first > LONGEST_TRIAL * FAILBACK
 
 
-def test_when_the_coins_change_a_venue_that_refused_is_asked_again_but_a_blocking_one_is_not() -> None:
+def test_when_the_coins_change_a_venue_that_refused_is_asked_again_but_a_blocking_venue_is_not() -> None:
     """The venue that refused is dialled again at once; the pause of the blocking venue continues."""
     one = policy(["bybit", "binance"])
     one.blocked("bybit", 451, 0.0)

@@ -25,7 +25,7 @@ from tests.feed.policies.failover_support import (
 )
 
 
-def test_beside_a_silent_venue_the_next_ones_are_tried_shortly_after_each_other() -> None:
+def test_beside_a_silent_venue_the_next_venues_are_tried_shortly_after_each_other() -> None:
     venues = ["a", "b", "c", "d", "e"]
     it, decisions = silent(venues)
     tried, now = [(105.0, decisions)], 105.0
@@ -67,7 +67,7 @@ def test_a_venue_that_has_refused_is_not_put_on_trial() -> None:
     assert it.next_tick(105.2) == 105.2 + REFUSED_FIRST
 
 
-def test_a_lagging_venue_is_left_for_one_that_is_up_to_date() -> None:
+def test_the_feed_leaves_a_lagging_venue_for_a_venue_that_is_up_to_date() -> None:
     """The lagging venue's own data does not count. When it has caught up, its next piece of data counts."""
     it = policy(NAMES[:2], SILENCE)
     it.data("bybit", 100.0)
@@ -80,7 +80,7 @@ def test_a_lagging_venue_is_left_for_one_that_is_up_to_date() -> None:
     assert it.data("binance", 102.4) == [Switch("bybit", "binance", "lags 7.0 s")]
 
 
-def test_after_an_outage_the_venue_is_dialled_once_before_others_are_tried() -> None:
+def test_after_an_outage_the_same_venue_is_dialled_once_before_other_venues_are_tried() -> None:
     it = policy(NAMES[:2])
     for second in range(10):
         it.data("bybit", float(second))
@@ -88,7 +88,7 @@ def test_after_an_outage_the_venue_is_dialled_once_before_others_are_tried() -> 
     assert it.disconnected("bybit", 11.0) == [Retry("bybit"), TryRelief("binance")]
 
 
-def test_another_venue_is_tried_beside_one_that_hangs_from_the_start() -> None:
+def test_another_venue_is_tried_beside_a_venue_that_hangs_from_the_start() -> None:
     it = policy(relief_after=SILENCE)
     assert it.next_tick(0.0) == SILENCE - 1.0
     assert it.tick(SILENCE - 1.0) == [TryRelief("binance")]

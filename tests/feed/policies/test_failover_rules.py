@@ -1,4 +1,4 @@
-"""One venue is active at a time, the first that works, without flapping: compared with a model of the rules alone."""
+"""The failover policy is compared with a model of its rules: the first venue that works is active, without flapping."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ class FailoverRules(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([0.0, 5.0, 20.0]), times=st.integers(1, 40))
     def all_is_well(self, seconds: float, times: int) -> None:
-        """Data comes on both connections, and time passes."""
+        """Data comes from the active venue and from all venues on trial, and time passes."""
         for _ in range(times):
             for venue in (self.active, *self.trials):
                 self.data(venue, 0.0, 1)

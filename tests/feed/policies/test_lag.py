@@ -19,7 +19,7 @@ class Line:
         self.skew = skew  # seconds by which the local clock is ahead of the venue's
 
     def look(self, late: float | None = 0.0, **coins: float) -> float | None:
-        """Check half a second later: BTC's newest trade is ``late`` seconds old, those of ``coins`` as old as given."""
+        """Check half a second later; ``late`` is the age of BTC's newest trade, ``coins`` has the ages of others."""
         self.now += 0.5
         delays = {coin: late + self.skew + 0.05 for coin, late in coins.items()}
         if late is not None:
@@ -36,7 +36,7 @@ def test_a_skewed_clock_does_not_count_as_lag(skew: float) -> None:
     line = Line(skew=skew)
     lags = [line.look() for _ in range(100)]
     assert set(lags[2:]) == {0.0}
-    assert set(lags[:2]) == ({None} if skew < -1 else {0.0})  # the local clock is behind; three stamps prove it
+    assert set(lags[:2]) == ({None} if skew < -1 else {0.0})  # the local clock is behind, which three stamps prove
     assert line.looks(5, late=7) == pytest.approx(7)
 
 
@@ -47,7 +47,7 @@ def test_a_stream_that_falls_behind_lags() -> None:
     assert max(lag for lag in lags if lag is not None) == pytest.approx(60, abs=1)
 
 
-def test_a_fresh_connection_to_a_late_stream_is_measured_by_the_one_before() -> None:
+def test_the_lag_of_a_new_connection_to_a_late_stream_is_measured_by_the_earlier_connection() -> None:
     before = Line()
     before.looks(10)
     after = Line(before.least, at=before.now + 60)
@@ -67,8 +67,8 @@ def test_the_normal_delay_is_that_of_the_last_ten_minutes() -> None:
     assert line.looks(int(WINDOW) + 60, late=1) == pytest.approx(0)
 
 
-def test_one_stamp_from_the_future_does_not_count_as_normal() -> None:
-    """This holds even for the first stamp, but several stamps that agree count."""
+def test_one_stamp_from_the_future_does_not_change_the_normal_delay() -> None:
+    """This holds even for the first stamp; then the lag is unknown until the next stamp."""
     for ahead_at in (0, 7):
         line = Line()
         for n in range(20):
@@ -78,8 +78,8 @@ def test_one_stamp_from_the_future_does_not_count_as_normal() -> None:
 
 
 @pytest.mark.parametrize("told", [True, False], ids=["the venue told its time", "it did not"])
-def test_one_stamp_from_the_future_of_every_coin_changes_nothing(told: bool) -> None:
-    """The wrong stamps agree, and come alone or among right ones. The next stamp of each coin is right."""
+def test_one_future_stamp_for_each_coin_does_not_change_the_normal_delay(told: bool) -> None:
+    """The wrong stamps agree, and come alone or among right stamps. The next stamp of each coin is right."""
     line = Line()
     if told:
         line.least.trust(0.1, line.now)
@@ -105,8 +105,8 @@ def test_a_stamp_from_the_future_does_not_hide_a_lag() -> None:
     assert line.look(late=9, ETH=-HOUR) == pytest.approx(9)
 
 
-def test_the_venues_time_is_not_ahead_if_the_local_clock_is_ahead() -> None:
-    """By the local clock the stamp looks right."""
+def test_a_stamp_ahead_of_the_venues_time_is_ignored_even_if_the_local_clock_agrees_with_it() -> None:
+    """The local clock is an hour ahead of the venue's time, and so is one stamp."""
     line = Line(skew=HOUR)
     line.least.trust(HOUR + 0.1, line.now)
     line.looks(4)
@@ -114,7 +114,7 @@ def test_the_venues_time_is_not_ahead_if_the_local_clock_is_ahead() -> None:
     assert line.least.seconds == pytest.approx(HOUR + 0.05)
 
 
-def test_stamps_that_agree_correct_a_venue_time_that_was_answered_late() -> None:
+def test_stamps_that_agree_correct_the_known_time_of_a_venue_that_answered_late() -> None:
     """The venue took five seconds to answer with its time."""
     line = Line()
     line.least.trust(5.0, line.now)
@@ -122,13 +122,13 @@ def test_stamps_that_agree_correct_a_venue_time_that_was_answered_late() -> None
     assert line.least.seconds == pytest.approx(0.05)
 
 
-def test_one_coin_of_many_that_is_stamped_ahead_does_not_count_as_normal() -> None:
+def test_stamps_ahead_of_one_coin_among_many_do_not_change_the_normal_delay() -> None:
     line = Line()
     for _ in range(50):
         assert line.look(ETH=0.0, SOL=-HOUR) == pytest.approx(0)
 
 
-def test_after_a_venues_clock_is_set_forward_stamps_that_agree_count_as_normal() -> None:
+def test_after_a_venues_clock_is_set_forward_stamps_that_agree_change_the_normal_delay() -> None:
     line = Line()
     line.looks(10)
     line.looks(4, late=-HOUR)
@@ -182,7 +182,7 @@ def test_lagging_is_reported_once_and_so_is_its_end() -> None:
     assert findings == [(3, LagKind.LAGGING, 5.1), (7, LagKind.CAUGHT_UP, 4.0)]
 
 
-def test_a_lag_that_outlasts_its_connection_is_reported_again_and_ends_once() -> None:
+def test_a_lag_that_outlasts_its_connection_is_reported_again_and_its_end_once() -> None:
     watch = LagWatch(5.0)
     watch.check(9.0, 10.0)
     assert watch.since == 10.0
@@ -207,7 +207,7 @@ def test_after_late_data_the_lag_is_unknown_until_more_data_comes() -> None:
     assert not line.lag.is_doubtful
 
 
-def test_the_lag_of_another_venue_is_reported_again() -> None:
+def test_the_lag_of_another_venue_is_reported_too() -> None:
     watch = LagWatch(5.0)
     assert watch.check(30.0, 1.0, "binance") is not None
     assert watch.check(30.0, 2.0, "binance") is None

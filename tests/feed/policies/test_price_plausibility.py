@@ -37,7 +37,7 @@ def test_a_price_too_far_in_either_direction_is_withheld_and_reported_once(
     assert policy.withheld("OTHER") == {}
 
 
-def test_the_next_price_may_differ_more_the_older_the_last_one_is(policy: PricePlausibility) -> None:
+def test_the_older_the_last_price_is_the_more_the_next_price_may_differ(policy: PricePlausibility) -> None:
     assert policy.allowed(0.0) == pytest.approx(1.5)
     assert policy.allowed(600.0) == pytest.approx(1.5**2)
     assert policy.allowed(3600.0) == pytest.approx(1.5**7)
@@ -79,7 +79,7 @@ def test_an_old_price_of_another_market_does_not_count_as_agreement(policy: Pric
     assert not policy.judge("NEIRO", C, 100.0, ALONE + 1, 1.0, 0.0).plausible
 
 
-def test_a_price_without_any_other_is_accepted_after_ten_minutes(policy: PricePlausibility) -> None:
+def test_a_price_is_accepted_after_ten_minutes_without_any_other_price(policy: PricePlausibility) -> None:
     for second in range(0, 600, 10):
         assert not policy.judge("NEIRO", B, 100.0, float(second), 1.0, float(second)).plausible
     assert policy.judge("NEIRO", B, 100.0, ALONE, 1.0, ALONE).plausible
@@ -97,7 +97,9 @@ def test_a_withheld_market_is_released_when_the_old_venue_agrees(policy: PricePl
     assert policy.withheld("NEIRO") == {}
 
 
-def test_a_mismatch_is_reported_again_when_the_market_comes_back_later(policy: PricePlausibility) -> None:
+def test_a_mismatch_is_reported_again_if_the_next_price_of_the_market_comes_much_later(
+    policy: PricePlausibility,
+) -> None:
     assert policy.judge("NEIRO", B, 100.0, 0.0, 1.0, 0.0).told is not None
     assert policy.judge("NEIRO", B, 100.0, ALONE + 1, 1.0, 0.0).told is not None
 

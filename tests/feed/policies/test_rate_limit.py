@@ -91,7 +91,7 @@ async def test_concurrent_dials_never_exceed_the_limit() -> None:
     assert taken == [1000.0] * 4 + [1020.0] * 4 + [1040.0] * 2
 
 
-async def test_a_wait_for_a_dial_can_be_cancelled() -> None:
+async def test_a_wait_for_a_dial_can_end_with_an_error_and_no_dial_is_counted() -> None:
     budget = RateLimit(1, 20.0)
     budget.spend(1000.0)
 

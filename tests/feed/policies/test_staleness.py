@@ -20,7 +20,7 @@ Told = list[tuple[float, Finding]]
 def watch(
     silence_watch: SilenceWatch, now: float, notes: list[tuple[float, str]], until: float, *, eager: bool = True
 ) -> Told:
-    """Run the silence watch as its owner does: check when that is due. ``eager``: also when note() returns True."""
+    """Run the silence watch as its owner does: check when a check is due; if ``eager``, also when note() is True."""
     told: Told = []
 
     def check(at: float) -> None:
@@ -62,7 +62,7 @@ def expected(notes: list[tuple[float, str]], until: float) -> list[tuple[str, st
     return sorted((str(kind), coin, seconds) for kind, coin, seconds in found)
 
 
-# Pauses in tenths of a second that never equal a limit: at a limit the rounding of floats would decide.
+# Pauses that never add up to a limit: exactly at a limit, the rounding of floats would decide.
 NOTES = st.lists(st.tuples(st.integers(1, 130).map(lambda n: n * 0.173), st.sampled_from(COINS)), max_size=12)
 
 
@@ -104,7 +104,7 @@ def test_a_recovery_is_found_within_a_second_even_if_the_result_of_note_is_ignor
         for (at, _), (then, _) in zip(
             *([row for row in told if row[1].kind is kind] for told in (exact, late)), strict=True
         ):
-            assert at - ROUNDING <= then <= at + 1.01  # a poll may happen exactly at the limit, a check only later
+            assert at - ROUNDING <= then <= at + 1.01  # a poll may come at the limit, a check for it ROUNDING later
 
 
 def test_a_quiet_coin_is_reported_and_never_ends_the_connection() -> None:
@@ -149,7 +149,7 @@ def test_a_lost_connection_is_not_found_dead_but_its_silence_is_reported() -> No
     assert kinds(watch(silence_watch, 1.0, [], 30.0)) == ["feed_stale"]
 
 
-def test_coins_may_be_added_and_removed_without_effect_on_others() -> None:
+def test_coins_may_be_added_and_removed_without_effect_on_other_coins() -> None:
     silence_watch = SilenceWatch(LIMITS)
     silence_watch.start(["BTC", "ETH"], 0.0)
     assert kinds(watch(silence_watch, 0.0, [(float(n), "BTC") for n in range(1, 61)], 60.5)) == ["coin_stale ETH"]
@@ -197,7 +197,7 @@ def test_a_late_check_reports_a_recovery_and_the_silence_after_it() -> None:
     ]
 
 
-def test_data_of_a_coin_that_is_removed_at_once_still_ends_a_silence() -> None:
+def test_data_of_a_coin_that_is_removed_right_afterwards_still_ends_a_silence() -> None:
     silence_watch = SilenceWatch(LIMITS)
     silence_watch.start(["BTC", "ETH"], 0.0)
     assert kinds(watch(silence_watch, 0.0, [], 6.0)) == ["feed_stale"]
@@ -214,14 +214,14 @@ def test_data_needs_a_check_only_if_it_ends_a_silence() -> None:
     assert silence_watch.note("INJ", 63.0)
 
 
-def test_nothing_is_due_before_the_first_start() -> None:
+def test_no_check_is_due_before_the_first_start() -> None:
     silence_watch = SilenceWatch(LIMITS)
     assert silence_watch.next_check(123.0) == inf
     assert silence_watch.check(1e6) == []
 
 
-def test_a_suspend_counts_as_silence() -> None:
-    """A suspend does not count if data has come since it was found."""
+def test_the_time_of_a_suspended_machine_counts_as_silence() -> None:
+    """This time does not count if data has come since the machine woke."""
     silence_watch = SilenceWatch(LIMITS)
     silence_watch.start(COINS, 0.0)
     silence_watch.note("BTC", 3.0)

@@ -39,7 +39,7 @@ def test_trades_at_the_best_levels_cause_no_doubt() -> None:
 
 @pytest.mark.parametrize(("sold", "name"), [(True, "bids"), (False, "asks")])
 def test_a_side_that_stands_still_while_takers_trade_at_better_prices_is_found(sold: bool, name: str) -> None:
-    """The orders that the takers' trades filled are not in the book, so the market has moved away from that side."""
+    """The trades filled orders that the book does not show, so this side of the book does not follow the market."""
     side = StandingSides()
     side.on_book(BIDS, ASKS, 0.0)
     for now in (1.0, 2.0, 2.9):
@@ -70,7 +70,7 @@ def test_one_trade_at_a_better_price_is_enough_while_only_the_other_side_changes
 
 
 def test_trades_at_better_prices_cause_no_doubt_if_the_book_may_already_contain_them() -> None:
-    """One order makes several trades; the book after these trades has no stamp and came before them."""
+    """One order makes several trades. The book after them has no timestamp, and came before the trades."""
     side = StandingSides()
     side.on_book(BIDS, ASKS, 0.0)
     for now in (0.1, 0.2, 0.3):
@@ -94,7 +94,7 @@ def test_a_side_that_stands_still_while_quotes_have_another_best_price_is_found(
     assert side.fault(10.0) == ""
 
 
-def test_a_quote_that_agrees_ends_the_doubt_and_a_few_different_quotes_cause_none() -> None:
+def test_a_quote_that_agrees_ends_the_doubt_and_a_few_different_quotes_cause_no_doubt() -> None:
     side = StandingSides()
     side.on_book(BIDS, ASKS, 0.0)
     for now in (1.0, 2.0):

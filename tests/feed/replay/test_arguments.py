@@ -28,7 +28,7 @@ from tests.recordings import Delivered, played
         ({"exchange": "two"}, "exchange: found 'two', allowed are those of the recording: one"),
     ],
 )
-def test_the_error_for_a_wrong_argument_names_it(arguments: dict[str, Any], told: str, minute: Path) -> None:
+def test_the_error_for_a_wrong_argument_names_the_argument(arguments: dict[str, Any], told: str, minute: Path) -> None:
     with pytest.raises(SettingsError, match=told):
         MarketFeed.from_recording(minute, **arguments)
 
@@ -48,11 +48,11 @@ def test_the_error_names_a_folder_without_a_recording(tmp_path: Path) -> None:
 
 async def test_times_and_speeds_may_be_numpy_numbers(minute: Path) -> None:
     start = np.int64(START // 10**6 + 9_000)
-    feed = MarketFeed.from_recording(minute, start=start, speed=np.int64(2))  # type: ignore[arg-type] # a column's
+    feed = MarketFeed.from_recording(minute, start=start, speed=np.int64(2))  # type: ignore[arg-type] # from a data frame
     assert feed.now() == START / 1e9 + 9
 
 
-def test_a_damaged_file_ends_a_replay_with_an_error_that_names_it(minute: Path) -> None:
+def test_a_damaged_file_ends_a_replay_with_an_error_that_names_the_file(minute: Path) -> None:
     path = max(minute.glob("trades/*/BTC/*/*.parquet"))
     data = bytearray(path.read_bytes())
     data[4:204] = b"\xff" * 200
@@ -120,7 +120,7 @@ async def test_recordings_that_the_settings_name_are_merged_by_time_of_receipt(t
         ("recording: {folder: MINUTE, start: noon}", "start: found 'noon', allowed is Unix ms"),
     ],
 )
-def test_the_error_for_a_wrong_setting_of_a_recording_names_it(text: str, told: str, minute: Path) -> None:
+def test_the_error_for_a_wrong_setting_of_a_recording_names_the_setting(text: str, told: str, minute: Path) -> None:
     file = minute / "settings.yaml"
     file.write_text(text.replace("MINUTE", str(minute)))
     with pytest.raises(SettingsError) as raised:

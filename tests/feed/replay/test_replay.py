@@ -41,13 +41,15 @@ async def test_a_sleeping_bot_wakes_between_the_same_events_as_live(minute: Path
         await feed.wait_closed()
         await running
     assert woken[:3] == [(2.5, 101.0), (5.0, 105.0), (7.5, 107.0)]
-    assert len(woken) == 24  # the 24th time at the end of the replay
+    assert len(woken) == 24  # the bot wakes for the 24th time at the end of the replay
     with pytest.raises(FeedError, match="over"):
         await feed.sleep(1)
 
 
 @pytest.mark.parametrize("kind", ["iterator", "coroutine"])
-async def test_while_an_event_is_handled_the_feed_answers_with_the_data_of_its_time(kind: str, minute: Path) -> None:
+async def test_while_an_event_is_handled_the_feed_answers_with_the_data_of_the_events_time(
+    kind: str, minute: Path
+) -> None:
     """A consumer never sees the future, however long it handles an event."""
     feed = MarketFeed.from_recording(minute, ["BTC"], speed=None)
     seen: list[tuple[float, float]] = []
@@ -70,7 +72,7 @@ async def test_while_an_event_is_handled_the_feed_answers_with_the_data_of_its_t
     assert all(price == known for price, known in seen)
 
 
-async def test_an_iterator_gets_every_event_however_slow_it_is(minute: Path) -> None:
+async def test_a_slow_iterator_gets_every_event(minute: Path) -> None:
     feed = MarketFeed.from_recording(minute, speed=None)
     count = 0
     async with feed:
