@@ -1,4 +1,4 @@
-"""Which exchange a coin comes from: fallback coins come from the next one that lists them. Exchanges in memory."""
+"""Which exchange a coin comes from if the active exchange does not list the coin; with exchanges in memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.feed.sessions.support import SETTINGS, World
 from tests.support import until
 
 
-async def test_a_coin_that_the_active_exchange_does_not_list_comes_from_the_next_one() -> None:
+async def test_a_coin_that_the_active_exchange_does_not_list_comes_from_the_next_exchange() -> None:
     world = World(["BTC", "ETH"])
     world.venues[0].coins.discard("ETH")
     await world.connect()
@@ -38,7 +38,7 @@ async def test_the_books_of_a_fallback_coin_come_from_the_next_exchange_too() ->
     await world.feed.disconnect()
 
 
-async def test_a_coin_that_two_exchanges_do_not_list_comes_from_the_third_one() -> None:
+async def test_a_coin_that_two_exchanges_do_not_list_comes_from_the_third_exchange() -> None:
     world = World(["BTC", "ETH"])
     for venue in world.venues[:2]:
         venue.coins.discard("ETH")
@@ -61,7 +61,7 @@ async def test_the_fallback_coins_of_one_exchange_may_come_from_different_other_
     await world.feed.disconnect()
 
 
-async def test_if_the_exchange_of_a_fallback_coin_fails_the_coin_moves_but_the_feed_stays() -> None:
+async def test_if_the_exchange_of_a_fallback_coin_fails_only_this_coin_moves_to_another_exchange() -> None:
     world = World(["BTC", "ETH"])
     world.venues[0].coins.discard("ETH")
     await world.connect()
@@ -98,7 +98,9 @@ async def test_the_connection_of_a_removed_fallback_coin_is_closed() -> None:
     await world.feed.disconnect()
 
 
-async def test_an_error_in_the_policy_of_fallback_coins_does_not_end_the_feed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_defect_in_the_supervisor_of_fallback_coins_does_not_end_the_feed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     world = World(["BTC", "ETH"])
     world.venues[0].coins.discard("ETH")
     await world.connect()
@@ -117,7 +119,7 @@ async def test_an_error_in_the_policy_of_fallback_coins_does_not_end_the_feed(mo
     await world.feed.disconnect()
 
 
-async def test_trades_between_the_connections_of_a_fallback_and_of_the_feed_are_fetched() -> None:
+async def test_trades_between_a_fallback_connection_and_the_feeds_own_connection_are_fetched() -> None:
     world = World(["BTC", "ETH"])
     first, second = world.venues[:2]
     first.coins.discard("ETH")
@@ -129,10 +131,10 @@ async def test_trades_between_the_connections_of_a_fallback_and_of_the_feed_are_
         await until(lambda: len(second.connections) == 2)
         connection = next(each for each in second.connections if each is not fallback)
         late = {"ETH": connection.markets.pop("ETH")}  # the venue has not answered this subscription yet
-        second.trade("ETH", 100.0)  # over the fallback's connection
-        second.trade("BTC", 100.0)  # over the new connection, which relieves the fallback's
+        second.trade("ETH", 100.0)  # arrives over the fallback connection
+        second.trade("BTC", 100.0)  # arrives over the new connection; then the fallback connection is closed
         await until(lambda: fallback not in second.connections)
-        second.trade("ETH", 101.0)  # over none of them
+        second.trade("ETH", 101.0)  # arrives over no connection
         connection.markets |= late
         second.trade("ETH", 102.0)
         await until(lambda: world.prices("ETH")[-1:] == [102.0])

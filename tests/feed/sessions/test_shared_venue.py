@@ -26,7 +26,7 @@ def test_sessions_that_fail_in_the_same_round_double_the_wait_once(shared: Share
     assert shared.dial_due == NOW + 3.0
 
 
-def test_a_later_failure_of_the_round_can_ask_for_a_longer_wait_but_not_for_a_shorter_one(shared: SharedVenue) -> None:
+def test_a_later_failure_of_the_round_can_make_the_wait_longer_but_not_shorter(shared: SharedVenue) -> None:
     shared.put_off(NOW, None)
     shared.put_off(NOW + 0.2, 60.0)
     assert shared.dial_due == NOW + 60.2

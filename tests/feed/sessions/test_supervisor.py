@@ -1,4 +1,4 @@
-"""Which exchange the supervisor makes active, when it changes that, and the events; with venues in memory."""
+"""Which exchange the supervisor makes active, when it makes another one active, and which events it reports."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def test_the_first_exchange_of_the_order_is_active(world: World) -> None:
     assert world.moves() == []
 
 
-async def test_a_blocked_exchange_is_left_at_once(world: World) -> None:
+async def test_the_feed_leaves_a_blocked_exchange_at_once(world: World) -> None:
     await world.connect()
     with world.venues[0].failing(Blocked("memory_one", "not from here", 451)):
         await world.until(lambda: world.is_on("memory_two"))
@@ -45,7 +45,7 @@ async def test_the_feed_returns_to_an_exchange_that_works_again_after_a_trial(wo
     await world.until(lambda: not world.venues[1].connections)
 
 
-async def test_a_silent_exchange_is_left_for_one_that_carries_data(world: World) -> None:
+async def test_the_feed_leaves_a_silent_exchange_for_an_exchange_that_carries_data(world: World) -> None:
     await world.connect()
     world.trading.discard("memory_one")
     await world.until(lambda: bool(world.moves()))

@@ -1,4 +1,4 @@
-"""Whatever a settings file contains, the result is Settings or one SettingsError with every problem in it."""
+"""Whatever a settings file contains, the result is Settings or one SettingsError that lists every problem."""
 
 from __future__ import annotations
 

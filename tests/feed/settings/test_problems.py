@@ -17,7 +17,7 @@ from feed.settings.validation import check
 
 
 def problems(text: str | bytes, file: Path) -> list[str]:
-    """The lines about ``text``, without the file's name."""
+    """Return the lines of the error for a file with this ``text``, without the file's name."""
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(SettingsError) as caught:
         load_settings(file)
@@ -161,7 +161,7 @@ def problems(text: str | bytes, file: Path) -> list[str]:
         ("#" * 300_000, "found more than 256 kB"),
     ],
 )
-def test_one_problem_is_one_line_with_its_path_and_what_is_allowed(
+def test_one_problem_is_reported_in_one_line_with_its_path_and_what_is_allowed(
     text: str | bytes, line: str, tmp_path: Path
 ) -> None:
     found = problems(text, tmp_path / "s.yaml")
@@ -225,10 +225,10 @@ def test_a_broken_link_is_an_error_and_not_the_defaults(named: bool, here: Path)
     assert "can't be read (" in line
 
 
-def test_a_pipe_is_read_like_a_file_and_waited_for_a_few_seconds_at_most(
+def test_a_pipe_is_read_like_a_file_and_the_wait_for_its_writer_is_limited(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A shell's <(...) is such a pipe. In an earlier version a pipe without a writer blocked the process for ever."""
+    """A shell makes a pipe for <(...). In an earlier version a pipe without a writer blocked the process for ever."""
     pipe = tmp_path / "settings.yaml"
     os.mkfifo(pipe)
     with subprocess.Popen(["sh", "-c", 'sleep 0.3; echo "coins: [NO]" > "$0"', str(pipe)]):
@@ -250,7 +250,7 @@ def test_a_pipe_is_read_like_a_file_and_waited_for_a_few_seconds_at_most(
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may read everything")
-def test_an_unreadable_file_is_one_line(here: Path) -> None:
+def test_an_unreadable_file_is_reported_in_one_line(here: Path) -> None:
     (here / "s.yaml").touch(mode=0)
     with pytest.raises(SettingsError, match="Permission denied"):
         load_settings("s.yaml")

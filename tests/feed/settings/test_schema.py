@@ -46,7 +46,7 @@ def test_the_defaults_are_twenty_coins_in_three_tiers_on_three_venues() -> None:
     assert settings.channels == ["trades", "ticker", "candles"]
 
 
-def test_two_settings_objects_share_nothing() -> None:
+def test_two_settings_objects_share_no_values() -> None:
     first, second = Settings(), Settings()
     first.coins[0].symbol = "XYZ"
     first.exchanges[0].options["a"] = 1
@@ -78,7 +78,7 @@ def test_a_file_that_the_environment_names_must_exist(here: Path, monkeypatch: p
 # --- what a file may contain
 
 
-def test_keys_left_out_keep_their_defaults(tmp_path: Path) -> None:
+def test_keys_that_a_file_leaves_out_keep_their_defaults(tmp_path: Path) -> None:
     settings = load("staleness: {feed_stale_after: 2}", tmp_path / "s.yaml")
     expected = Settings()
     expected.staleness.feed_stale_after = 2
@@ -128,7 +128,7 @@ def test_a_single_currency_is_read_as_it_is_written(written: str, read: list[str
 
 
 @pytest.mark.parametrize(("written", "read"), [("1e1", 10.0), ("1_0", 10.0), ("010", 10.0), ("+1.5E+1", 15.0)])
-def test_a_number_is_decimal_however_it_is_written(written: str, read: float, tmp_path: Path) -> None:
+def test_a_number_is_decimal_in_every_notation(written: str, read: float, tmp_path: Path) -> None:
     assert load(f"connection: {{connect_timeout: {written}}}", tmp_path / "s.yaml").connection.connect_timeout == read
 
 
@@ -139,7 +139,7 @@ def test_options_for_ccxt_keep_their_types(tmp_path: Path) -> None:
     assert type(options["g"]) is str
 
 
-def test_the_keys_of_options_are_text_whatever_yaml_makes_of_them(tmp_path: Path) -> None:
+def test_the_keys_of_options_stay_as_they_are_written(tmp_path: Path) -> None:
     text = "exchanges: [{name: okx, options: {NO: 1, 1e5: {on: 2, ~: [{4: true}]}}}]"
     options = load(text, tmp_path / "s.yaml").exchanges[0].options
     assert options == {"NO": 1, "1e5": {"on": 2, "~": [{"4": True}]}}
@@ -191,7 +191,7 @@ def test_settings_built_in_python_are_checked_by_the_same_rules() -> None:
 
 
 def test_check_expands_short_forms_and_leaves_other_values_unchanged() -> None:
-    settings = Settings(coins=[CoinConfig("eth")], quote="usdt")  # type: ignore[arg-type]  # a file may say this too
+    settings = Settings(coins=[CoinConfig("eth")], quote="usdt")  # type: ignore[arg-type]  # a file may have text here too
     connection, exchanges = settings.connection, settings.exchanges
     check(settings)
     assert (settings.coins, settings.quote) == ([CoinConfig("ETH")], ["USDT"])

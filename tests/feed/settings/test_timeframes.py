@@ -51,7 +51,7 @@ def test_every_moment_lies_between_the_start_and_end_of_its_candle(moment: int, 
     assert candle_open(next_open(opened, timeframe), timeframe) == next_open(opened, timeframe)
 
 
-def test_weeks_start_on_monday_and_months_on_their_first() -> None:
+def test_weeks_start_on_monday_and_months_on_their_first_day() -> None:
     assert candle_open(ms(2024, 8, 8, 13), "1w") == ms(2024, 8, 5)
     assert candle_open(ms(2024, 8, 8, 13), "1M") == ms(2024, 8, 1)
     assert next_open(ms(2024, 2, 1), "1M") == ms(2024, 3, 1)

@@ -58,7 +58,7 @@ def page(port: int) -> str:
 
 
 def parsed(text: str) -> Samples:
-    """Each sample's value by its name and labels, written as ``name label=value ...`` in alphabetical order."""
+    """Map each sample, written as ``name label=value ...`` with labels in alphabetical order, to its value."""
     samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
     return {
         " ".join([each.name, *(f"{label}={value}" for label, value in sorted(each.labels.items()))]): each.value
@@ -192,7 +192,7 @@ async def test_a_gap_that_is_not_filled_counts_its_missing_trades(feed: MarketFe
     assert [(each.labels["complete"], each.value) for each in family.samples] == [("false", 5)]
 
 
-async def test_a_port_in_use_is_an_error_in_one_line(feed: MarketFeed, metrics: Metrics) -> None:
+async def test_a_port_in_use_causes_an_error_of_one_line(feed: MarketFeed, metrics: Metrics) -> None:
     with pytest.raises(FeedError, match=rf"^metrics: port {metrics.port} on 127\.0\.0\.1 cannot be opened: .+$"):
         start_metrics(feed, metrics.port)
 
@@ -205,7 +205,7 @@ async def test_metrics_can_be_closed_twice(feed: MarketFeed) -> None:
         assert probe.connect_ex(("127.0.0.1", metrics.port)) != 0
 
 
-def test_another_channel_is_refused(simulator: Simulator) -> None:
+def test_an_unknown_channel_cannot_be_observed(simulator: Simulator) -> None:
     feed = MarketFeed(settings=settings_for(simulator))
     with pytest.raises(ValueError, match="'prices'; allowed are trades, ticker, candles, quotes, books"):
         feed.observe("prices", lambda events, times: None)
@@ -263,7 +263,7 @@ def test_promtool_accepts_the_alert_rules() -> None:
 
 @promtool
 def test_each_alert_fires_on_its_series(tmp_path: Path) -> None:
-    """promtool runs unit tests of the rules, with series on which each alert must fire."""
+    """promtool runs unit tests of the rules, with a time series for which each alert must fire."""
     command = ["promtool", "test", "rules", str(OPERATIONS / "alerts_test.yml")]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 0, ended.stdout + ended.stderr

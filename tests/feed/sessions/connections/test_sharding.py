@@ -24,7 +24,7 @@ def test_a_thousand_coins_take_as_few_connections_as_the_limit_allows() -> None:
     assert [len(part) for part in allot(coins, [], 1024)] == [341, 341, 318]
 
 
-def test_a_coin_that_is_added_goes_where_there_is_room() -> None:
+def test_a_new_coin_is_added_to_a_connection_with_room() -> None:
     assert allot(dict.fromkeys("ABCDE", 1), [["A", "B"], ["C"]], 2) == [["A", "B"], ["C", "D"], ["E"]]
 
 
@@ -33,7 +33,7 @@ def test_an_empty_connection_keeps_its_place_and_is_filled_first() -> None:
     assert allot({"C": 1, "D": 1}, [["A", "B"], ["C"]], 2) == [["D"], ["C"]]
 
 
-def test_coins_that_do_not_fit_any_more_move_and_the_others_stay() -> None:
+def test_coins_that_do_not_fit_any_more_move_and_the_other_coins_stay() -> None:
     """More channels were subscribed, so each coin needs twice as many streams."""
     assert allot(dict.fromkeys("ABCD", 2), [["A", "B", "C"], ["D"]], 4) == [["A", "B"], ["D", "C"]]
 

@@ -1,4 +1,4 @@
-"""What a collector publishes first when it takes over from another one."""
+"""What a collector publishes first when it takes over from another collector."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def ids(found: list[TradeEvent]) -> list[str]:
     return [each.trade_id for each in found]
 
 
-def test_trades_after_the_last_one_on_the_bus_are_published() -> None:
+def test_trades_after_the_last_trade_on_the_bus_are_published() -> None:
     for named in (False, True):
         last = trade(5, "u5" if named else None)
         found = backlog(range(1, 9), consecutive=not named, named=named).after({"BTC": last}, {}, {})
@@ -52,7 +52,7 @@ def test_a_hole_before_the_backlog_is_reported() -> None:
 
 def test_the_collectors_own_gap_is_reported_unless_it_is_before_the_last_trade_on_the_bus() -> None:
     made = backlog(range(1, 6), consecutive=False, named=True)
-    made.add_gap("BTC")  # behind u5
+    made.add_gap("BTC")  # after u5
     for number in range(7, 10):
         made.add_trade(trade(number, f"u{number}"), 100.0)
     for last, missed in ((3, ["BTC"]), (5, ["BTC"]), (7, [])):
@@ -87,7 +87,7 @@ def test_a_candle_that_the_other_collector_did_not_close_is_closed() -> None:
     assert [each.timestamp for each in found.candles] == [120_000]
 
 
-def test_the_latest_state_is_published_if_it_is_newer_than_that_on_the_bus() -> None:
+def test_the_latest_state_is_published_if_it_is_newer_than_the_state_on_the_bus() -> None:
     made = Backlog(True)
     made.set_latest("ticker", Ticker("BTC", 1.0, 50))
     assert made.after({}, {}, {("ticker", "BTC"): 50}).latest == []
@@ -96,7 +96,7 @@ def test_the_latest_state_is_published_if_it_is_newer_than_that_on_the_bus() -> 
 
 @given(st.integers(0, 30), st.integers(0, 30), st.integers(1, 30))
 def test_bus_and_backlog_together_have_no_gap_and_no_duplicate(on_bus: int, begin: int, length: int) -> None:
-    """For any last trade on the bus and any first one in the backlog: the joined ids count up by one, or a gap is
+    """For any last trade on the bus and any first trade in the backlog, the joined ids count up by one, or a gap is
     reported."""
     made = backlog(range(begin, begin + length))
     found = made.after({"BTC": trade(on_bus)}, {}, {})

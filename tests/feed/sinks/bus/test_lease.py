@@ -28,7 +28,7 @@ def test_a_free_lease_is_taken_by_a_collector_with_data() -> None:
     lease = LeaseState("own")
     assert lease.reason_to_take(data(95, 100), 100.1)
     assert not lease.reason_to_take(OwnData(), 100.1)
-    assert not lease.reason_to_take(data(90, 96), 100.1), "its last data is four seconds old"
+    assert not lease.reason_to_take(data(90, 96), 100.1), "this collector's last data is four seconds old"
 
 
 def test_a_lease_without_a_renewal_is_taken_after_a_second() -> None:
@@ -42,7 +42,7 @@ def test_a_lease_whose_holder_has_left_the_bus_is_taken_before_it_expires() -> N
     assert not lease.is_overdue(100.3)
     assert lease.is_overdue(100.5)
     assert "not connected" in lease.reason_to_take(own, 100.5, gone=True)
-    assert not lease.reason_to_take(data(90, 96), 100.5, gone=True), "it has no data itself"
+    assert not lease.reason_to_take(data(90, 96), 100.5, gone=True), "this collector has no new data either"
     lease.note({"collector": "own"}, 8, 100)
     assert not lease.is_overdue(102)
 
@@ -73,14 +73,14 @@ def test_a_holder_without_data_keeps_the_lease_if_no_collector_has_data() -> Non
     assert not held(100, silent=1.3).reason_to_take(own, 100.05)
 
 
-def test_the_lease_of_a_holder_with_late_data_is_taken_by_one_whose_data_is_not_late() -> None:
+def test_the_lease_of_a_holder_with_late_data_is_taken_by_a_collector_without_a_lag() -> None:
     lease = held(100, state="lagging")
     assert lease.reason_to_take(data(90, 100), 100.05)
     assert not lease.reason_to_take(data(90, 100), 100.05, lagging=True)
-    assert not lease.reason_to_take(data(99, 100), 100.05), "its own data has only just begun"
+    assert not lease.reason_to_take(data(99, 100), 100.05), "this collector's data has only just begun"
 
 
-def test_after_the_loss_of_the_register_the_lease_can_be_taken() -> None:
+def test_the_lease_can_be_taken_after_the_bus_has_lost_it() -> None:
     lease, own = held(100), data(90, 104)
     lease.begin(101)
     lease.read()  # there is no lease
@@ -93,7 +93,7 @@ def test_after_the_loss_of_the_register_the_lease_can_be_taken() -> None:
     assert lease.holder == "fourth"
 
 
-def test_an_older_revision_changes_nothing() -> None:
+def test_an_older_revision_of_the_lease_is_ignored() -> None:
     lease = held(100)
     lease.note({"collector": "own"}, 6, 101)
     assert not lease.mine

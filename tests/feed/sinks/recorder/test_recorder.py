@@ -52,7 +52,7 @@ def memory_feed(name: str, *coins: str) -> MarketFeed:
 
 
 async def connected(feed: MarketFeed, venue: MemoryVenue) -> None:
-    """Connect the feed to a venue in memory, which has no data before a connection listens."""
+    """Connect the feed to a venue in memory, and make the trade that connect() waits for."""
     connecting = asyncio.create_task(feed.connect())
     await until(lambda: bool(venue.connections))
     venue.trade("BTC", 1.0)
@@ -66,7 +66,7 @@ async def simulator() -> AsyncIterator[Simulator]:
 
 
 async def test_a_replay_delivers_what_the_live_feed_delivered(tmp_path: Path) -> None:
-    """Ids are missing and a connection is cut: gaps, outage, ticks and status events are replayed too."""
+    """Trades are missing and a connection is cut; gaps, the outage, ticks and status events are replayed too."""
     async with Simulator(0, ("binance",), 400) as simulator:
         channels = ["trades", "ticker", "candles", "quotes", "books"]
         feed = MarketFeed(settings=settings_for(simulator, coins=["BTC", "ETH", "DOGE"], channels=channels))
@@ -152,7 +152,7 @@ async def test_every_documented_reader_can_open_the_folder(tmp_path: Path, simul
     assert duckdb.execute(query).fetchall() == [("1m",)]
 
 
-async def test_acknowledged_events_are_on_disk(tmp_path: Path) -> None:
+async def test_all_events_are_on_disk_when_flush_returns(tmp_path: Path) -> None:
     venue = memory_venue("acknowledging", "BTC")
     register("acknowledging", lambda access: venue)
     feed = memory_feed("acknowledging", "BTC")
@@ -173,7 +173,7 @@ async def test_kill_9_loses_nothing_older_than_the_flush_interval(tmp_path: Path
     assert lost.faults == 0, lost
 
 
-def test_a_killed_recorder_is_listed_even_if_the_next_one_dies_at_its_first_file(
+def test_the_hole_after_a_killed_recorder_is_listed_even_if_the_next_recorder_fails_at_its_first_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = 1_764_288_000.0
@@ -222,7 +222,7 @@ async def test_a_removed_folder_is_made_again_and_listed_as_a_hole(tmp_path: Pat
     async with Recorder(feed, folder, flush_seconds=0.1) as recorder:
         await connected(feed, venue)
         await recorder.flush()
-        folder.rename(tmp_path / "elsewhere")  # not deleted: the recorder could write meanwhile
+        folder.rename(tmp_path / "elsewhere")  # not deleted, because the recorder may write during a deletion
         venue.trade("BTC", 5.0)
         await recorder.flush()
         assert [row["price"] for row in rows(folder, "trades")] == [5.0]
@@ -273,7 +273,7 @@ def test_only_events_that_exceed_the_queue_are_lost_while_the_disk_is_full(tmp_p
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_an_event_that_waits_in_a_failed_write_is_not_acknowledged(
+def test_flush_does_not_return_while_an_event_waits_in_a_failed_write(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """This holds even if flush() is called while the writing thread empties the queue."""
@@ -314,7 +314,7 @@ async def test_gaps_and_outages_are_listed_as_holes(tmp_path: Path) -> None:
         with venue.failing(Disconnected("holes", "out")):
             venue.trade("BTC", 2.0, told=False)
             await until(lambda: feed.status.state is not FeedState.LIVE)
-        venue.trades[1:2] = []  # the venue's REST does not have it either
+        venue.trades[1:2] = []  # the venue's REST does not have the trade either
         await until(lambda: any(each not in lost for each in venue.connections))
         for connection in [each for each in venue.connections if each not in lost]:
             now = time.time_ns()
@@ -362,7 +362,9 @@ def test_a_manifest_with_unknown_fields_and_half_a_line_is_read(tmp_path: Path) 
         ({"flush_seconds": 0}, "flush_seconds: found 0"),
     ],
 )
-def test_the_error_for_a_wrong_argument_names_it(arguments: dict[str, object], told: str, tmp_path: Path) -> None:
+def test_the_error_for_a_wrong_argument_names_the_argument(
+    arguments: dict[str, object], told: str, tmp_path: Path
+) -> None:
     with pytest.raises(ValueError, match=told):
         Recorder(MarketFeed(), tmp_path, **arguments)  # type: ignore[arg-type] # wrong on purpose
 
@@ -373,7 +375,7 @@ def test_the_error_names_a_folder_that_cannot_be_written_to(tmp_path: Path) -> N
         Recorder(MarketFeed(), tmp_path / "file" / "folder").start()
 
 
-async def test_the_channel_of_holes_can_be_read_even_if_there_are_none(tmp_path: Path) -> None:
+async def test_the_channel_of_holes_can_be_read_even_if_there_are_no_holes(tmp_path: Path) -> None:
     register("one", lambda access: memory_venue("one", "BTC"))
     async with Recorder(memory_feed("one", "BTC"), tmp_path):
         pass

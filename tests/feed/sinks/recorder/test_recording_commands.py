@@ -110,8 +110,8 @@ def test_verify_finds_changed_and_missing_files(folder: Path, capsys: pytest.Cap
 
 @pytest.mark.parametrize("is_merged", [False, True])
 def test_verify_finds_each_byte_that_was_changed(is_merged: bool, tmp_path: Path) -> None:
-    """The bytes are those of pages, their headers and the file's end; this holds even if the manifest lacks the
-    file."""
+    """The bytes are in data pages, page headers and the file's footer. They are found even if the manifest does not
+    list the file."""
     record(tmp_path, priced([trade("BTC", n / 10, 100.0 + n) for n in range(50)]))
     path = next(tmp_path.glob("trades/one/BTC/*/*.parquet"))
     if not is_merged:
@@ -158,7 +158,7 @@ def test_a_failed_import_leaves_nothing_behind(tmp_path: Path, capsys: pytest.Ca
         (["recording", "import"], "missing: DIR, FILE"),
     ],
 )
-def test_the_error_names_missing_files(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_error_names_missing_arguments(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(arguments)
     assert f"market-feed: {told} (see" in capsys.readouterr().err
@@ -229,14 +229,14 @@ def test_the_error_names_a_damaged_file(
         path.write_text(path.read_text() + '{"session": {}}\n')
     more = ["--csv", str(tmp_path / "csv")] if action == "export" else []
     code = main(["recording", action, str(folder), *more])
-    if damage != "columns" or action == "verify":  # the other commands do not need its columns
+    if damage != "columns" or action == "verify":  # the other commands do not read its columns
         assert code in (1, 2)
         assert path.name in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", [["recording", "info"], ["replay"], ["record"]])
 @pytest.mark.parametrize("what", ["manifest", "trades"])
-def test_the_error_names_a_pipe_in_place_of_a_file_and_nothing_waits_for_it(
+def test_the_error_names_a_pipe_in_place_of_a_file_and_no_command_waits_for_the_pipe(
     command: list[str], what: str, folder: Path, tmp_path: Path
 ) -> None:
     path = folder / "manifest.jsonl" if what == "manifest" else max(folder.glob("trades/*/BTC/*/*.parquet"))

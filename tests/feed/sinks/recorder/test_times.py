@@ -1,5 +1,5 @@
-"""The recorder at midnight and when the machine's clock is set: the order is kept, and each row is in its day's
-file."""
+"""The recorder at midnight and when the machine's clock is set: the order is kept, and each row is in the file
+of its day."""
 
 from __future__ import annotations
 
@@ -55,6 +55,6 @@ async def test_a_clock_set_back_keeps_the_order_and_is_listed(written_before: bo
     assert [price for price, _ in told] == [float(number) for number in range(10)]
     times = [at for _, at in told]
     wanted = [*(start + number for number in range(5)), *(start - HOUR + number for number in range(5, 10))]
-    assert times == pytest.approx(wanted, abs=1.5)  # in the time of the machine's clock at that moment
+    assert times == pytest.approx(wanted, abs=1.5)  # the replay shows the time that the machine's clock had
     reasons = {row["reason"] for row in rows(tmp_path, "gaps")}
     assert [reason for reason in reasons if reason.startswith("the clock was set by -3600")]

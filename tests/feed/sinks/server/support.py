@@ -53,7 +53,7 @@ async def stalled_client(server: Server, on_full: str) -> tuple[asyncio.StreamRe
 
 
 async def frame_of(reader: asyncio.StreamReader) -> tuple[int, bytes]:
-    """The first byte of a frame, and its payload."""
+    """Read one frame; return its first byte and its payload."""
     kind, size = await reader.readexactly(2)
     if size >= 126:
         size = int.from_bytes(await reader.readexactly(2 if size == 126 else 8), "big")

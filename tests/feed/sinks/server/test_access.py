@@ -13,7 +13,7 @@ from feed.sinks.server.app import Server
 from tests.feed.sinks.server.support import TOKEN, Json, ask, get
 
 
-async def test_everything_but_health_needs_the_token(feed: MarketFeed, settings: Settings) -> None:
+async def test_every_path_except_health_needs_the_token(feed: MarketFeed, settings: Settings) -> None:
     async with Server(feed, settings, port=0, token=TOKEN) as server, aiohttp.ClientSession(server.url) as http:
         assert (await get(http, "/health"))[0] == 503
         for path in ("/v1/status", "/v1/openapi.json", "/metrics", "/v1/events", "/v1/stream", "/nothing"):
@@ -109,12 +109,12 @@ async def test_an_allowed_page_may_read_the_answers_and_send_its_token(feed: Mar
 async def test_without_a_token_only_requests_to_loopback_names_are_served(
     http: aiohttp.ClientSession, host: str, status: int
 ) -> None:
-    """Otherwise a page could read the answers if the owner of its host name points the name to 127.0.0.1 (DNS
-    rebinding)."""
+    """Otherwise the owner of a page could point the page's host name to 127.0.0.1 and let the page read the answers
+    (DNS rebinding)."""
     assert (await get(http, "/v1/status", headers={"Host": host}))[0] == status
 
 
-async def test_a_request_without_a_host_is_refused_and_no_name_is_looked_up(
+async def test_a_request_without_a_host_name_is_refused_without_a_look_up(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("socket.getfqdn", lambda: pytest.fail("a look-up blocks the event loop"))
@@ -122,13 +122,13 @@ async def test_a_request_without_a_host_is_refused_and_no_name_is_looked_up(
     assert answer.startswith(b"HTTP/1.0 403 ")
 
 
-async def test_requests_to_ipv6s_loopback_are_served(feed: MarketFeed, settings: Settings) -> None:
+async def test_requests_to_the_ipv6_loopback_address_are_served(feed: MarketFeed, settings: Settings) -> None:
     async with Server(feed, settings, host="::1", port=0) as server, aiohttp.ClientSession(server.url) as http:
         assert server.url == f"http://[::1]:{server.port}/"
         assert (await get(http, "/v1/status"))[0] == 200
 
 
-async def test_one_right_token_among_wrong_ones_is_enough(feed: MarketFeed, settings: Settings) -> None:
+async def test_one_right_token_among_wrong_tokens_is_enough(feed: MarketFeed, settings: Settings) -> None:
     async with Server(feed, settings, port=0, token=TOKEN) as server, aiohttp.ClientSession(server.url) as http:
         wrong = {"Authorization": "Bearer wrong"}
         async with http.ws_connect("/v1/stream", protocols=[f"bearer.{TOKEN}"], headers=wrong) as ws:

@@ -30,7 +30,7 @@ async def test_a_connection_without_a_request_is_cut(server: Server, monkeypatch
     writer.close()
 
 
-async def test_connections_and_clients_are_bounded(
+async def test_the_numbers_of_connections_and_clients_are_limited(
     server: Server, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streams, "CLIENTS", 2)
@@ -92,7 +92,9 @@ async def test_a_client_that_sends_too_much_is_cut(server: Server, monkeypatch: 
     await until(lambda: not server._connections)
 
 
-async def test_clients_that_read_nothing_do_not_delay_the_end(feed: MarketFeed, settings: Settings) -> None:
+async def test_clients_that_read_nothing_do_not_delay_the_end_of_the_server(
+    feed: MarketFeed, settings: Settings
+) -> None:
     async with Server(feed, settings, port=0) as server, aiohttp.ClientSession(server.url) as http, feed:
         ws, _ = await subscribed(http)
         stalled = [await stalled_client(server, "drop_oldest") for _ in range(3)]
@@ -115,7 +117,9 @@ async def test_clients_that_read_nothing_do_not_delay_the_end(feed: MarketFeed, 
 # --- the command
 
 
-async def test_serve_prints_its_address_and_ends_on_sigterm_with_1001(simulator: Simulator, tmp_path: Path) -> None:
+async def test_serve_prints_its_address_and_at_sigterm_closes_its_streams_with_code_1001(
+    simulator: Simulator, tmp_path: Path
+) -> None:
     file = tmp_path / "settings.yaml"
     file.write_text(simulator.settings_yaml())
     process = await market_feed("serve", "BTC", "--port", "0", "--settings", str(file))

@@ -1,4 +1,4 @@
-"""The clients of docs/server.md, run unchanged except for the address."""
+"""The example clients of docs/server.md run without changes except for the address."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def server() -> AsyncIterator[Server]:
 
 
 async def lines(count: int, *command: str) -> list[str]:
-    """The first lines of a program's output; after them the program is ended."""
+    """Return the first lines of a program's output, and then end the program."""
     environment = os.environ | {"NODE_PATH": str(MODULES), "PYTHONUNBUFFERED": "1"}
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, env=environment)
     assert process.stdout is not None
@@ -53,7 +53,7 @@ async def lines(count: int, *command: str) -> list[str]:
 
 
 def check(found: list[str]) -> None:
-    """A snapshot and then prices, numbered one by one."""
+    """Check that the lines are a snapshot and then prices, with numbers that count up by one."""
     rows = [line.split() for line in found]
     assert [row[0] for row in rows] == ["snapshot"] + ["price"] * (len(rows) - 1)
     first = int(rows[0][1])

@@ -1,4 +1,4 @@
-"""Ten thousand seeded bad requests over raw sockets: the server continues, and keeps no memory of them."""
+"""After ten thousand bad requests, drawn from a seed, the server still serves and keeps no data of them."""
 
 from __future__ import annotations
 

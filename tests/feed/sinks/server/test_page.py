@@ -90,7 +90,7 @@ def browser(tmp_path: Path) -> Iterator[Any]:
 
 
 def see(browser: Any, what: Callable[[], Any], timeout: float = PATIENCE) -> Any:
-    """Wait until the page shows something."""
+    """Wait until ``what`` returns a true value for the page, and return this value."""
     end = time.monotonic() + timeout
     while not (found := what()):
         assert time.monotonic() < end, browser.execute_script("return document.body.innerText")
@@ -216,7 +216,7 @@ async def test_the_page_works_with_the_keyboard_and_on_a_phone(server: Server, b
         heads = browser.find_elements(By.CSS_SELECTOR, "tbody th[scope=row]")
         assert [head.text for head in heads] == ["BTC", "ETH", "SOL", "XRP", "DOGE"]
         live = browser.find_elements(By.CSS_SELECTOR, "[role=alert], [role=status]")
-        # screen readers read these texts aloud
+        # screen readers read these texts aloud at each change, so no text may contain a price
         assert not any(digit in node.text for node in live for digit in "0123456789")
         roles = {node.get_attribute("role") for node in browser.find_elements(By.CSS_SELECTOR, "[role]")}
         assert {"alert", "status", "log", "region", "img"} <= roles
@@ -264,7 +264,7 @@ async def test_the_book_of_the_chosen_coin_is_shown_while_it_is_proven(
 
 @in_chromium
 async def test_a_suspended_machine_shows_nothing_as_fresh_when_it_wakes(server: Server, browser: Any) -> None:
-    """This holds even if one of the browser's clocks stood still meanwhile."""
+    """This holds even if one of the browser's clocks stood still during the suspend."""
 
     def wake() -> None:
         browser.get(server.url)

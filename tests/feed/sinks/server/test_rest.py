@@ -16,7 +16,7 @@ from tests.feed.sinks.server.support import TOKEN, Json, get, soon_stale
 from tests.support import settings_for, until
 
 
-async def test_prices_over_rest_equal_the_feeds(http: aiohttp.ClientSession, feed: MarketFeed) -> None:
+async def test_prices_over_rest_equal_the_prices_of_the_feed(http: aiohttp.ClientSession, feed: MarketFeed) -> None:
     status, price = await get(http, "/v1/prices/btc")
     assert status == 200
     assert set(price) == set(feed.get_all_prices()["BTC"].__slots__)
@@ -27,7 +27,7 @@ async def test_prices_over_rest_equal_the_feeds(http: aiohttp.ClientSession, fee
 
 
 @soon_stale
-async def test_a_price_that_is_not_fresh_is_503_with_the_reason(
+async def test_the_answer_for_a_price_that_is_not_fresh_is_503_with_the_reason(
     http: aiohttp.ClientSession, venue: SimulatedVenue, feed: MarketFeed
 ) -> None:
     with venue.stalled():
@@ -111,7 +111,7 @@ async def test_a_coin_may_be_written_in_any_case(http: aiohttp.ClientSession, co
 
 
 @pytest.mark.parametrize("coin", ["%3Cimg%20src=x%3E", "%ff%00", "BTC%2FUSDT", "%F0%9F%92%A9", "x" * 5000])
-async def test_the_answer_for_an_unknown_coin_names_it_in_ascii(http: aiohttp.ClientSession, coin: str) -> None:
+async def test_the_answer_for_an_unknown_coin_names_the_coin_in_ascii(http: aiohttp.ClientSession, coin: str) -> None:
     async with http.get(URL(f"/v1/prices/{coin}", encoded=True)) as answer:
         text = await answer.text()
         assert (answer.status, answer.content_type, text.isascii()) == (404, "application/json", True)
@@ -135,7 +135,7 @@ async def test_health_is_200_while_the_feed_is_degraded(
         assert (status, health["status"]) == (200, "degraded")
 
 
-async def test_an_error_of_the_server_itself_is_500_and_the_next_request_is_served(
+async def test_an_error_of_the_server_is_answered_with_500_and_the_next_request_is_served(
     http: aiohttp.ClientSession, feed: MarketFeed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
@@ -160,7 +160,7 @@ ASKED = {
 
 
 async def test_every_answer_conforms_to_the_openapi_description(simulator: Simulator) -> None:
-    """The good and bad answers of each path are checked against its schema, which allows no further fields."""
+    """The good and bad answers of each path are checked against the path's schema, which allows no further fields."""
     settings = settings_for(simulator, channels=["trades", "ticker", "candles", "books"])
     feed = MarketFeed(settings=settings)
     document = description()

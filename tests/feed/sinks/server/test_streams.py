@@ -1,4 +1,4 @@
-"""The WebSocket and Server-Sent Events over real sockets, with good clients and slow ones."""
+"""The WebSocket and Server-Sent Events over real sockets, with fast and slow clients."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.feed.sinks.server.support import Json, frame_of, read_events, soon_st
 from tests.support import settings_for, until
 
 
-async def test_a_client_gets_a_snapshot_and_then_every_event_numbered(
+async def test_a_client_gets_a_snapshot_and_then_every_event_with_a_number(
     http: aiohttp.ClientSession, venue: SimulatedVenue
 ) -> None:
     ws, snapshot = await subscribed(http, channels=["prices", "trades", "status"], coins=["btc"])
@@ -121,7 +121,7 @@ async def test_clients_are_closed_with_1001_when_the_server_ends(feed: MarketFee
 
 
 async def frames_of(reader: asyncio.StreamReader) -> tuple[list[Json], int | None]:
-    """All text frames until the close frame, and its code."""
+    """Return all text frames before the close frame, and the close code."""
     texts: list[Json] = []
     while True:
         kind, payload = await frame_of(reader)
@@ -155,7 +155,7 @@ async def test_a_slow_client_that_chose_the_error_policy_is_closed_with_1008(
 
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("on_full", ["drop_oldest", "latest"])
-async def test_a_stalled_client_delays_no_other_and_is_up_to_date_when_it_reads_again(
+async def test_a_stalled_client_delays_no_other_client_and_is_up_to_date_when_it_reads_again(
     server: Server, http: aiohttp.ClientSession, venue: SimulatedVenue, on_full: str
 ) -> None:
     reader, writer = await stalled_client(server, on_full)
@@ -217,7 +217,7 @@ async def test_heartbeats_say_that_the_feed_is_stale(http: aiohttp.ClientSession
 
 
 async def test_server_sent_events_reach_a_client_of_http_1_0(server: Server) -> None:
-    """Proxies use HTTP/1.0 by default; then the answer is not sent in chunks."""
+    """Some proxies use HTTP/1.0 by default; the answer to such a request is not sent in chunks."""
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(b"GET /v1/events?coins=BTC HTTP/1.0\r\nHost: localhost\r\n\r\n")
     head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
@@ -236,7 +236,7 @@ async def test_an_unknown_last_event_id_is_answered_with_a_snapshot(http: aiohtt
 
 
 @soon_stale
-async def test_a_status_event_brings_a_heartbeat_at_once(
+async def test_a_status_event_causes_a_heartbeat_at_once(
     http: aiohttp.ClientSession, venue: SimulatedVenue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streams, "HEARTBEAT", 60.0)
@@ -265,14 +265,14 @@ async def test_books_come_over_the_stream(simulator: Simulator) -> None:
 # --- what one client must not do to others
 
 
-async def test_a_client_that_leaves_during_its_answer_does_not_affect_others(
+async def test_a_client_that_leaves_during_its_answer_does_not_affect_other_clients(
     server: Server, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ws, _ = await subscribed(http, channels=["trades", "prices"])
     snapshot = Broadcast.snapshot
     monkeypatch.setattr(Broadcast, "snapshot", lambda self, log: snapshot(self, log) + b" " * 20_000_000)
     monkeypatch.setattr(broadcast, "IDLE", 0.0)
-    # the same selection; the answer does not fit into the socket
+    # this client makes the same selection, and its answer does not fit into the socket
     _, writer = await stalled_client(server, "drop_oldest")
     (log,) = server._broadcast._logs.values()
     await until(lambda: log.users == 2)
@@ -308,13 +308,13 @@ async def test_too_many_selections_are_refused(
     assert "different selections" in answer["error"]
     await ws.close()
     await until(lambda: server._broadcast.clients == 1)
-    # replaces the selection without clients
+    # this selection replaces the selection that has no clients any more
     await other.send_json({"op": "subscribe", "channels": ["prices"], "coins": ["ETH"]})
     assert (await other.receive_json(timeout=10))["type"] == "snapshot"
     await other.close()
 
 
-async def test_a_client_that_resumes_far_behind_is_not_sent_everything_at_once(
+async def test_a_client_that_resumes_far_behind_gets_the_events_in_several_parts(
     server: Server, http: aiohttp.ClientSession, venue: SimulatedVenue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(broadcast, "AT_ONCE", 50)
