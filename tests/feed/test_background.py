@@ -1,4 +1,4 @@
-"""Programs without asyncio: the feed runs in a thread of its own, or blocks, beside other parts of the program."""
+"""Programs without asyncio: the feed runs in a thread of its own with start(), or blocks its caller with run()."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def nowhere() -> MarketFeed:
 
 
 def test_a_callback_that_blocks_the_loop_is_seen_from_another_thread(settings: Settings) -> None:
-    """While the callback blocks, nothing in the loop can report it. When it returns, the feed continues as before."""
+    """The loop itself cannot report that it is blocked. When the callback returns, the feed continues as before."""
     settings.staleness = Staleness(feed_stale_after=0.5, reconnect_after=20)
     feed = MarketFeed(settings=settings)
     blocks, goes_on = threading.Event(), threading.Event()
@@ -141,7 +141,7 @@ def test_start_and_stop_may_be_called_in_any_order(feed: MarketFeed) -> None:
 
 
 def test_a_callback_may_stop_the_feed(feed: MarketFeed) -> None:
-    """stop() in a callback returns without waiting for the callback's end; the next start() waits for it."""
+    """stop() in a callback returns without waiting for the callback's end; the next start() waits for this end."""
     stopped = threading.Event()
 
     def enough(tick: PriceTick) -> None:
@@ -207,7 +207,7 @@ def test_run_blocks_until_a_callback_stops_it(feed: MarketFeed) -> None:
 
 
 async def test_a_feed_can_be_started_while_an_event_loop_runs(feed: MarketFeed) -> None:
-    """Jupyter is such a case: start() works, coroutines can be awaited there, and run() raises an error with advice."""
+    """In Jupyter, for example, start() works, coroutines can be awaited, and run() raises an error with advice."""
     with pytest.raises(FeedError, match=r"await connect\(\), or call start\(\)"):
         feed.run()
     feed.start()
@@ -264,5 +264,5 @@ def test_a_program_that_forgets_to_stop_the_feed_ends_anyway(simulator: Threaded
     )
     complaints = [
         line for line in ended.stderr.splitlines() if not line.startswith("Executing ")
-    ]  # such lines only show that the machine is busy
+    ]  # a line "Executing ..." only shows that the machine is busy
     assert (ended.returncode, ended.stdout.strip(), complaints) == (0, "live", [])

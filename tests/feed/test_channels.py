@@ -1,4 +1,4 @@
-"""The table of channels: every part of the feed takes a channel's names, types and defaults from it."""
+"""Every part of the feed takes a channel's names, types and defaults from one table of channels."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from feed.clock import Clock
 
 
 class Machine(Clock):
-    """A machine whose time the test sets: ``pass_`` lets seconds pass while it is awake; it can also be suspended."""
+    """A machine with a time that the test sets: ``pass_`` lets it be awake, ``suspend`` lets it be suspended."""
 
     awake, total = 100.0, 5000.0
 
@@ -45,7 +45,7 @@ def test_an_age_includes_a_suspend_at_once(machine: Machine) -> None:
     assert machine.since(came) == pytest.approx(601)
 
 
-def test_data_that_came_after_a_suspend_is_not_older_because_of_it(machine: Machine) -> None:
+def test_a_suspend_does_not_add_to_the_age_of_later_data(machine: Machine) -> None:
     machine.suspend(600)
     assert machine.look() == pytest.approx(600)
     assert machine.look() == 0.0
@@ -72,7 +72,7 @@ def test_without_a_suspend_no_suspended_time_is_found(machine: Machine) -> None:
     assert machine.look() == 0.0
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="time.monotonic goes on there")
+@pytest.mark.skipif(sys.platform == "win32", reason="time.monotonic includes a suspend on Windows")
 def test_this_system_has_a_clock_that_continues_through_a_suspend() -> None:
     assert feed.clock._boot is not None
     before = feed.clock._boot()

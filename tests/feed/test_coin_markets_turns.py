@@ -1,4 +1,4 @@
-"""Which connection's data of a coin is delivered if several have it; with a clock that the test sets."""
+"""Which connection's data of a coin is delivered if several connections have the coin; with a clock of the test."""
 
 from __future__ import annotations
 
@@ -114,8 +114,8 @@ def test_an_admitted_price_that_made_no_tick_counts_for_the_comparison(world: Wo
 
 
 @pytest.mark.parametrize("kind", ["trade", "quote", "book", "candle"])
-def test_the_newest_price_counts_for_the_comparison_whatever_event_it_came_with(world: World, kind: str) -> None:
-    """The coin's price has grown to thirty times since its market was admitted, all of it on that market."""
+def test_the_newest_price_of_any_kind_of_event_counts_for_the_comparison(world: World, kind: str) -> None:
+    """The first market has been admitted at a price of 100; its price is now 3,000, thirty times as high."""
     first, other = world.stand("a"), world.stand("b")
     assert world.markets.admit(first, "ETH", first.symbol, 100.0)
     world.clock.at += 60

@@ -27,7 +27,7 @@ async def connected(feed: MarketFeed, venue: SimulatedVenue) -> None:
 
 
 def whole(got: Recorder, venue: SimulatedVenue, coin: str, last: int) -> bool:
-    """Whether every trade from the first received one up to ``last`` was delivered, once and in order."""
+    """Whether all trades from the first received trade up to ``last`` were delivered, once and in order."""
     ids = got.ids(coin)
     return bool(ids) and ids[-1] >= last and ids == [i for i in made_ids(venue, coin) if ids[0] <= i <= ids[-1]]
 
@@ -125,7 +125,7 @@ async def test_a_coin_that_is_added_again_is_delivered_like_a_new_coin(
 
 
 async def test_a_subscription_may_name_a_coin_once_it_was_added(feed: MarketFeed, venue: SimulatedVenue) -> None:
-    """This concerns callbacks and iterators; before it was added, the coin is unknown."""
+    """This holds for callbacks and iterators. Before the coin is added, its name causes an error."""
     with pytest.raises(SettingsError, match="SOL"):
         feed.subscribe_trades(lambda trade: None, ["SOL"])
     await connected(feed, venue)
@@ -143,7 +143,7 @@ async def test_an_unlisted_coin_is_reported_and_does_not_delay_others(
     feed: MarketFeed, venue: SimulatedVenue, got: Recorder
 ) -> None:
     await connected(feed, venue)
-    async with asyncio.timeout(5):  # the connect_timeout is 10
+    async with asyncio.timeout(5):  # less than the connect_timeout of 10 s
         await feed.add_coins(["NOSUCHCOIN", "SOL"])
     assert [details["coin"] for details in got.details("coin_unavailable")] == ["NOSUCHCOIN"]
     assert feed.get_price("SOL") is not None
@@ -194,7 +194,7 @@ async def test_a_coin_may_continue_under_its_other_name(feed: MarketFeed, venue:
     await got.until(lambda: bool(got.ids("POL")))
     await feed.remove_coins("POL")
     await feed.add_coins("MATIC")
-    feed.subscribe_quotes(lambda quote: None)  # which needs another connection
+    feed.subscribe_quotes(lambda quote: None)  # quotes need another connection
     await until(lambda: len(venue.dials) == 2 and len(venue.connections) == 1)
     before = len(got.candles)
     await venue.trade("POL")
@@ -202,13 +202,13 @@ async def test_a_coin_may_continue_under_its_other_name(feed: MarketFeed, venue:
     assert "bad_frame" not in got.events
 
 
-async def test_a_coin_that_is_added_again_while_its_connection_is_replaced_has_its_candles(
+async def test_a_coin_that_is_added_again_while_its_connection_is_replaced_gets_candles(
     feed: MarketFeed, venue: SimulatedVenue, got: Recorder
 ) -> None:
     await feed.add_coins("SOL")
     await feed.connect()
     await got.until(lambda: bool(got.ids("SOL")))
-    feed.subscribe_quotes(lambda quote: None)  # which needs another connection
+    feed.subscribe_quotes(lambda quote: None)  # quotes need another connection
     await until(lambda: bool(venue.connections) and len(venue.connections[-1].subscriptions) == 3 * (STREAMS + 1))
     await feed.remove_coins("SOL")
     await until(lambda: len(venue.connections) == 1)
@@ -235,7 +235,7 @@ async def test_a_venue_that_refused_all_coins_is_asked_again_for_an_added_coin(
 
 
 async def test_a_coin_added_while_a_venue_refuses_the_others_is_requested_at_once(simulator: Simulator) -> None:
-    """The feed has not handled the refusal yet, which does not concern a coin that was added later."""
+    """The coin is added before the feed has handled the refusal; the refusal does not concern this coin."""
     venue = next(iter(simulator.venues.values()))
     if venue.name != "bybit":
         pytest.skip("the venue refuses nothing: a market that it does not list is silent")
@@ -289,7 +289,7 @@ async def test_coins_may_change_before_connect_and_after_disconnect(feed: Market
     await until(lambda: set(feed.get_all_prices()) == {"BTC", "XRP"})
 
 
-async def test_the_next_connection_carries_the_coins_changed_while_the_feed_reconnects(
+async def test_changes_of_coins_while_the_feed_reconnects_take_effect_on_the_next_connection(
     feed: MarketFeed, venue: SimulatedVenue, got: Recorder
 ) -> None:
     await connected(feed, venue)
@@ -337,7 +337,7 @@ async def test_wrong_coins_change_nothing(feed: MarketFeed) -> None:
 
 
 def test_coins_change_from_another_thread(tmp_path: object) -> None:
-    """A program without asyncio calls from its own thread, and the feed's loop makes the change."""
+    """The program calls from its own thread, and the thread of the feed makes the change."""
 
     async def serve(done: asyncio.Event, ready: asyncio.Future[Simulator]) -> None:
         async with Simulator(venues=("binance",), rate=100) as simulator:
@@ -365,7 +365,7 @@ def test_coins_change_from_another_thread(tmp_path: object) -> None:
 
 
 async def test_a_coin_that_only_another_venue_lists_comes_from_that_venue() -> None:
-    """A second such coin does not disturb the first."""
+    """A second coin that only this venue lists does not affect the first."""
     async with (
         Simulator(venues=("binance",), rate=60, coins=["BTC", "ETH"]) as first,
         Simulator(venues=("bybit",), rate=60, coins=["BTC", "SOL", "XRP"]) as second,
@@ -385,8 +385,8 @@ async def test_a_coin_that_only_another_venue_lists_comes_from_that_venue() -> N
             assert len(second["bybit"].dials) == 1
 
 
-async def test_a_removed_coin_that_another_venue_delivered_brings_no_more_data() -> None:
-    """This holds even while the feed's own venue is slow with another change."""
+async def test_a_removed_coin_that_another_venue_delivered_is_no_longer_delivered() -> None:
+    """This holds even while the addition of another coin waits for a slow answer of the active venue."""
     async with (
         Simulator(venues=("binance",), rate=60, coins=["BTC", "ETH"]) as first,
         Simulator(venues=("bybit",), rate=60, coins=["BTC", "SOL", "XRP"]) as second,

@@ -1,4 +1,4 @@
-"""Gaps are complete only if that is proven, and wrong ids or stamps lose no good trade; over real sockets."""
+"""A gap is complete only if this is proven, and a wrong id or timestamp loses no right trade; over real sockets."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ async def test_a_record_behind_the_stream_is_requested_until_it_reaches_beyond_t
 
 
 @pytest.mark.parametrize("broken", ["frozen", "down"])
-async def test_a_gap_is_incomplete_if_the_record_never_reaches_beyond_it(
+async def test_a_gap_is_incomplete_if_the_record_never_reaches_beyond_the_gap(
     transport: str, simulator: Simulator, broken: str
 ) -> None:
     (venue,) = simulator.venues.values()
@@ -103,7 +103,7 @@ async def test_a_gap_is_incomplete_if_the_record_never_reaches_beyond_it(
         await got.until(lambda: len(got.trades) > count + 10)
 
 
-async def test_after_a_failover_a_gap_is_complete_only_if_the_record_reaches_beyond_it(transport: str) -> None:
+async def test_after_a_failover_a_gap_is_complete_only_if_the_record_reaches_beyond_the_gap(transport: str) -> None:
     async with (
         Simulator(venues=("bybit",), rate=20, seed=1, coins=["BTC"]) as first,
         Simulator(venues=("binance",), rate=20, seed=1, coins=["BTC"]) as second,
@@ -226,7 +226,7 @@ async def test_a_candle_whose_end_was_missed_is_not_closed_by_a_record_that_stan
 
 @pytest.mark.parametrize("name", VENUES)
 async def test_trades_stamped_an_hour_ahead_close_no_candle_and_cause_no_lag(transport: str, name: str) -> None:
-    """Each coin has one such trade and few others for some time, so the wrong stamps agree with one another."""
+    """Each coin has one trade with a wrong stamp and few other trades, so the wrong stamps agree with one another."""
     coins = ["BTC", "ETH", "SOL", "XRP", "ADA", "LTC"]
     async with Simulator(venues=(name,), rate=2, seed=1, coins=coins) as simulator:
         (venue,) = simulator.venues.values()
@@ -347,7 +347,7 @@ class Wire:
 
 @asynccontextmanager
 async def repeating(wire: Wire, number: int, stamp: int | None = None) -> AsyncIterator[None]:
-    """Send one trade repeatedly."""
+    """Send one trade again and again while the context lasts."""
 
     async def repeat() -> None:
         while True:

@@ -40,11 +40,10 @@ async def secondary() -> AsyncIterator[Simulator]:
         yield simulator
 
 
-async def test_the_feed_fails_over_to_the_next_venue_and_returns_to_the_first(
+async def test_the_feed_fails_over_to_the_next_venue_at_once_if_its_venue_is_blocked(
     primary: Simulator, secondary: Simulator
 ) -> None:
-    """A blocked venue is left at once. When it works again and was on trial for failback_after, the feed returns to
-    it."""
+    """After the failover, all prices come from the next venue."""
     feed = MarketFeed(settings=settings_for(primary, secondary, **QUICK))
     got = Recorder(feed)
     async with feed:
@@ -61,7 +60,7 @@ async def test_the_feed_fails_over_to_the_next_venue_and_returns_to_the_first(
             assert {tick.exchange for tick in got.prices[seen:]} == {"binance"}
 
 
-async def test_at_a_failback_the_old_connection_stays_until_the_new_one_has_data(
+async def test_at_a_failback_the_old_connection_stays_until_the_new_connection_has_data(
     primary: Simulator, secondary: Simulator
 ) -> None:
     feed = MarketFeed(settings=settings_for(primary, secondary, **QUICK))
@@ -171,7 +170,7 @@ async def test_the_feed_reconnects_when_one_of_the_failed_venues_works_again(
     await feed.disconnect()
 
 
-async def test_a_coin_that_the_venue_does_not_list_comes_from_the_next_one(secondary: Simulator) -> None:
+async def test_a_coin_that_the_venue_does_not_list_comes_from_the_next_venue(secondary: Simulator) -> None:
     """The coin is reported once; then its data has the name of the venue from which it comes."""
     async with Simulator(venues=("bybit",), rate=100, coins=["BTC", "ETH"]) as narrow:
         feed = MarketFeed(["BTC", "ETH", "SOL"], settings=settings_for(narrow, secondary, **QUICK))
@@ -191,7 +190,7 @@ async def test_a_coin_that_the_venue_does_not_list_comes_from_the_next_one(secon
 
 
 async def test_events_of_fallback_coins_name_the_coin_and_are_no_failover() -> None:
-    """The coin's exchange fails, and the next one has the coin too. The feed itself stays on its exchange."""
+    """The coin's exchange fails, and the next exchange has the coin too. The feed itself stays on its exchange."""
     coins = ["BTC", "SOL"]
     async with (
         Simulator(venues=("bybit",), rate=100, coins=["BTC"]) as narrow,
@@ -215,8 +214,8 @@ async def test_events_of_fallback_coins_name_the_coin_and_are_no_failover() -> N
 
 
 async def test_a_coin_that_changes_its_connection_within_a_venue_loses_no_trade() -> None:
-    """The coin comes from one venue: over a connection of its own, after a failover with the others, then alone
-    again."""
+    """The coin always comes from Binance: over a connection of its own, after a failover together with the other coins,
+    then alone again."""
     coins = ["BTC", "ETH", "SOL"]
     async with (
         Simulator(venues=("bybit",), rate=100, coins=coins[:2]) as narrow,
@@ -232,7 +231,7 @@ async def test_a_coin_that_changes_its_connection_within_a_venue_loses_no_trade(
                 await got.until(lambda: ("BTC", "binance") in {(tick.coin, tick.exchange) for tick in got.prices})
                 seen = len(got.ids("SOL"))
                 await got.until(lambda: len(got.ids("SOL")) > seen + 30)
-            await got.until(lambda: feed.status.exchange == "bybit")  # by a failover, if a busy machine pauses Binance
+            await got.until(lambda: feed.status.exchange == "bybit")  # or by a failover, on a busy machine
             seen = len(got.ids("SOL"))
             await got.until(lambda: len(got.ids("SOL")) > seen + 30)
             venue.rate = 0
@@ -248,10 +247,10 @@ async def test_the_next_venue_is_ready_before_it_is_needed(primary: Simulator, s
         assert not secondary["binance"].connections
 
 
-async def test_after_a_blocked_venue_the_next_one_is_prepared(
+async def test_if_the_next_venue_is_blocked_the_venue_after_it_is_prepared(
     primary: Simulator, secondary: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A failover would need that venue."""
+    """A failover would go to this venue."""
     monkeypatch.setattr(prefetch, "ANSWER_WITHIN", 0.1)
     async with Simulator(venues=("binance_us",), rate=0) as third:
         with secondary["binance"].blocked(451):
@@ -261,7 +260,7 @@ async def test_after_a_blocked_venue_the_next_one_is_prepared(
 
 
 async def test_candles_that_an_outage_interrupted_are_closed_from_the_venues_record(secondary: Simulator) -> None:
-    """Every candle is closed once with the venue's values, even if it ended while nothing was connected."""
+    """Every candle is closed once with the venue's values, even if it ended while there was no connection."""
     venue = secondary["binance"]
     feed = MarketFeed(["BTC"], settings=settings_for(secondary, **QUICK))
     got = Recorder(feed)
@@ -299,7 +298,7 @@ async def test_iterators_deliver_the_same_events_as_callbacks(secondary: Simulat
 
 
 async def test_a_venue_that_cannot_be_set_up_is_left_out(secondary: Simulator) -> None:
-    """The venue has no market of the wanted type. That is reported, and the next venue is used."""
+    """The venue has no market of the wanted type. This is reported, and the next venue is used."""
     settings = settings_for(secondary, **QUICK)
     settings.exchanges.insert(0, ExchangeConfig("krakenfutures"))
     feed = MarketFeed(settings=settings)
@@ -330,7 +329,7 @@ async def test_a_connection_stays_open_when_its_successor_is_refused(secondary: 
 async def test_a_connection_that_is_too_old_is_replaced_even_after_failed_attempts(
     secondary: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After one failed attempt the connection must not simply stay until the venue cuts it."""
+    """After a failed attempt to replace the connection, the feed must not wait until the venue cuts it."""
     monkeypatch.setattr(connection, "ANEW", 0.05)
     profile = find.profile_of("binance")
     soon = replace(profile.limits, session_limit=4)

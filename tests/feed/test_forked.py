@@ -1,4 +1,4 @@
-"""A forked child process has neither the feed's event loop nor its thread, so its feed is not connected."""
+"""A forked child process has neither the feed's event loop nor its thread, so its copy of the feed is not connected."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ print("done")
 
 @pytest.mark.parametrize("where", ["thread", "loop"])
 def test_a_forked_childs_feed_is_not_connected_and_the_feed_of_its_parent_continues(where: str) -> None:
-    forks = "ignore:This process:DeprecationWarning"  # Python 3.12 and later warn of a fork beside threads
+    forks = "ignore:This process:DeprecationWarning"  # Python 3.12 and later warn of a fork while threads run
     with ThreadedSimulator(venues=("binance",), rate=100) as simulator:
         command = [sys.executable, "-W", "error", "-W", forks, "-c", SCRIPT, simulator.rest_url, simulator.ws_url]
         ended = subprocess.run([*command, where], capture_output=True, text=True, timeout=60, check=False)

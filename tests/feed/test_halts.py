@@ -61,7 +61,7 @@ class Lists:
 
     @contextmanager
     def maintenance(self, *coins: str) -> Iterator[None]:
-        """Halt these coins (or all): the market list marks them, and no data of them comes."""
+        """While the context lasts, the market list marks these coins (or all coins) as halted."""
         self.halted.update(coins or COINS)
         try:
             yield
@@ -103,7 +103,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("exchanges.ccxt_adapter.markets.markets.PAUSE", 0.2)
 
 
-async def test_a_venue_in_maintenance_at_the_start_delivers_when_it_is_over(venue: tuple[Lists, str]) -> None:
+async def test_a_venue_in_maintenance_at_the_start_delivers_when_the_maintenance_is_over(
+    venue: tuple[Lists, str],
+) -> None:
     lists, _ = venue
     feed = feed_over(venue)
     got = Recorder(feed)
@@ -118,7 +120,7 @@ async def test_a_venue_in_maintenance_at_the_start_delivers_when_it_is_over(venu
     await feed.disconnect()
 
 
-async def test_connect_retries_a_venue_in_maintenance_but_not_one_that_lists_none_of_the_coins(
+async def test_connect_retries_a_venue_in_maintenance_but_not_a_venue_that_lists_none_of_the_coins(
     venue: tuple[Lists, str],
 ) -> None:
     lists, _ = venue
@@ -169,7 +171,7 @@ async def test_a_coin_that_is_added_before_it_is_listed_comes_when_the_list_has_
 async def test_a_coin_that_is_added_when_it_is_listed_comes_at_once(
     venue: tuple[Lists, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The list at the feed's start did not have the coin, so the venue is asked, once for all added coins."""
+    """The list at the feed's start did not have the coin, so the list is requested again, once for all added coins."""
     lists, _ = venue
     monkeypatch.setattr(coin_listing, "FIRST", 600.0)
     lists.unlisted.add("ETH")
@@ -182,7 +184,7 @@ async def test_a_coin_that_is_added_when_it_is_listed_comes_at_once(
         assert "coin_unavailable" not in got.events
 
 
-async def test_the_list_is_requested_at_intervals_however_often_a_coin_is_added(
+async def test_the_list_is_requested_only_at_intervals_even_if_a_coin_is_added_often(
     venue: tuple[Lists, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lists, _ = venue
@@ -244,7 +246,7 @@ async def test_a_coin_that_is_halted_later_comes_from_the_next_venue_until_it_tr
             assert ids == sorted(set(ids))
 
 
-async def test_a_market_list_without_a_coin_is_ignored_while_its_data_flows() -> None:
+async def test_a_market_list_that_marks_a_coin_as_halted_is_ignored_while_data_of_the_coin_flows() -> None:
     async with listed("binance") as first:
         lists = first[0]
         feed = feed_over(first, coins=(*COINS, "NOPE"))
@@ -263,7 +265,7 @@ async def test_a_market_list_without_a_coin_is_ignored_while_its_data_flows() ->
 async def test_a_coin_that_a_list_on_disk_marks_as_halted_comes_when_it_trades_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A coin that is halted in the list may trade again, so the venue is asked at the start and at each retry."""
+    """A coin that is halted in the list may trade again, so the list is requested at the start and at each retry."""
     monkeypatch.setenv(VARIABLE, str(tmp_path))
     async with listed("binance") as first:
         lists, _ = first

@@ -15,7 +15,7 @@ from exchanges.ccxt_adapter.transport.choose import TRANSPORTS
 from exchanges.simulator import Simulator
 from feed.cli.reports.diagnosis import SILENT_SERVER
 
-HANGS = 60.0  # seconds; the real getaddrinfo gives up after 20 to 30, which cannot be shortened
+HANGS = 60.0  # seconds for which getaddrinfo hangs in the child; the real getaddrinfo gives up after 20 to 30
 EXIT = 10.0  # seconds from the last line of output to the end of the process, on a busy machine
 
 CHILD = """
@@ -61,7 +61,7 @@ asyncio.run(main())
 async def told(
     simulator: Simulator, venues: str, timeout: float, connect_timeout: float, transport: str, patience: float = 8.0
 ) -> list[str]:
-    """The child's output; this asserts that it ends soon."""
+    """Run the child process, assert that it ends soon after its output, and return the output."""
     code = CHILD.format(
         hangs=HANGS,
         patience=patience,
@@ -171,8 +171,10 @@ async def test_check_names_a_name_server_that_does_not_answer(tmp_path: Path) ->
         ("nats://bus.invalid:4222,nats://127.0.0.1:9", "Connect call failed ('127.0.0.1', 9)"),
     ],
 )
-async def test_a_bus_whose_name_is_not_resolved_does_not_delay_the_end(bus: str, words: str, tmp_path: Path) -> None:
-    """nats-py would look the name up in a thread, and the program's end would wait for it."""
+async def test_a_bus_whose_name_is_not_resolved_does_not_delay_the_end_of_the_command(
+    bus: str, words: str, tmp_path: Path
+) -> None:
+    """nats-py would look the name up in a thread, and the end of the program would wait for this thread."""
     pytest.importorskip("nats", reason="the extra [bus] is not installed")
     settings = tmp_path / "settings.yaml"
     settings.write_text(f"coins: [BTC]\nexchanges: [binance]\nbus: {bus}\nconnection: {{connect_timeout: 2}}\n")

@@ -1,5 +1,4 @@
-"""Coroutine callbacks: they are awaited event by event, slow ones do not affect others, and they end in a bounded
-time."""
+"""Coroutine callbacks are awaited event by event, do not delay other callbacks when they are slow, and end in time."""
 
 from __future__ import annotations
 
@@ -31,11 +30,11 @@ async def test_every_form_of_coroutine_callback_is_awaited_in_order(dispatcher: 
         for number in range(start, start + 4):
             dispatcher.publish("trades", "BTC", number)
         expected = start + 4
-        await until(lambda: len(bot.seen) == expected)  # noqa: B023 - it is over before the next round
+        await until(lambda: len(bot.seen) == expected)  # noqa: B023 - awaited before the next round
     assert bot.seen == list(range(12))
 
 
-async def test_a_callback_that_returns_no_coroutine_stays_a_plain_one(dispatcher: Dispatcher) -> None:
+async def test_a_callback_that_returns_no_coroutine_is_called_directly(dispatcher: Dispatcher) -> None:
     mock = MagicMock()
     dispatcher.subscribe("trades", mock)
     dispatcher.publish("trades", "BTC", 1)
@@ -67,7 +66,7 @@ async def test_a_coroutine_callback_runs_one_event_at_a_time(dispatcher: Dispatc
     assert (most, done) == (1, [0, 1, 2, 3])
 
 
-async def test_a_slow_coroutine_callback_delays_nobody_and_loses_its_oldest_events(
+async def test_a_slow_coroutine_callback_delays_no_other_callback_and_loses_its_oldest_events(
     dispatcher: Dispatcher, reports: Reports
 ) -> None:
     gate = asyncio.Event()
@@ -87,11 +86,11 @@ async def test_a_slow_coroutine_callback_delays_nobody_and_loses_its_oldest_even
     dispatcher.subscribe("trades", flowing)
     for number in range(100):
         dispatcher.publish("trades", "BTC", number)
-        await until(lambda: quick[-1:] == [number])  # noqa: B023 - it is over before the next round
+        await until(lambda: quick[-1:] == [number])  # noqa: B023 - awaited before the next round
     assert fast == quick == list(range(100))
     gate.set()
     await until(lambda: len(slow) == 5)
-    assert slow == [0, 96, 97, 98, 99]  # the event that it was handling, and four from the queue
+    assert slow == [0, 96, 97, 98, 99]  # the event that the callback was handling, and four from the queue
     assert subscription.dropped == 95
     assert reports.kinds() == ["slow_callback"]
     assert reports[0][1]["dropped"] == 1
@@ -114,7 +113,7 @@ async def test_the_policy_latest_keeps_the_newest_event_of_each_coin(dispatcher:
     await until(lambda: len(seen) == 3)
     assert sorted(seen) == ["BTC49", "ETH49", "SOL49"]
     assert subscription.dropped == 147
-    assert reports == []  # with "latest" this is no loss
+    assert reports == []  # with "latest", a replaced event is no loss
 
 
 async def test_the_policy_error_ends_a_coroutine_callback_that_falls_behind(
@@ -132,7 +131,7 @@ async def test_the_policy_error_ends_a_coroutine_callback_that_falls_behind(
         dispatcher.publish("trades", "BTC", number)
     gate.set()
     await until(lambda: not subscription.active)
-    assert seen == [0, 1, 2, 3]  # all before the first lost event
+    assert seen == [0, 1, 2, 3]  # all events before the first lost event
     assert not dispatcher.route("trades", "BTC").wanted()
     kind, details = reports[-1]
     assert kind == "callback_error"
@@ -223,7 +222,7 @@ async def test_a_consumer_that_never_suspends_does_not_block_the_loop(reports: R
     await dispatcher.close(1)
 
 
-def test_events_published_outside_a_loop_wait_for_one() -> None:
+def test_events_published_outside_a_loop_wait_for_a_loop() -> None:
     dispatcher = Dispatcher(Reports())
     seen: list[int] = []
 
@@ -241,7 +240,7 @@ def test_events_published_outside_a_loop_wait_for_one() -> None:
     assert seen == [1, 2]
 
 
-def test_subscriptions_outlive_a_loop_and_a_close() -> None:
+def test_subscriptions_stay_after_the_end_of_a_loop_and_after_close() -> None:
     dispatcher = Dispatcher(Reports())
     seen: list[int] = []
 

@@ -1,4 +1,4 @@
-"""No subscriber can delay, block or break another one."""
+"""No subscriber of the dispatcher can delay, block or break another subscriber."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ async def test_threads_may_subscribe_and_cancel_while_events_flow(dispatcher: Di
 # --- errors -----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_raising_callback_disturbs_nobody(dispatcher: Dispatcher, reports: Reports) -> None:
+async def test_a_callback_that_raises_does_not_affect_other_callbacks(dispatcher: Dispatcher, reports: Reports) -> None:
     seen: list[int] = []
     plain = dispatcher.subscribe("trades", raiser)
     dispatcher.subscribe("trades", seen.append)
@@ -182,7 +182,7 @@ async def test_errors_are_reported_once_a_second_with_their_count(reports: Repor
     assert [details["count"] for _, details in reports] == [1, 3, 2]
 
 
-async def test_a_plain_callback_that_reads_a_cancelled_future_is_an_error_and_no_cancellation(
+async def test_reading_a_cancelled_future_in_a_plain_callback_is_an_error_and_cancels_nothing(
     dispatcher: Dispatcher,
 ) -> None:
     seen: list[int] = []
@@ -230,7 +230,7 @@ async def test_a_raising_status_callback_causes_no_endless_reports(callback: Cal
     await watched.close(1)
 
 
-async def test_a_report_that_fails_disturbs_nobody() -> None:
+async def test_a_report_that_fails_does_not_affect_other_callbacks() -> None:
     def report(event: str, details: dict[str, Any]) -> None:
         raise RuntimeError(event)
 
@@ -281,7 +281,7 @@ async def test_close_waits_until_the_queues_are_empty(reports: Reports) -> None:
     await dispatcher.close(TIMEOUT)
 
 
-async def test_close_cancels_what_does_not_end_in_time(reports: Reports) -> None:
+async def test_close_cancels_callbacks_that_do_not_end_in_time(reports: Reports) -> None:
     dispatcher = Dispatcher(reports)
     cleaned: list[int] = []
 
@@ -292,7 +292,7 @@ async def test_close_cancels_what_does_not_end_in_time(reports: Reports) -> None
             cleaned.append(event)
 
     subscription = dispatcher.subscribe("trades", callback)
-    # hides that it is a coroutine function, so that a task starts it
+    # the lambda hides that callback is a coroutine function, so a task starts the coroutine
     hidden = dispatcher.subscribe("trades", lambda event: callback(event))
     for number in range(3):
         dispatcher.publish("trades", "BTC", number)
@@ -314,7 +314,7 @@ def test_a_slow_consumers_error_shows_the_beginning_of_a_deep_book() -> None:
     assert len(error.event.bids) == 1000
 
 
-async def test_close_with_no_time_at_all_leaves_neither_task_nor_unawaited_coroutine(reports: Reports) -> None:
+async def test_close_with_a_timeout_of_zero_leaves_neither_task_nor_unawaited_coroutine(reports: Reports) -> None:
     dispatcher = Dispatcher(reports)
     bot = Bot()
     dispatcher.subscribe("trades", bot.hidden())
@@ -326,7 +326,7 @@ async def test_close_with_no_time_at_all_leaves_neither_task_nor_unawaited_corou
     gc.collect()  # a coroutine that was never awaited would warn here, and warnings are errors
 
 
-async def test_close_is_bounded_even_if_a_callback_resists_cancellation(reports: Reports) -> None:
+async def test_close_returns_in_time_even_if_a_callback_ignores_its_cancellation(reports: Reports) -> None:
     dispatcher = Dispatcher(reports)
     gate = asyncio.Event()
 

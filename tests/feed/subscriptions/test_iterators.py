@@ -33,10 +33,10 @@ async def test_an_iterator_yields_events_since_it_was_made_and_ends_at_close(rep
         dispatcher.publish("trades", "BTC", 3)
         await dispatcher.close(1)
     assert seen == [0, 1, 2, 3]
-    assert [event async for event in dispatcher.iterate("trades")] == []  # closed already
+    assert [event async for event in dispatcher.iterate("trades")] == []  # the dispatcher is closed
 
 
-async def test_breaking_out_releases_the_iterator(dispatcher: Dispatcher) -> None:
+async def test_leaving_the_for_loop_releases_the_iterator(dispatcher: Dispatcher) -> None:
     async def produce() -> None:
         await until(lambda: dispatcher.route("trades", "BTC").wanted())
         dispatcher.publish("trades", "BTC", 1)
@@ -63,7 +63,7 @@ async def test_a_kept_iterator_continues_where_it_stopped_until_it_is_closed(dis
     await stream.aclose()
 
 
-async def test_closing_an_iterator_ends_a_wait_for_it(dispatcher: Dispatcher) -> None:
+async def test_closing_an_iterator_ends_the_wait_for_its_next_event(dispatcher: Dispatcher) -> None:
     stream = dispatcher.iterate("trades")
     waiting = asyncio.create_task(_all(stream))
     await asyncio.sleep(0)
@@ -115,7 +115,7 @@ async def test_the_error_policy_raises_in_place_of_the_first_lost_event(dispatch
     assert not dispatcher.route("trades", "BTC").wanted()
 
 
-async def test_a_busy_coin_does_not_delay_the_others(dispatcher: Dispatcher) -> None:
+async def test_a_busy_coin_does_not_delay_other_coins(dispatcher: Dispatcher) -> None:
     stream = dispatcher.iterate("prices", on_full="latest")
     for number in range(100):
         dispatcher.publish("prices", "BTC", f"BTC{number}")
@@ -124,7 +124,7 @@ async def test_a_busy_coin_does_not_delay_the_others(dispatcher: Dispatcher) -> 
     assert [await anext(stream), await anext(stream)] == ["BTC99", "ETH60"]
 
 
-async def test_an_iterator_whose_body_never_suspends_does_not_block_the_loop(reports: Reports) -> None:
+async def test_a_for_loop_that_never_suspends_does_not_block_the_event_loop(reports: Reports) -> None:
     clock = Hands()
     dispatcher = Dispatcher(reports, clock=clock)
     stream = dispatcher.iterate("trades")

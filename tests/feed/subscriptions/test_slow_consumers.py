@@ -1,4 +1,4 @@
-"""Consumers that fall behind are reported; others are not."""
+"""Consumers that fall behind are reported; consumers that keep up are not reported."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def test_a_coroutine_callback_that_never_returns_is_reported(reports: Repo
     dispatcher.publish("trades", "BTC", 1)
     await begun.wait()
     look_every_half_second(dispatcher, hands, 5, lambda: None)
-    assert reports == []  # its one event takes long, but no other event waits
+    assert reports == []  # the callback takes long for its event, but no other event waits
     dispatcher.publish("trades", "BTC", 2)
     look_every_half_second(dispatcher, hands, 5, lambda: None)
     assert [details["behind"] for _, details in reports] == [1, 2, 4]
