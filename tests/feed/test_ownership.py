@@ -99,7 +99,7 @@ async def test_each_subscriber_gets_its_own_copy_of_a_status_events_details(feed
 
 
 @pytest.mark.parametrize("raised", [GeneratorExit, asyncio.CancelledError, BaseException, RuntimeError])
-async def test_whatever_a_callback_raises_is_reported_and_loses_no_trade(
+async def test_any_exception_of_a_callback_is_reported_and_loses_no_trade(
     feed: MarketFeed, raised: type[BaseException]
 ) -> None:
     before: list[str] = []

@@ -1,4 +1,4 @@
-"""The fixtures for tests of bots: a pytest in a process of its own runs the documented example with them."""
+"""The pytest fixtures for tests of bots: pytest in a process of its own runs the documented example with them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LOADED = "import sys, feed.pytest_plugin; print(*{name.partition('.')[0] for nam
 
 
 def pytested(at: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run pytest with the fixtures and no other plugin, warnings as errors, in a directory of its own."""
+    """Run pytest in a directory of its own, with the fixtures, no other plugin, and warnings as errors."""
     options = ["-p", "feed.pytest_plugin", "-p", "no:cacheprovider", "-W", "error", "--strict-markers"]
     return run(at, [*options, *arguments], PYTHONPATH=str(ROOT), PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
 
@@ -74,7 +74,7 @@ def installed(tmp_path: Path) -> str:
 
 
 def test_with_an_installed_package_pytest_finds_the_fixtures(tmp_path: Path) -> None:
-    """The fixtures work beside other plugins, here beside one that runs coroutine tests."""
+    """The fixtures work beside other plugins, here beside a plugin that runs coroutine tests."""
     at = tmp_path / "bot"
     at.mkdir()
     (at / "test_it.py").write_text(COROUTINE)
@@ -101,7 +101,7 @@ def test_a_mistake_in_the_mark_is_reported_by_the_simulator(tmp_path: Path) -> N
     assert ended.returncode == 1
 
 
-def test_starting_pytest_imports_nothing_slow() -> None:
+def test_starting_pytest_imports_no_slow_package() -> None:
     """pytest loads the plugin at the start of every run in an environment with this package."""
     loaded = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, timeout=60, check=True)
     assert "pytest" in loaded.stdout.split()
@@ -160,7 +160,7 @@ def test_a_project_with_a_module_named_feed_or_exchanges_can_run_its_tests(own: 
 
 
 @pytest.mark.parametrize("own", OWN)
-def test_the_fixtures_error_names_the_file_that_shadows_our_package(own: str, tmp_path: Path) -> None:
+def test_the_error_of_a_fixture_names_the_file_that_shadows_our_package(own: str, tmp_path: Path) -> None:
     at = project(tmp_path, {**OWN[own], "test_it.py": "def test(market_feed): pass\n"})
     ended = run(at, ["-q", "-p", "no:cacheprovider"], PYTHONPATH=installed(tmp_path))
     assert ended.returncode == 1

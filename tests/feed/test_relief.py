@@ -1,4 +1,4 @@
-"""If the active venue is silent, the next ones are put on trial at once, and the first with data takes over.
+"""If the active venue is silent, the next venues are tried at once, and the first venue with data becomes active.
 
 Times are measured at receipt, over real sockets. ``LIMIT`` is the time within which the settings promise data, plus a
 margin for busy machines.
@@ -20,7 +20,7 @@ from feed.market_data.connection_listener import TRIAL_TRADES
 from feed.settings import Connection, Settings, Staleness
 from tests.support import Recorder, settings_for, until
 
-STALE = 1.0  # seconds, as feed_stale_after
+STALE = 1.0  # seconds; the setting feed_stale_after
 LIMIT = STALE + 3.0
 NAMES = ("bybit", "binance", "binance_us")
 
@@ -124,7 +124,7 @@ FAULTS: dict[str, Callable[[SimulatedVenue], AbstractContextManager[None]]] = {
 
 
 async def silence_of(simulators: list[Simulator], faulty: int, fault: str, settings: Settings) -> tuple[float, Clocked]:
-    """The longest time without a tick of a working venue, while the first ``faulty`` venues have the fault."""
+    """The longest time (s) without a tick of a working venue, while the first ``faulty`` venues have the fault."""
     feed = MarketFeed(settings=settings)
     got = Clocked(feed)
     async with feed, AsyncExitStack() as stack:
@@ -141,7 +141,7 @@ async def silence_of(simulators: list[Simulator], faulty: int, fault: str, setti
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_the_next_venue_takes_over_in_time(venues: list[Simulator], fault: str) -> None:
+async def test_the_next_venue_becomes_active_in_time(venues: list[Simulator], fault: str) -> None:
     silent, got = await silence_of(venues[:2], 1, fault, settings_over(*venues[:2]))
     assert silent <= LIMIT + (1.0 if "late" in fault else 0.0)  # data counts as late only after max_lag
     assert [(each["from"], each["to"]) for each in got.details("failover")] == [("bybit", "binance")]
@@ -149,7 +149,7 @@ async def test_the_next_venue_takes_over_in_time(venues: list[Simulator], fault:
 
 @pytest.mark.parametrize("transport", ["aiohttp", "picows"])
 @pytest.mark.parametrize("fault", ["stalled", "hanging", "refusing", "late", "late again"])
-async def test_a_third_venue_takes_over_in_time_if_two_have_the_same_fault(
+async def test_a_third_venue_becomes_active_in_time_if_two_venues_have_the_same_fault(
     venues: list[Simulator], fault: str, transport: str
 ) -> None:
     pytest.importorskip(transport, reason="the extra [fast] is not installed")
@@ -159,7 +159,7 @@ async def test_a_third_venue_takes_over_in_time_if_two_have_the_same_fault(
 
 
 async def test_trades_that_a_trial_missed_in_a_silence_are_reported(venues: list[Simulator]) -> None:
-    """A trial that began before the other venue's last trade, and was silent at that time, has missed trades."""
+    """The trial began before the last trade of the active venue, and was silent at the time of this trade."""
     first, second = (only(simulator) for simulator in venues[:2])
     feed = MarketFeed(settings=settings_over(*venues[:2], failback_after=30))
     got = Clocked(feed)
@@ -241,8 +241,8 @@ async def test_trades_that_a_trial_dropped_are_reported_or_fetched(venues: list[
 
 
 @pytest.mark.parametrize("rate", [20.0, 60.0, 300.0])
-async def test_a_failback_does_not_break_the_data(venues: list[Simulator], rate: float) -> None:
-    """This holds even if REST is slow: the trial's trades continue where those of the other venue end.
+async def test_a_failback_does_not_interrupt_the_data(venues: list[Simulator], rate: float) -> None:
+    """This holds even if REST is slow: the trial's trades continue where the trades of the other venue end.
 
     A pause of the simulated stream must not count as silence here: it would cause a failover instead of the failback.
     """
@@ -265,7 +265,7 @@ async def test_a_failback_does_not_break_the_data(venues: list[Simulator], rate:
 
 
 @pytest.mark.parametrize("transport", ["aiohttp", "picows"])
-async def test_a_venue_that_lags_too_does_not_take_over(venues: list[Simulator], transport: str) -> None:
+async def test_a_venue_that_lags_too_does_not_become_active(venues: list[Simulator], transport: str) -> None:
     pytest.importorskip(transport, reason="the extra [fast] is not installed")
     first, second, _ = (only(simulator) for simulator in venues)
     feed = MarketFeed(settings=settings_over(*venues, transport=transport))

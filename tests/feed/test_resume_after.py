@@ -19,7 +19,7 @@ async def simulator(request: pytest.FixtureRequest) -> AsyncIterator[Simulator]:
 
 
 async def last_of_before(simulator: Simulator) -> TradeEvent:
-    """The last trade of an earlier program; some trades were made after its end."""
+    """Run an earlier program, and return its last trade; more trades are made after the program's end."""
     (venue,) = simulator.venues.values()
     feed = MarketFeed(["BTC"], settings=settings_for(simulator))
     got = Recorder(feed)
@@ -51,7 +51,7 @@ async def test_trades_since_the_earlier_program_are_fetched(simulator: Simulator
 
 
 async def test_earlier_trades_in_the_last_trades_millisecond_are_not_delivered_again(simulator: Simulator) -> None:
-    """An exchange may make several trades in a millisecond; the earlier program had those before its last trade."""
+    """An exchange may make several trades in a millisecond; the earlier program has got those before its last trade."""
     (venue,) = simulator.venues.values()
 
     await venue.burst(3)  # some of these trades have the same millisecond
@@ -66,7 +66,7 @@ async def test_earlier_trades_in_the_last_trades_millisecond_are_not_delivered_a
         assert int(got.trades[0].trade_id) == second.id + 1
 
 
-async def test_trades_too_long_ago_are_a_gap_that_is_not_fetched(simulator: Simulator) -> None:
+async def test_trades_from_too_long_ago_are_a_gap_that_is_not_fetched(simulator: Simulator) -> None:
     last = await last_of_before(simulator)
     last.timestamp -= 400_000  # longer ago than max_gap
     feed = MarketFeed(["BTC"], settings=settings_for(simulator))

@@ -52,7 +52,7 @@ def log() -> Iterator[list[str]]:
 
 @asynccontextmanager
 async def refusing_proxy(status: int) -> AsyncIterator[str]:
-    """A proxy that refuses every request, and quotes it in the reason, a header and the body of its answer."""
+    """A proxy that refuses every request, and repeats the password in reason, header and body of its answer."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError, asyncio.IncompleteReadError):
@@ -78,7 +78,7 @@ def settings(options: dict[str, Any], **where: Any) -> Settings:
 
 
 async def all_said(feed: MarketFeed, recorder: Recorder, timeout: float) -> str:
-    """The texts of a failing feed: errors, events, log and reprs."""
+    """Let a failing feed connect and disconnect, and return the texts of its errors, status events and reprs."""
     said = []
     try:
         await feed.connect(timeout)
@@ -152,8 +152,8 @@ class Unfriendly(Exception):
 
 @pytest.mark.parametrize("kind", ["plain", "coroutine"])
 async def test_the_error_of_a_callback_shows_no_secret(options: dict[str, Any], log: list[str], kind: str) -> None:
-    """The secret is in the error's text, in that of its cause, and in a variable of the callback, which loguru would
-    show."""
+    """The secret is in the text of the error, in the text of its cause, and in a variable of the callback, which loguru
+    would show."""
     async with Simulator(venues=("binance",), rate=50) as simulator:
         where = {"rest_url": simulator.rest_url, "ws_url": simulator.ws_url}
         given = settings({**options, "password": PASSWORD, "authorization": LOGIN}, **where)
@@ -181,7 +181,7 @@ async def test_the_error_of_a_callback_shows_no_secret(options: dict[str, Any], 
     assert_clean(said, log)
     assert "RuntimeError" in said
     assert "Unfriendly" in said
-    assert any("in fail" in line for line in log)  # the log names the function that raised it
+    assert any("in fail" in line for line in log)  # the log names the function that raised the error
 
 
 async def test_the_command_line_shows_no_password(tmp_path: Path) -> None:

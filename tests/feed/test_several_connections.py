@@ -1,4 +1,4 @@
-"""A venue's coins over several connections; a small capacity has the same effect as a thousand coins."""
+"""Coins of one venue over several connections; in the tests a connection carries only two coins."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ async def test_coins_are_spread_over_as_many_connections_as_they_need(
     assert venue.violations == []
 
 
-async def test_a_broken_connection_is_dialled_again_while_the_others_stay(
+async def test_a_broken_connection_is_dialled_again_while_the_other_connections_stay(
     feed: MarketFeed, venue: SimulatedVenue, got: Recorder
 ) -> None:
     """The event names the connection's coins. Other coins have no gap, and with consecutive ids no trade is lost."""
@@ -98,7 +98,7 @@ async def test_a_broken_connection_is_dialled_again_while_the_others_stay(
     assert feed.status.failover_count == 0
 
 
-async def test_a_half_open_connection_is_noticed_while_others_have_data(
+async def test_a_half_open_connection_is_noticed_while_other_connections_have_data(
     feed: MarketFeed, venue: SimulatedVenue, got: Recorder
 ) -> None:
     dead = carrying(venue, "ETH")
@@ -114,7 +114,7 @@ async def test_a_half_open_connection_is_noticed_while_others_have_data(
     assert "feed_stale" not in got.events
 
 
-async def test_the_loss_of_all_connections_is_one_reconnect(
+async def test_the_loss_of_all_connections_counts_as_one_reconnect(
     feed: MarketFeed, venue: SimulatedVenue, got: Recorder
 ) -> None:
     """If all connections break, the session ends, as with a single connection."""
@@ -128,7 +128,7 @@ async def test_the_loss_of_all_connections_is_one_reconnect(
 async def test_a_connection_that_cannot_be_restored_ends_the_session(
     feed: MarketFeed, venue: SimulatedVenue, got: Recorder
 ) -> None:
-    """The dial is blocked while the other connections have data. The venue refuses us, so these are given up too."""
+    """The dial is blocked while the other connections have data. The venue blocks us, so they are closed too."""
     with venue.blocked(451):
         carrying(venue, "SOL").reset()
         await got.until_event("exchange_blocked")
@@ -164,7 +164,9 @@ async def test_a_new_coin_takes_a_removed_coins_place_within_the_venues_limits(
     assert "disconnected" not in got.events
 
 
-async def test_more_channels_spread_the_coins_again(feed: MarketFeed, venue: SimulatedVenue, got: Recorder) -> None:
+async def test_with_an_additional_channel_the_coins_are_spread_over_more_connections(
+    feed: MarketFeed, venue: SimulatedVenue, got: Recorder
+) -> None:
     """A coin that moves has data on its new connection before it leaves the old one."""
     feed.subscribe_candles(lambda candle: None, timeframe="5m")
     weight = STREAMS + 1
@@ -180,7 +182,7 @@ async def test_every_connection_ends_with_the_feed(feed: MarketFeed, venue: Simu
 
 
 @pytest.mark.parametrize("name", ["binance", "bybit"])
-async def test_a_thousand_coins_of_one_venue_keep_its_limits(name: str) -> None:
+async def test_a_thousand_coins_of_one_venue_keep_the_venues_limits(name: str) -> None:
     """All coins have prices, each is subscribed once, and there are no more connections than needed."""
     async with Simulator(venues=(name,), rate=100, markets=1005) as simulator:
         venue = simulator[name]
@@ -196,10 +198,10 @@ async def test_a_thousand_coins_of_one_venue_keep_its_limits(name: str) -> None:
 
 
 @pytest.mark.parametrize("transport", ["aiohttp", "picows"])
-async def test_a_connection_that_lags_beside_others_is_reported_and_replaced(
+async def test_a_connection_that_lags_beside_other_connections_is_reported_and_replaced(
     simulator: Simulator, venue: SimulatedVenue, transport: str
 ) -> None:
-    """One gateway of a venue may be late. Half of the coins would be old, although the whole feed looks healthy."""
+    """One gateway of a venue may be late; the prices of its coins would be old, although the feed looks healthy."""
     pytest.importorskip(transport, reason="the extra [fast] is not installed")
     settings = settings_for(simulator, coins=COINS)
     settings.staleness = Staleness(max_lag=1)

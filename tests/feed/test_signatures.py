@@ -1,5 +1,4 @@
-"""The names that programs rely on, with the order and defaults of their parameters. More may be added; none of them may
-change."""
+"""Public methods and events keep the names, order and defaults of their parameters; new ones are added at the end."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ async def test_an_event_has_the_time_at_which_its_frame_was_read(transport: str,
 @pytest.mark.parametrize("venue", ["binance", "bybit"])
 @pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_every_event_names_its_market(transport: str, venue: str, hotpath: bool) -> None:
-    """This holds for frames that ccxt reads, for those of the fast decoder, and for trades over REST after an
+    """This holds for frames that ccxt reads, for frames that the fast decoder reads, and for trades over REST after an
     outage."""
     async with Simulator(venues=(venue,), rate=50, seed=3) as simulator:
         settings = over(transport, simulator)

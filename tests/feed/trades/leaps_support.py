@@ -19,7 +19,7 @@ class Feed:
 
     policy: TradeSequence
     rest_lag: float = 0.0
-    # the trades that REST has, each with the time since which it has them
+    # the trades that REST has, each with the time at which it appears there
     record: list[tuple[float, TradeEvent]] = field(default_factory=list)
     now: float = 0.0
     asked_at: float = -10.0
@@ -49,7 +49,8 @@ class Feed:
             self.carry_out(outcome)
 
     def go_on_until(self, end: float) -> None:
-        """Let time pass: ask the venue while trades are missing, and deliver trades that have waited long enough."""
+        """Let time pass until ``end``; ask the venue while trades are missing, and deliver trades that waited long
+        enough."""
         while True:
             due = []
             if self.policy.open_gaps.sought is not None:
@@ -78,7 +79,7 @@ def good(number: int, at: int, price: float) -> TradeEvent:
 
 
 def good_trades(pauses: list[int]) -> list[TradeEvent]:
-    """Trades with consecutive ids, each ``pauses`` ms after the one before, and each with a unique price."""
+    """Trades with consecutive ids, each ``pauses`` ms after the trade before, and each with a unique price."""
     times = [HOUR + sum(pauses[: n + 1]) for n in range(len(pauses))]
     return [good(FIRST + n, at, 100.0 + n) for n, at in enumerate(times)]
 

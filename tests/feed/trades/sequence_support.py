@@ -10,7 +10,7 @@ from feed.trades.sequence import TradeSequence
 
 
 def trade(trade_id: int | str, timestamp: int | None = None) -> TradeEvent:
-    """Trade n; its time is n * 10 ms by default."""
+    """A trade with this id; its time is 10 ms times the id by default."""
     at = int(trade_id) * 10 if timestamp is None else timestamp
     return TradeEvent("BTC", 100.0, 1.0, False, at, "sim", str(trade_id))
 
@@ -46,7 +46,7 @@ class Owner:
         self.filled.extend(outcome.filled)
 
     def ended(self, answer: list[TradeEvent], now: float) -> None:
-        """Take the venue's only answer, which is one page."""
+        """Take the only answer of the venue, one page, and end the fetch."""
         self.carry_out(self.policy.answered([answer], now))
         self.carry_out(self.policy.give_up(fetched_only=True))
 

@@ -26,7 +26,7 @@ def skipping(count: int, each: int, pause: int = 100) -> list[TradeEvent]:
     return truth
 
 
-def test_ids_that_no_trade_has_are_neither_reported_as_missing_nor_delay_a_trade() -> None:
+def test_ids_that_no_trade_has_make_no_gap_incomplete_and_delay_trades_for_a_moment_only() -> None:
     """Two answers prove that no trade has the id. After a few such ids, the ids do not count as consecutive any
     more."""
     truth = skipping(400, 20)
@@ -97,7 +97,7 @@ def test_no_trade_is_repeated_by_an_outage_after_ids_stopped_being_consecutive(t
 
 @pytest.mark.parametrize("numbered", [True, False])
 def test_an_outage_after_a_silence_does_not_begin_at_an_earlier_outage(numbered: bool) -> None:
-    """A gap after a short outage is fetched, independent of earlier outages, and even if the coin was silent."""
+    """A gap after a short outage is fetched, whatever outages there were before, and even if the coin was silent."""
     truth = good_trades([0] + [1000] * 40)
     feed = Feed(TradeSequence(numbered, 10), 0.0, [(item.timestamp / 1000, item) for item in truth])
     run_until_lost(feed, truth[:2], back_at=truth[5].timestamp / 1000)
@@ -109,8 +109,8 @@ def test_an_outage_after_a_silence_does_not_begin_at_an_earlier_outage(numbered:
 
 @pytest.mark.parametrize("ahead", [0, 20_000, HOUR])
 def test_trades_that_come_after_their_gap_was_given_up_are_counted_as_late(ahead: int) -> None:
-    """Without consecutive ids the trade's time shows that it belongs before delivered ones. Wrong stamps exclude no
-    trade."""
+    """Without consecutive ids, the time of a trade shows that it belongs before delivered trades. A wrong stamp
+    excludes no trade."""
     truth = good_trades([0] + [100] * 30)
     feed = Feed(TradeSequence(False, 300))  # the venue's record is empty, so no trade is found
     run_until_lost(feed, truth[:5], back_at=truth[10].timestamp / 1000)
@@ -125,8 +125,8 @@ def test_trades_that_come_after_their_gap_was_given_up_are_counted_as_late(ahead
 
 
 def test_a_repeated_trade_from_the_time_of_another_venue_is_not_delivered() -> None:
-    """The trade's id is not remembered, because it was never delivered. If it comes first after a reconnect, it hides
-    no gap."""
+    """The trade's id is not remembered, because the trade was never delivered. If this trade comes first after a
+    reconnect, it hides no gap."""
     truth = skipping(100, 5, pause=500)
     feed = Feed(TradeSequence(True, 300), 0.0, [(item.timestamp / 1000, item) for item in truth])
     run(feed, truth[:30], [item.timestamp for item in truth[:30]])
@@ -142,7 +142,7 @@ def test_a_repeated_trade_from_the_time_of_another_venue_is_not_delivered() -> N
 
 
 def test_a_trade_that_a_trial_missed_before_it_took_over_is_a_gap() -> None:
-    """One of the trial's trades is earlier than the old venue's last trade, and one is later than the missing one."""
+    """One of the trial's trades is earlier than the old venue's last trade, and one is later than the missing trade."""
     truth = good_trades([0] + [100] * 5)
     policy = TradeSequence(True, 300, since_ts=truth[1].timestamp)
     fresh = policy.missed([truth[0], truth[1], truth[3]])
@@ -165,7 +165,7 @@ def run_until_lost(feed: Feed, wire: list[TradeEvent], *, back_at: float, silent
     feed.policy.resumed(feed.now)
 
 
-def test_after_ids_stop_being_consecutive_repeated_trades_are_dropped_and_new_ones_delivered() -> None:
+def test_after_ids_stop_being_consecutive_repeated_trades_are_dropped_and_new_trades_delivered() -> None:
     truth = skipping(100, 2)
     feed = Feed(TradeSequence(True, 300), 0.0, [(item.timestamp / 1000, item) for item in truth])
     run(feed, truth, [item.timestamp for item in truth])

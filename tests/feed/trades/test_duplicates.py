@@ -1,4 +1,4 @@
-"""Which ids are remembered to find duplicates: those of ten minutes, up to a limit."""
+"""The ids of the last ten minutes are remembered to find duplicates, up to a limit."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ AHEAD = st.sampled_from([1, 2, 3, 50, 101, 40_000, 60_000, 999_000, 1_500_000, 1
 def test_an_id_that_is_too_high_causes_no_lost_repeated_or_late_trade(
     pauses: list[int], place: int, ahead: int, rest_lag: float
 ) -> None:
-    """The trade itself is delivered once: from REST with its right id, or from the stream with the wrong one."""
+    """The trade itself is delivered once: from REST with its right id, or from the stream with the wrong id."""
     truth = good_trades(pauses)
     times = [item.timestamp for item in truth]
     wire = list(truth)
@@ -133,7 +133,7 @@ def test_a_jump_of_ids_is_a_gap_if_later_trades_continue_from_it() -> None:
     assert feed.prices == [0.0, 3.0, 4.0, 5.0]
 
 
-# --- many trades late, after the venue has taken over ---------------------------------------------------------------
+# --- many late trades, after the venue became active ----------------------------------------------------------------
 
 
 @given(
@@ -147,7 +147,7 @@ def test_late_trades_make_no_correct_id_look_wrong(
 ) -> None:
     """Right after a failover most trades come some places late, so almost every id jumps, often with equal stamps.
 
-    An id that the venue's REST has too is right. Trades that REST had before the first streamed one are not repeated.
+    An id that the venue's REST has too is right. Trades that REST had before the first streamed trade are not repeated.
     """
     truth = good_trades(pauses)
     feed = Feed(

@@ -1,4 +1,4 @@
-"""Tickers show that trades do not come, so the subscription was lost; the test sets the times."""
+"""A subscription to trades was lost if tickers show trades that do not come; the test sets the times."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_only_signs_after_the_last_trade_count() -> None:
     it.tickers(10, 20)
     assert it.missing() == {}
     it.tickers(21, 22)
-    assert it.missing() == {"BTC": 11.0}  # the change at 10 s is the trade's own
+    assert it.missing() == {"BTC": 11.0}  # the trade itself caused the change at 10 s
 
 
 def test_a_late_trade_cancels_the_signs_of_earlier_tickers() -> None:
@@ -67,7 +67,7 @@ def test_a_late_trade_cancels_the_signs_of_earlier_tickers() -> None:
 
 
 def test_the_tickers_of_a_quiet_coin_are_no_signs_of_a_lost_subscription() -> None:
-    """The coin's tickers have the same price. When it trades again, tickers may come earlier than trades."""
+    """The coin's tickers have the same price. When the coin trades again, tickers may come earlier than trades."""
     it = Connection()
     it.trade()
     it.tickers(0, 3600, price=0.0, turnover=0.0)
@@ -86,7 +86,7 @@ def test_one_or_two_signs_do_not_show_a_lost_subscription() -> None:
 
 
 def test_a_changed_price_without_more_turnover_is_no_sign_of_a_trade() -> None:
-    """Such a price comes from quotes. A turnover that falls, because trades leave the 24 hours, shows no new trade
+    """Quotes may change the price. The turnover falls when trades are older than 24 hours; this shows no new trade
     either."""
     it = Connection()
     it.tickers(0, 60, turnover=0.0)
@@ -112,7 +112,7 @@ def test_a_trade_counts_only_if_it_was_accepted_after_the_given_moment() -> None
     assert not it.lost_subscriptions.flowed("ETH", 0.0)
 
 
-def test_trades_before_a_connection_do_not_show_that_it_delivers_trades() -> None:
+def test_trades_before_a_connection_do_not_show_that_the_connection_delivers_trades() -> None:
     """The coin's first ticker comes late, and the newest trade came over the earlier connection."""
     it = Connection()
     it.trade()
@@ -128,7 +128,7 @@ def test_trades_before_a_connection_do_not_show_that_it_delivers_trades() -> Non
     assert it.lost_subscriptions.flowed("BTC", 7.0)
 
 
-def test_trades_that_the_venue_has_refused_do_not_count_as_missing() -> None:
+def test_trades_do_not_count_as_missing_if_the_venue_has_refused_the_subscription() -> None:
     it = Connection()
     it.tickers(0, 5)
     it.lost_subscriptions.ignore(["BTC"])

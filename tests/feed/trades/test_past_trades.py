@@ -20,7 +20,7 @@ def repeated(it: Owner, past: list[TradeEvent]) -> None:
 
 
 @pytest.mark.parametrize("numbered", [True, False])
-def test_past_trades_before_the_first_live_one_are_not_delivered(numbered: bool) -> None:
+def test_past_trades_before_the_first_live_trade_are_not_delivered(numbered: bool) -> None:
     it = owner(numbered=numbered)
     repeated(it, trades(1, 2, 3))
     assert it.delivered == []
@@ -29,7 +29,7 @@ def test_past_trades_before_the_first_live_one_are_not_delivered(numbered: bool)
 
 @pytest.mark.parametrize("numbered", [True, False])
 def test_past_trades_fill_the_gap_of_an_outage(numbered: bool) -> None:
-    """If they reach back to a delivered trade, no trade is missing and none is fetched."""
+    """If the past trades reach back to a delivered trade, no trade is missing, and no trade is fetched."""
     it = owner(1, 2, numbered=numbered)
     it.policy.lost(0.0)
     it.policy.resumed(3.0)
@@ -76,7 +76,7 @@ def test_past_trades_of_the_next_venue_continue_after_the_last_venues_last_trade
 
 
 def test_past_trades_without_ids_are_delivered_only_if_they_are_certainly_new() -> None:
-    """A past trade with the time of a delivered one may be that trade."""
+    """A past trade with the time of a delivered trade may be the same trade."""
     it = owner(numbered=False)
     it.stream(trade("", 1000))
     it.policy.lost(0.0)
@@ -134,14 +134,14 @@ def test_after_a_failover_the_time_since_the_last_trade_is_a_gap(numbered: bool)
     assert new.stream(trade(902, 120)) is DELIVER
 
 
-def test_no_gap_is_opened_if_the_new_venues_stream_overlaps_the_old_one() -> None:
+def test_no_gap_is_opened_if_the_new_venues_stream_overlaps_the_old_venues_stream() -> None:
     new = Owner(TradeSequence(True, 300, since_ts=500))
     assert new.stream(trade(7, 499)) is DELIVER
 
 
 @pytest.mark.parametrize("asked", ["subscription", "rest"])
-def test_trades_listed_before_the_first_one_in_its_millisecond_count_as_delivered(asked: str) -> None:
-    """The first trade may be the last one of an earlier program, which had those trades; only its id is known."""
+def test_trades_listed_before_the_first_trade_in_the_same_millisecond_count_as_delivered(asked: str) -> None:
+    """The first trade may be the last trade of an earlier program, which has got the trades before this trade."""
     it = owner(numbered=False)
     it.stream(trade("b", 10))
     it.policy.lost(0.0)
@@ -155,7 +155,7 @@ def test_trades_listed_before_the_first_one_in_its_millisecond_count_as_delivere
     assert it.ids == ["b", "c", "d", "e"]
 
 
-def test_trades_between_the_previous_venues_last_one_and_this_venues_first_one_are_delivered() -> None:
+def test_trades_between_the_last_trade_of_one_venue_and_the_first_trade_of_the_next_are_delivered() -> None:
     it = Owner(TradeSequence(consecutive_ids=False, max_gap=300, since_ts=10))
     it.stream(trade("c", 20))
     it.ended([trade("a", 15), trade("b", 20), trade("c", 20)], 0.1)

@@ -15,7 +15,7 @@ from feed.trades.sequence import TradeSequence
 from tests.feed.trades.sequence_support import owner, trade, trades
 
 
-def test_a_trade_that_comes_after_rest_lacked_it_twice_is_late() -> None:
+def test_a_trade_that_comes_after_two_answers_of_rest_without_it_is_late() -> None:
     """After two answers without the trade, the later trades were delivered."""
     it = owner(1)
     it.stream(trade(3), 0.0)
@@ -33,15 +33,15 @@ def test_trades_are_put_in_order_even_if_gaps_are_not_fetched() -> None:
     assert it.ids == ["1", "2", "3", "4", "5", "6", "7"]
 
 
-def test_an_absurd_id_does_not_stop_the_stream() -> None:
-    """The trade is delivered with that id, and the sequence continues as if it had not come."""
+def test_a_far_too_high_id_does_not_stop_the_stream() -> None:
+    """The trade is delivered with this id, and the sequence continues as if the trade had not come."""
     it = owner(1, 2)
     assert it.stream(trade(10**15, timestamp=25)) is DELIVER
     assert [it.stream(trade(number)) for number in (3, 4, 5)] == [DELIVER] * 3
     assert it.gaps == []
 
 
-def test_an_id_far_ahead_is_believed_when_the_next_one_follows_it() -> None:
+def test_an_id_far_ahead_is_accepted_when_the_next_id_follows_it() -> None:
     """The venue has restarted its ids. Missing trades cannot be known, and new ids are checked as before."""
     it = owner(1, 2)
     far = 10**9
@@ -117,7 +117,7 @@ def test_without_a_time_of_arrival_the_deadline_counts_from_the_first_call_of_ex
     assert it.ids == ["1", "3"]
 
 
-def test_ids_show_what_an_outage_missed() -> None:
+def test_ids_show_which_trades_are_missing_after_an_outage() -> None:
     it = owner(1, 2)
     it.policy.lost(0.0)
     it.policy.resumed(5.0)
@@ -161,7 +161,7 @@ def test_a_gap_too_big_to_fetch_is_only_reported() -> None:
     assert [gap.fetch for gap in it.gaps] == [False]
 
 
-def test_the_numbers_of_waiting_trades_and_gaps_are_bounded() -> None:
+def test_the_numbers_of_waiting_trades_and_gaps_are_limited() -> None:
     it = owner(1)
     for number in range(3, sequence.HOLD_LIMIT + 10):
         it.stream(trade(number))
@@ -193,7 +193,7 @@ def test_a_trade_whose_id_is_not_a_number_is_delivered_in_order_of_arrival(trade
     assert it.ids == ["1", trade_id, "2", "3", trade_id]
 
 
-def test_a_gap_by_time_runs_from_the_last_trade_to_the_first_new_one() -> None:
+def test_a_gap_by_time_runs_from_the_last_trade_to_the_first_new_trade() -> None:
     it = owner(numbered=False)
     it.stream(trade("a", 1000))
     it.policy.resumed(0.0)
@@ -207,7 +207,7 @@ def test_a_gap_by_time_runs_from_the_last_trade_to_the_first_new_one() -> None:
     assert it.stream(trade("c", 3000)) is DUPLICATE
 
 
-def test_fetched_trades_are_delivered_by_time_in_whatever_order_they_come() -> None:
+def test_fetched_trades_are_sorted_by_time() -> None:
     it = owner(numbered=False)
     it.stream(trade("a", 1000))
     it.policy.resumed(0.0)
@@ -217,7 +217,7 @@ def test_fetched_trades_are_delivered_by_time_in_whatever_order_they_come() -> N
 
 
 def test_trades_of_the_millisecond_in_which_a_gap_ends_are_ordered_by_their_ids() -> None:
-    """The record has trades of that millisecond which the stream delivers later in another message."""
+    """The record has trades of this millisecond that the stream delivers later, in another message."""
     it = owner(numbered=False)
     it.stream(trade(5, 1000))
     it.policy.resumed(0.0)
@@ -255,8 +255,8 @@ def test_an_outage_before_the_first_trade_opens_no_gap() -> None:
     assert it.stream(trade("a", 1000)) is DELIVER
 
 
-def test_the_usual_path_takes_few_lookups() -> None:
-    """The time is compared with that of a dict store with a parsed key in the same run, because machines differ."""
+def test_accepting_trades_in_order_is_fast() -> None:
+    """The time is compared with the time of storing each trade in a dict in the same run, because machines differ."""
     policy = TradeSequence(True, 300)
     items = trades(*range(1, 50_001))
     seen: dict[int, TradeEvent] = {}
@@ -276,8 +276,8 @@ def test_the_usual_path_takes_few_lookups() -> None:
 
 
 def test_a_stamp_from_the_future_does_not_change_the_time_of_later_trades() -> None:
-    """If ids are not consecutive, the trade with the latest stamp counts as the newest one, for the price and for
-    gaps."""
+    """If ids are not consecutive, the trade with the latest stamp counts as the newest trade, for the price and
+    for gaps."""
     it = owner(numbered=False)
 
     def arrives(trade_id: str, at: int, stamped: int) -> TradeEvent:

@@ -57,7 +57,7 @@ def run(
     answers: Sequence[tuple[float, set[int], int, bool]],
     passed_over: Counter[int],
 ) -> set[int]:
-    """Stream, fetch and expire on one fake clock; returns the ids whose fetched copy could be placed in time."""
+    """Stream, fetch and expire trades on one fake clock; return the ids of all trades that were fetched."""
     now, pending, asked, fetched = 0.0, list[tuple[float, int, Gap]](), 0, set[int]()
     waiting: dict[int, float] = {}
 
