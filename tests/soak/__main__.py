@@ -1,4 +1,4 @@
-"""``python -m tests.soak --minutes N --seed S``: exit code 1 when a promise was broken."""
+"""``python -m tests.soak --minutes N --seed S`` runs a soak, and exits with 1 if the feed broke a promise."""
 
 from __future__ import annotations
 

@@ -10,17 +10,17 @@ from exchanges.simulator import ScheduledFault, parse_fault
 
 MEAN_PAUSE = 7.0  # seconds between two draws
 QUIET_START = 5.0  # seconds until the first fault
-BLOCK_PAUSE = 650.0  # seconds between two blocks: the feed avoids a venue for 600 s after one, and two must remain
-# seconds of silence that the feed reports: without consecutive ids, only silence shows missing trades
+BLOCK_PAUSE = 650.0  # seconds: the feed avoids a blocked venue for 600 s, and two other venues must remain
+# seconds: the feed reports a silence of this length; without consecutive ids, only a silence shows missing trades
 LONG_ENOUGH = 7.0
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of fault: ``specs`` begin together, for a duration out of ``lasts`` if they last.
+    """One kind of fault: ``specs`` begin together; a spec that ends with + lasts for a time within ``lasts`` (seconds).
 
-    ``counted``: venues with consecutive trade ids. On other venues it is impossible to know that a trade is missing
-    while other data comes, so these faults are not used there.
+    ``counted``: only venues with consecutive trade ids have this fault. On other venues nobody can know that a trade is
+    missing while other data comes.
     """
 
     weight: int
@@ -34,7 +34,7 @@ class Kind:
     repeat: int = 1  # the fault is repeated up to so many times within a few seconds
 
 
-SKIPS = "binance_us"  # this venue skips ids at some time; after that, a missing trade of it cannot be noticed
+SKIPS = "binance_us"  # this venue skips ids at some time; after that, a missing trade of this venue cannot be noticed
 COINS = ("BTC", "ETH", "DOGE", "INJ", "LTC")
 
 KINDS: tuple[Kind, ...] = (
@@ -111,14 +111,14 @@ class Beginning:
 
     @property
     def others(self) -> set[str]:
-        """The coins whose ticker is another coin on some venue."""
+        """The coins whose name stands for another coin on some venue."""
         start = "other-coin-"
         every = (spec for specs in self.specs.values() for spec in specs)
         return {spec.removeprefix(start) for spec in every if spec.startswith(start)}
 
 
 def begin(seed: int, venues: Mapping[str, bool]) -> Beginning:
-    """Draw whether a venue has another coin under a ticker, a market of a thousand units, or is in maintenance.
+    """Draw whether a venue has another coin under a coin's name, a market of a thousand units, or a maintenance.
 
     Another coin is never on the first venue: only a second venue could show which of the two coins is meant.
     """

@@ -8,10 +8,10 @@ from typing import Any
 from tests.soak.tally import FAR_AHEAD, Tally
 from tests.soak.truth import Truth
 
-LATE_BY = 0.25  # seconds by which a fresh price may be older than its max_age: rounding, busy machines
+LATE_BY = 0.25  # seconds by which a fresh price may be older than its max_age, because of rounding and busy machines
 WITHHELD = 900.0  # seconds for which another venue may deliver a coin whose price was withheld
-HANDOVER = 1.0  # seconds in which a fallback coin must come from a venue that has begun to deliver
-NEAR = 2.0  # percentage points by which a 24 h change may differ from those of the last seconds
+HANDOVER = 1.0  # seconds after its first price, within which a new active venue must deliver the fallback coins
+NEAR = 2.0  # percentage points by which a 24 h change may differ from the changes of the last seconds
 
 
 class Prices:
@@ -32,8 +32,8 @@ class Prices:
         self._withheld: dict[tuple[str, str], float] = {}  # venue and coin -> when a price was withheld there
         self._sampled = 0
         self._left = ""  # the venue that was active before
-        self._fallback_coins: set[str] = set()  # those that did not come from it
-        self._delivers_since: float | None = None  # the first price of the active venue since it became active
+        self._fallback_coins: set[str] = set()  # coins that did not come from the venue ``_left``
+        self._delivers_since: float | None = None  # when the active venue delivered its first price since it is active
 
     def switched(self, left: str) -> None:
         """Call this when another venue becomes active."""
@@ -71,8 +71,10 @@ class Prices:
                 self._breach("mixed statistics", at, f"{coin} of {venue}: change {change}, the venues' are {others}")
 
     def _may_come_from(self, venue: str, coin: str, active: str, at: float) -> bool:
-        """Whether the active venue does not have the coin, its price there was reported as withheld, or the coin was a
-        fallback coin before and the active venue has not delivered anything yet.
+        """Whether ``venue`` may deliver the coin although ``active`` is another venue.
+
+        It may if the active venue lacks the coin, if the coin's price on the active venue was reported as withheld, or
+        if the coin was a fallback coin before and the active venue has not delivered anything yet.
         """
         begun = self._delivers_since is not None and at - self._delivers_since > HANDOVER
         if not begun and coin in self._fallback_coins and venue != self._left:
@@ -92,7 +94,7 @@ class Prices:
     def fresh(
         self, at: float, unix_ms: int, coin: str, venue: str, price: float, timestamp: int, max_age: float
     ) -> None:
-        """Take a price that require_fresh returned at that moment."""
+        """Take a price that require_fresh returned at the time ``unix_ms``."""
         truth, tally = self._truths[venue], self._tallies[venue]
         tally.fresh += 1
         age = truth.age(coin, timestamp, unix_ms)

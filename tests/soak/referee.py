@@ -1,8 +1,8 @@
 """Compares the feed's events with the venues' true events, one by one; its memory does not grow with time.
 
-A trade is *lost* if it was not delivered although its coin's trades before and after it were, and the feed did not
-report that a gap there stayed incomplete. If the feed reported that, it counts as *told*. A venue's trades are compared
-only while it was the active one, and no trade may come again in a later period.
+A trade is *lost* if the feed delivered the coin's trades before and after this trade, but not the trade itself, and did
+not report an incomplete gap there. With such a report, the trade counts as *told*. A venue's trades are compared only
+for the periods in which the venue was active, and no trade may come again in a later period.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from tests.soak.tally import FAR_AHEAD, Tally
 from tests.soak.truth import MINUTE, Truth
 
 BREACHES_KEPT = 12  # breaches of each kind whose text is kept
-STALE_FROM, STALE_TO = 5.0, 5.5  # seconds of silence: the least and the most, between which feed_stale must be reported
+STALE_FROM, STALE_TO = 5.0, 5.5  # the fewest and the most seconds of silence at which feed_stale may be reported
 UP_TO_DATE = 5.0  # seconds: older data does not count as data; this is the settings' max_lag
-SIGN_OF_LIFE = 0.9  # seconds; a trade that came later than this does not show whether the stream works
+SIGN_OF_LIFE = 0.9  # seconds; a trade that is older at its arrival does not show that the stream works
 
 
 @dataclass(slots=True)
 class Gap:
-    """A gap as the feed reported it; ``complete`` is None until its end was reported, and False if it is not
+    """A gap that the feed reported; ``complete`` is None until its end is reported, and False if the gap is not
     fetched."""
 
     details: Mapping[str, Any]
@@ -53,7 +53,7 @@ class Book:
 
     first: int | None = None  # ``first`` and ``last``: lowest and highest delivered id of this period
     last: int | None = None
-    highest: int = -1  # over all periods
+    highest: int = -1  # the highest delivered id of all periods
     holes: list[Hole] = field(default_factory=list)
     # reported or lost trades, which may come late
     passed: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=200))
@@ -90,7 +90,7 @@ class Referee:
         self._gaps: dict[tuple[str, str], deque[Gap]] = {}  # venue and coin -> open gaps, and the last ended ones
         self._carrier: dict[str, tuple[str, str, int]] = {}  # coin -> venue, market and time of its last trade
         self._heard = began  # when the last data came, even if it was old
-        self._read_at = began  # when the newest trade was received; it may have waited behind a gap since then
+        self._read_at = began  # when the newest trade was received; this trade may have waited for a gap since then
         self._stale_told = False
         self._switched: tuple[float, str, bool] | None = None
         self._closed: dict[str, deque[int]] = {}
@@ -201,7 +201,7 @@ class Referee:
             )
 
     def _before_first(self, venue: str, coin: str, book: Book, since: int) -> int:
-        """How many trades of the market after ``since`` (Unix ms) came before the first one of this period."""
+        """How many trades were made on the market after ``since`` (Unix ms) and before this period's first trade."""
         assert book.first is not None
         return self._truths[venue].before(coin, book.first, since)
 
@@ -232,7 +232,7 @@ class Referee:
         self.breach("lost", at, f"{count} of {coin} on {venue}, {hole.first} to {hole.last}: {why}")
 
     def _book(self, venue: str, coin: str) -> Book:
-        """The coin's trades on the venue; of several markets, those of the market with the newest trades."""
+        """The coin's trades on the venue; if there are several markets, those of the market with the newest trades."""
         carrier = self._carrier.get(coin)
         if carrier is not None and carrier[0] == venue:
             return self._books[venue, coin, carrier[1]]
@@ -329,7 +329,7 @@ class Referee:
             self.silences.data(at)
 
     def look(self, now: float) -> None:
-        """Decide about everything that is overdue; ``now`` in monotonic seconds."""
+        """Judge holes and silences that are over for some seconds; ``now`` in monotonic seconds."""
         for (venue, coin, _), book in self._books.items():
             if book.holes:
                 self._settle(now, venue, coin, book, leaving=False)

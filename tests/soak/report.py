@@ -80,7 +80,7 @@ class Result:
 
 
 def left_behind(census: Mapping[str, Any]) -> list[str]:
-    """Objects that the process must not hold after disconnect(), except its own task."""
+    """Describe the objects and tasks that the process must not have after disconnect(); its own task is allowed."""
     broken = []
     left = {name: count for name, count in census["counts"].items() if name in LEFT_NOTHING}
     if any(left.values()):

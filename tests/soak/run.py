@@ -31,10 +31,10 @@ VENUES: Mapping[str, bool] = {
 RATE = 200.0  # trades per second of each venue
 COINS = 20
 DIAL_WINDOW = 300.0
-CALM = 20.0  # seconds without new faults at the end, so that the last faults end; a quarter of a short soak
+CALM = 20.0  # seconds without new faults at the end, so that the last faults end; a short soak: a quarter of it
 EVERY_LOOK = 0.25
 CONNECTED_WITHIN = 60.0  # seconds from the start of the process
-SLACK_MS = 60_000  # ms for repairs: later candles do not count as unclosed
+SLACK_MS = 60_000  # ms for repairs: candles of the last minute do not count as unclosed
 ROOT = Path(__file__).parents[2]
 LINE_LIMIT = 1 << 22
 
@@ -156,10 +156,10 @@ async def _read(subject: Subject, referee: Referee, result: Result, began: float
 
 
 async def _connected(referee: Referee, reading: asyncio.Task[None], others: set[str]) -> float:
-    """Wait for the first venue's data, with the right prices of the coins ``others``; returns the time, monotonic
-    seconds.
+    """Wait until the feed is connected and has prices of the coins ``others``; return the time (monotonic seconds).
 
-    If the first data of a coin came from a venue that has another coin under the name, the feed could not know it.
+    Faults must not begin earlier: if the first price of a coin came from a venue with another coin under the same name,
+    the feed could not notice this.
     """
     async with asyncio.timeout(CONNECTED_WITHIN):
         while not (referee.events["connected"] and others <= referee.priced) and not reading.done():  # noqa: ASYNC110 - the referee is no task
@@ -192,7 +192,7 @@ async def _watch(
     census_at, sampled_at, pruned_at = began + min(SETTLED, result.seconds / 4), began, began
     looked = began
     while (now := time.monotonic()) < end and not reading.done():
-        # this process, which has the venues, was not run: nothing was sent meanwhile
+        # if this process was held up, its venues sent nothing in this time
         referee.silences.stall(looked + EVERY_LOOK, now)
         for name, truth in truths.items():
             truth.look(now)

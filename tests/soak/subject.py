@@ -1,8 +1,8 @@
 """The process with the feed: it writes the feed's events, counts the process's objects, and does nothing else.
 
-Started by ``run`` with the settings as JSON in its first argument. Each line on stdout is one JSON array, a tag and its
-fields; times are monotonic seconds, which all processes of a machine share. Lines on stdin are orders: ``census``,
-``close``. The end of stdin ends the process.
+``run`` starts this process with the settings as JSON in its first argument. Each line on stdout is one JSON array, a
+tag and its fields; times are monotonic seconds, which all processes of a machine share. Lines on stdin are orders:
+``census``, ``close``. The end of stdin ends the process.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ COUNTED = (
 
 
 class Reporter:
-    """Writes lines to a pipe without ever blocking the feed's loop; they wait in memory while the referee is busy."""
+    """Writes lines to a pipe without blocking the feed's loop; the lines wait in memory while the referee is busy."""
 
     def __init__(self, transport: asyncio.WriteTransport) -> None:
         self.transport = transport
@@ -209,7 +209,7 @@ Ask = Callable[[MarketFeed, Any], Coroutine[Any, Any, None]]
 
 
 async def carry(settings: Settings, subscribe: Subscribe, ask: Ask) -> None:
-    """Run the feed until told to close it."""
+    """Run the feed until the order ``close`` comes, or until stdin ends."""
     loop = asyncio.get_running_loop()
     transport, _ = await loop.connect_write_pipe(asyncio.Protocol, sys.stdout)
     reporter = Reporter(transport)

@@ -67,7 +67,7 @@ class Truth:
                 self._withheld_at[coin] = now
 
     def late_lately(self, now: float) -> bool:
-        """Whether the stream was late: its trades may be older than the price that REST gave at the dial."""
+        """Whether the stream was late lately: its trades may be older than the price that REST gave at the dial."""
         return now - self._late_at < LATE_FOR
 
     def _offers(self, coin: str) -> bool:
@@ -122,7 +122,7 @@ class Truth:
     # -- trades -------------------------------------------------------------------------------------------------
 
     def trade(self, coin: str, number: int) -> Trade | None:
-        """The coin's trade of that id, None if there is none or it is too old."""
+        """The coin's trade with this id, None if there is no such trade or if it is too old to be kept."""
         for market, unit in self._of(coin):
             trade = _at(market, number)
             if trade is not None:
@@ -170,7 +170,7 @@ class Truth:
                 index += 1
 
     def before(self, coin: str, number: int, since: int) -> int:
-        """How many trades of this trade's market were made before it and after ``since`` (Unix ms)."""
+        """How many trades were made on the market of the trade ``number``, before it and after ``since`` (Unix ms)."""
         for market, _ in self._of(coin):
             trades = market.trades
             index = bisect_left(trades, number, key=lambda trade: trade.id)
@@ -199,7 +199,7 @@ class Truth:
 
     def age(self, coin: str, timestamp: int, at: int) -> float:
         """Seconds from the time of a price to ``at`` (Unix ms); a wrong stamp of the stream is replaced by the true
-        one."""
+        stamp."""
         true = self._ahead(coin, timestamp)
         return (at - (timestamp if true is None else true)) / 1000
 
@@ -242,7 +242,7 @@ def _at(market: Market, number: int) -> Trade | None:
 
 
 def _had(market: Market, price: float, timestamp: int) -> bool:
-    """Whether a trade in that millisecond had this price, or this was the last price before the millisecond."""
+    """Whether this was the price of a trade in this millisecond, or the last price before the millisecond."""
     trades = market.trades
     first = bisect_left(trades, timestamp, key=lambda trade: trade.timestamp)
     last = bisect_right(trades, timestamp, lo=first, key=lambda trade: trade.timestamp)

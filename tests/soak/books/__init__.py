@@ -1,4 +1,4 @@
-"""A soak of order books: every delivered book is compared, level by level, with the venue's own at the same number.
+"""A soak of order books: every delivered book is compared, level by level, with the venue's book of the same number.
 
 ``python -m tests.soak --books --minutes 20 --seed 1``. One feed per venue in a process of its own, without failover,
 so that each venue's books are checked all the time. The venues, the faults and the judge run in this process.

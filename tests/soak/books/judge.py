@@ -15,9 +15,9 @@ BREACHES_KEPT = 12  # breaches of each kind whose text is kept
 LONGEST = 3.0  # seconds that a book may be unproven while the venue answers REST within 1 s
 QUIET = 2.0  # seconds without a book of a working venue, after which the feed must have reported why
 UNSEEN = 3.0  # seconds for which a frozen side may go unnoticed after a trade that shows it
-HELD_UP = 1.0  # seconds in which a process that should act four times a second did nothing: the machine was busy
-LATE_BY = 0.25  # seconds by which a book that counts as fresh may be older than max_age: a busy machine
-HINDRANCES = (  # with these faults books are not proven, or not for long
+HELD_UP = 1.0  # a process that did nothing for so many seconds was held up by the machine
+LATE_BY = 0.25  # seconds by which a fresh book may be older than max_age, because the machine may be busy
+HINDRANCES = (  # while one of these faults is in force, books may be unproven
     "book-lost", "book-late", "book-reordered", "book-frozen", "book-crossed", "book-stale", "book-refused",
     "malformed", "stall", "mute", "partition", "blocked", "refuse", "accept-then-drop", "rest-down", "behind",
     "falling-behind", "split", "rest-behind", "rest-frozen", "halted", "slow-rest-2",
@@ -30,8 +30,9 @@ Levels = Sequence[Sequence[float]]
 
 @dataclass(slots=True)
 class Frozen:
-    """A frozen side whose best price is wrong: when that began, and when a trade first showed it (monotonic
-    seconds).
+    """A frozen side with a wrong best price.
+
+    ``since``: when the price became wrong. ``shown``: when a trade first showed that it is wrong (monotonic seconds).
     """
 
     since: float
@@ -41,8 +42,8 @@ class Frozen:
 
 @dataclass(slots=True)
 class Coin:
-    """One coin's book at the feed. Times in monotonic seconds; ``unproven``: since when the book is unproven, None if
-    proven."""
+    """One coin's book in the feed; ``unproven``: since when the book has been unproven (monotonic seconds), None if it
+    is proven."""
 
     unproven: float | None
     last_book: float | None = None

@@ -192,7 +192,7 @@ async def _watch(name: str, process: Process, judge: Judge, result: Result, bega
     while True:
         now = time.monotonic()
         if now - looked > 4 * EVERY_LOOK:
-            judge.strike(now)  # this process was not run, so that nothing was sent meanwhile
+            judge.strike(now)  # this process was held up, so the venues sent nothing in this time
         known = len(judge.breaches)
         judge.look(now)
         for breach in judge.breaches[known:]:

@@ -1,7 +1,7 @@
 """The process with a feed of one venue: it passes on every order book and status event, and asks for fresh books.
 
-Its form is that of ``tests.soak.subject``: one JSON array per line on stdout, times in monotonic seconds, and orders on
-stdin.
+Its output and input have the form that ``tests.soak.subject`` has: one JSON array per line on stdout, times in
+monotonic seconds, and orders on stdin.
 """
 
 from __future__ import annotations
