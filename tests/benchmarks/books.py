@@ -1,17 +1,17 @@
-"""What order books cost: 20 coins, depth 20, beside 1,000 trades/s, in this project and in raw ccxt.pro loops.
+"""Measures what order books of 20 coins (depth 20) cost beside 1,000 trades/s, here and in raw ccxt.pro loops.
 
     python -m tests.benchmarks.books [--venue binance] [--seconds 20] [--rounds 3] [--rate 1000]
 
-On Binance the floor of the same job (clients/floor_books.py) is measured too: it proves no book and synchronizes none
-again.
+On Binance, a minimal reader with the same job (the floor, clients/floor_books.py) is measured too. It does not prove
+books, and does not synchronize a book again.
 
-The simulator of this process sends the same to all readers, which take turns in processes of their own: the depth of
-each coin (Binance's 10 diffs/s, Bybit's 50 deltas/s), each stream at its own times, and the trades. The venues' limits
-are off: on a busy machine ccxt's requests come too close together, and the venue would close its connection. Each
-reader takes the best 20 levels of each book at each change, and each trade. It reports the CPU seconds that it spent
-after the first books came and, for this project, how long a book took from the reading of its frame to the callback.
-The ccxt reader has a loop for each coin: a loop for several coins is woken for one coin, and misses the books of the
-other coins that came in the same turn of the event loop (20 of 200 came).
+The simulator in this process sends the same data to all readers: the trades, and the depth of each coin (Binance's 10
+diffs/s, Bybit's 50 deltas/s), each stream at its own times. The readers run one after the other, in processes of their
+own. The venues' limits are off: on a busy machine ccxt's requests come too close together, and the venue would close
+ccxt's connection. Each reader takes each trade, and the best 20 levels of each book at each change. A reader reports
+the CPU seconds that it spent after the first books came and, for this project, how long a book took from the reading of
+its frame to the callback. The ccxt reader has a loop for each coin: a loop for several coins is woken for one coin, and
+misses the books of the other coins that came in the same turn of the event loop (only 20 of 200 books came).
 
     python -m tests.benchmarks.books --path
 
@@ -54,8 +54,8 @@ from feed.settings import ExchangeConfig
 from tests.benchmarks.clients import floor_books
 
 DEPTH = 20
-SETTLED = 15.0  # seconds from the first books to the measurement: snapshots are not renewed any more
-FAILED_PAUSE = 0.1  # seconds between two calls of a ccxt loop whose last one failed
+SETTLED = 15.0  # seconds from the first books to the measurement; by then, no snapshot is renewed
+FAILED_PAUSE = 0.1  # seconds between two calls of a ccxt loop whose last call failed
 WITHIN = 90.0  # seconds until all books and trades must have come; ccxt subscribes to them one by one
 
 
@@ -84,7 +84,8 @@ class Tally:
                 self.complete.set()
 
     async def failed(self, error: Exception) -> None:
-        """Count the failure, and pause: a loop that failed again and again without a pause would block all others."""
+        """Count the failure, and pause: a loop that fails again and again without a pause would block the other
+        loops."""
         name = f"{type(error).__name__}: {str(error)[:80]}"
         self.errors[name] = self.errors.get(name, 0) + 1
         await asyncio.sleep(FAILED_PAUSE)
@@ -244,7 +245,7 @@ async def path(runs: int = 60) -> None:
             own.append((take, handler.books._own))
         return take
 
-    RowHandler.taker = taken  # type: ignore[method-assign, assignment] # the feed's own is measured
+    RowHandler.taker = taken  # type: ignore[method-assign, assignment] # the feed's own function is measured
     draw, seen = random.Random(1), 0
 
     def on_book(book: OrderBook) -> None:
@@ -275,13 +276,13 @@ async def path(runs: int = 60) -> None:
 
 
 def settled(keeper: Any) -> bool:
-    """Whether all books are proven, and no book has or awaits a snapshot, because these frames would not fit it."""
+    """Whether all books are proven, and none has or awaits a snapshot, which the benchmark's frames would not fit."""
     books = keeper._books.values()
     return not keeper._renewing and all(b.proven and b._snapshot is None and not b.wants_snapshot() for b in books)
 
 
 class Diffs:
-    """Frames that continue the current books; each changes 9 levels a side, among them the best one."""
+    """Frames that continue the current books; each changes 9 levels a side, among them the best level."""
 
     def __init__(self, books: Mapping[str, Any], draw: random.Random) -> None:
         self._draw = draw
@@ -377,7 +378,7 @@ async def read_again(coins: list[str], settled: float, rest_url: str, ws_url: st
 
 
 def compare_sides() -> None:
-    """µs per update of one level, 1,000 levels, changes near the best price."""
+    """Print the µs per update of one level, for sides of 1,000 levels with changes near the best price."""
     draw = random.Random(1)
     levels = [(60_000 - place * 0.01, 1.0) for place in range(1_000)]
     updates = [

@@ -1,9 +1,9 @@
-"""The bus: delays from the collector's socket to a consumer's callback, throughput beside nats-py, and cost of shards.
+"""Measures the bus: delays from the collector's socket to a callback, throughput beside nats-py, and shards.
 
     python -m tests.benchmarks.bus [--trades 60000] [--rounds 3]
 
-The exchange is the sender of the other benchmarks, in a process of its own, as are the nats-server, the collectors and
-the consumer. The raw pair is nats-py alone in the same run: ``publish_async`` with message ids, and a callback.
+The exchange is the sender of the other benchmarks. The sender, the nats-server, the collectors and the consumer have a
+process each. The raw pair is nats-py alone in the same run: ``publish_async`` with message ids, and a callback.
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ async def raw_delays(seconds: float, folder: Path) -> list[float]:
 
 
 async def starts(times: int, folder: Path) -> list[tuple[float, float, float]]:
-    """From the start of a program to the prices of all coins: seconds, CPU seconds, megabytes."""
+    """Start programs, and measure each until all coins have prices: seconds, CPU seconds, megabytes."""
     found = []
     async with collected(1, folder) as (sender, server, _):
         coins = await coins_on(server.url)

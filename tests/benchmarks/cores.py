@@ -7,6 +7,6 @@ from contextlib import suppress
 
 
 def on_core(number: int) -> None:
-    """Run this process on one core; on a machine that has fewer, and where the system cannot, it runs anywhere."""
+    """Run this process on one core; if the machine or the system does not allow this, it runs on any core."""
     with suppress(AttributeError, OSError, IndexError):
         os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[number]})

@@ -1,4 +1,4 @@
-"""A virtual environment per peer, made when it is first asked for and kept in a folder for the next time."""
+"""A virtual environment for each peer, which is made at its first use and kept in a folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WITHIN = 300.0  # seconds for pip
 
 
 def interpreter(reader: Reader, folder: Path) -> str:
-    """The Python to run ``reader`` with. Raises Failed with pip's last line if its packages can't be installed."""
+    """Return the Python that runs ``reader``. Raises Failed with pip's last line if packages can't be installed."""
     if not reader.needs:
         return sys.executable
     base = _python(reader.python)

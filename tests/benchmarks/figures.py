@@ -1,6 +1,6 @@
 """Compares the runs: medians over the rounds, ratios within a round, and the goals that these must reach.
 
-A slow round is slow for all readers: so a ratio is one of a single round.
+In a slow round all readers are slow: so each ratio compares two runs of the same round.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tests.benchmarks.measure import Figures
 Runs = Mapping[str, Sequence[Sequence[Figures]]]
 """Reader name -> one list per round -> the figures of each phase; the first phase is at full speed."""
 
-FULL_SPEED = 0  # the phase
+FULL_SPEED = 0  # the number of the phase at full speed
 
 
 def values(runs: Runs, reader: str, phase: int, figure: str) -> list[float]:

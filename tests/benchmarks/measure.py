@@ -25,7 +25,7 @@ STARTING = 60.0  # seconds that a reader may take until it has subscribed to eve
 SENDING = 600.0  # seconds in which the slowest reader takes all that is sent
 LOOK_EVERY = 0.1  # seconds between two checks of the reader's count
 BUSY = 0.3  # share of a core: a reader that uses less is idle
-PATIENCE = 1.0  # seconds idle and without a trade, after which missing trades are lost
+PATIENCE = 1.0  # seconds; after such a time, idle and without a trade, missing trades count as lost
 LATE = 0.2  # seconds in which a trade may come a second time
 LINE = 1 << 26  # bytes of the sender's longest answer
 
@@ -67,7 +67,7 @@ class Process:
         self._process.stdin.write(f"{line}\n".encode())
 
     async def hear(self, seconds: float = STARTING) -> Any:
-        """The next line, as JSON. If there is none, raises Failed with the end of the process's stderr."""
+        """Return the next line, as JSON. If there is none, raises Failed with the end of the process's stderr."""
         assert self._process.stdout is not None
         try:
             line = await asyncio.wait_for(self._process.stdout.readline(), seconds)
@@ -122,7 +122,7 @@ async def subscribed(sender: Process, reader: Process) -> None:
 async def received(reader: Process, before: int, sent: int) -> dict[str, Any]:
     """Wait until the reader has ``sent`` trades more than ``before``, or gets none any more; returns its last answer.
 
-    A busy reader is waited for: ccxt's loops get nothing while its receiver handles the frames that have come.
+    The wait continues while the reader is busy: ccxt's loops get nothing while ccxt's receiver handles older frames.
     """
     loop = asyncio.get_running_loop()
     now = await reader.ask("look")

@@ -1,11 +1,11 @@
-"""What a feed costs: resident memory, objects, the pause of a full garbage collection, and CPU at 500 ticks a second.
+"""Measures what a feed costs: memory, objects, the pause of a full garbage collection, and CPU at 500 ticks a second.
 
     python -m tests.benchmarks.memory [--venue binance] [--markets 3000] [--seconds 60]
 
-Each exchange is a simulator in a process of its own, each reader a fresh process with trades, ticker and candles of
-twenty coins, measured after ``--seconds`` seconds: ``cold`` has fetched the list of markets, ``cached`` has found it on
-disk, ``cached, failed over`` began on another exchange whose process was ended, ``1000 coins`` is cold. For comparison
-there is ``import ccxt.pro`` alone.
+Each exchange is a simulator in a process of its own. Each reader is a new process with trades, ticker and candles of
+twenty coins, and is measured after ``--seconds`` seconds: ``cold`` has fetched the list of markets, ``cached`` has
+found the list on disk, ``cached, failed over`` began on another exchange, whose process was then ended, and ``1000
+coins`` is a cold start with 1,000 coins. For comparison, ``import ccxt.pro`` alone is measured.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""What the metrics cost: the CPU time of a feed with metrics, compared with that of a feed without.
+"""Measures what the metrics cost: the CPU time of a feed with metrics, against a feed without metrics.
 
     python -m tests.benchmarks.metrics [--rate 2000] [--seconds 10] [--rounds 4]
 
-Each round runs both feeds at the same time, in processes of their own, on one simulator in a third process. They swap
-places from round to round. Both run on the second core: a feed on the simulator's core would be woken less often, for
-more trades at a time, and would need half of the time. The feed with metrics is scraped every 5 seconds, as by
-Prometheus; the CPU time of that is included.
+Each round runs both feeds at the same time, in processes of their own, on one simulator in a third process. The
+feed that starts first changes from round to round. Both feeds run on the second core: a feed on the simulator's core
+would be woken less often, for more trades at a time, and would need half of the CPU time. The feed with metrics is
+scraped every 5 seconds, as by Prometheus; the CPU time of the scrapes is included.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ async def serve(rate: float) -> None:
 
 
 async def read(urls: list[str], seconds: float, with_metrics: bool) -> None:
-    """Print the CPU seconds and the trades of this many ``seconds``."""
+    """Run a feed, and print its CPU seconds and its number of trades in this many ``seconds``."""
     from feed import MarketFeed, Settings, start_metrics
     from feed.settings import ExchangeConfig
 

@@ -1,10 +1,10 @@
-"""What a trade costs from its frame's text to the callbacks, part by part, without a socket.
+"""Measures what a trade costs from its frame's text to the callbacks, part by part, without a socket.
 
     python -m tests.benchmarks.path [--venue binance] [--runs 300]
 
 A feed is connected to the simulator; then its own functions from text to callback are called with frames of consecutive
-ids. Every stage includes the earlier ones, and the cost of a part is the difference to the stage before. The fastest of
-all runs of 200 frames counts, because other programs on the machine can only make a run slower. "cold" measures the
+ids. Every stage includes the earlier stages, and the cost of a part is the difference to the stage before. The fastest
+of all runs of 200 frames counts, because other programs on the machine can only make a run slower. "cold" measures the
 whole path again, over 40,000 frames that are not in the CPU's caches any more.
 """
 
@@ -31,8 +31,8 @@ from feed.settings import ExchangeConfig
 from tests.benchmarks.frames import WIRES, Trade
 
 FRAMES, COLD, COLD_RUNS = 200, 40_000, 15
-WARM_UP = 30_000  # ids jump: a coin's second trade confirms the jump; 1,024 ids of each coin are remembered
-FIRST = 10**12  # the benchmark's ids, far from the simulator's
+WARM_UP = 30_000  # trades: a coin's second trade confirms the jump of ids; 1,024 ids of a coin are kept
+FIRST = 10**12  # the ids of this benchmark, far from the ids of the simulator
 
 
 class Texts:
@@ -54,7 +54,7 @@ class Texts:
 
 
 def fastest(call: Callable[[str], Any], runs: Iterator[Sequence[str]]) -> float:
-    """µs per text."""
+    """Return the µs per text in the fastest run."""
     best = float("inf")
     for texts in runs:
         began = time.perf_counter_ns()
@@ -65,7 +65,7 @@ def fastest(call: Callable[[str], Any], runs: Iterator[Sequence[str]]) -> float:
 
 
 def nowhere(profile: Profile) -> Take:
-    """The hot path with events that nobody receives."""
+    """Return the feed's path from text to event, with events that nobody receives."""
     assert profile.fast_frames is not None
     markets = {f"{coin}USDT": (coin, f"{coin}/USDT") for coin in DEFAULT_COINS}
     reading = FrameReading()
@@ -89,7 +89,7 @@ async def measure(venue: str, runs: int) -> None:
             own.append((delivery._profile, take))
         return take
 
-    RowHandler.taker = taken  # type: ignore[assignment,method-assign] # the feed's own is measured
+    RowHandler.taker = taken  # type: ignore[assignment,method-assign] # the feed's own function is measured
     texts, aside = Texts(venue), Texts(venue)
     stages: dict[str, float] = {}
 

@@ -1,4 +1,4 @@
-"""How soon other libraries receive a trade of the same twenty coins, and their memory at that time.
+"""Measures how soon other libraries receive a trade of the same twenty coins, and their memory at that time.
 
 Each library runs as a script of ``clients``, in a process and an environment of its own, like those that
 ``python -m tests.benchmarks`` makes.

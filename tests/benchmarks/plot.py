@@ -13,7 +13,7 @@ OURS, PEER, FLOOR = "#1a7f37", "#8c959f", "#d0d7de"
 
 
 def plot(runs: Runs) -> str:
-    """Trades per second of CPU, the fastest last; ours in green, the floors pale."""
+    """Draw the trades per second of CPU: the fastest reader last, ours in green, the floors in a pale colour."""
     speeds = {name: 100_000 / median(values(runs, name, FULL_SPEED, "cpu")) for name in runs}
     scale = (WIDTH - LEFT - RIGHT) / max(speeds.values())
     height = TOP + LINE * len(speeds) + 12

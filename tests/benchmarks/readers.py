@@ -1,4 +1,4 @@
-"""What is compared, in the order of the table. A reader with ``needs`` gets a virtual environment of its own."""
+"""The readers in the order of the table; a reader with ``needs`` gets a virtual environment of its own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 class Reader:
     """``client`` is a module of ``clients``, ``options`` are passed to it, ``needs`` are packages for pip to install.
 
-    ``python`` is the oldest Python that it runs on; if ``usual`` is False, it is compared only on request.
+    ``python`` is the oldest Python that runs the reader; if ``usual`` is False, the reader is compared only on request.
     """
 
     name: str
@@ -31,7 +31,7 @@ UVLOOP = "uvloop==0.23.0"
 
 
 def _ours(name: str, label: str, client: str = "market_feed", usual: bool = True, **options: Any) -> Reader:
-    """This project; ``options`` as below ``exchanges`` in settings.yaml."""
+    """A reader of this project; ``options`` are options of an exchange in settings.yaml."""
     return Reader(name, label, client, {"options": {"market_cache": False, **options}}, venues=BOTH, usual=usual)
 
 

@@ -1,4 +1,4 @@
-"""What recording costs beside a bare pyarrow writer, how large a day is, and how fast a replay delivers.
+"""Measures what recording costs beside a bare pyarrow writer, how large a day is, and how fast a replay is.
 
     python -m tests.benchmarks.recording [--seconds 60] [--trades 50000]
 
@@ -141,7 +141,7 @@ def cost(seconds: float, folder: Path) -> tuple[float, float]:
     """CPU seconds of the bare writer and of the recorder."""
     events = made_events(seconds)
     delivered = list(_delivered(events))
-    pa.array([0.0])  # imports pandas if it is installed; that cost counts for neither side
+    pa.array([0.0])  # imports pandas if it is installed; this cost counts for neither side
     bare = BareWriter(folder)
     bare_cost = Paced(events, bare.put, seconds).run(bare.flush, bare.close)
     writer = Writer(Plan(folder / "r", ["trades", "ticker", "candles"], COINS, ["1m"], 20, FLUSH, 300.0, 200_000))
@@ -167,7 +167,7 @@ def _tick(of: TradeEvent | Ticker, price: float, volume: float, change: float) -
 
 
 async def size(seconds: float, rate: float, folder: Path) -> list[str]:
-    """Bytes of each channel of twenty simulated coins for a day, from one large file: small ones are mostly footer."""
+    """Lines with a day's size of each channel of twenty coins, from one large file: small files are mostly footer."""
     async with Simulator(0, ("binance",), rate) as simulator:
         venue = ExchangeConfig("binance", rest_url=simulator.rest_url, ws_url=simulator.ws_url)
         feed = MarketFeed(settings=Settings(exchanges=[venue]))
@@ -187,7 +187,7 @@ async def size(seconds: float, rate: float, folder: Path) -> list[str]:
 
 
 async def replayed(folder: Path) -> tuple[int, float]:
-    """How many trades a replay delivers to a plain callback, and how many per second."""
+    """Replay a recording; return how many trades a plain callback gets, and how many per second."""
     feed = MarketFeed.from_recording(folder, speed=None)
     count = 0
     first = last = 0.0
@@ -205,7 +205,7 @@ async def replayed(folder: Path) -> tuple[int, float]:
 
 
 def record_flood(trades: int, folder: Path) -> None:
-    """A recording of this many trades of twenty coins."""
+    """Record this many trades of twenty coins."""
     writer = Writer(Plan(folder, ["trades"], COINS, [], 20, FLUSH, 300.0, 10**9))
     now = time.time_ns()
     for number in range(trades):

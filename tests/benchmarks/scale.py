@@ -1,11 +1,11 @@
-"""What a thousand coins on one venue cost against twenty: CPU per message, time until all are subscribed, memory.
+"""Measures what a thousand coins on one venue cost against twenty: CPU per message, time to subscribe, memory.
 
     python -m tests.benchmarks.scale [--venue binance] [--coins 1000] [--messages 60000] [--rounds 5]
 
-The simulator, with the venue's limits, and the reader have a process each. Both sizes use the same list of markets, run
-at the same time and are measured in turn. When every coin has its past candles, trades of coins drawn at random are
-sent, one per frame, rendered beforehand and as fast as the reader takes them. CPU is the reader's alone, over all
-messages. There are three mixes:
+For each size, the simulator (with the venue's limits) and the reader have a process each. Both sizes use the same list
+of markets, run at the same time and are measured in turn. When every coin has its past candles, trades of coins drawn
+at random are sent, one per frame, as fast as the reader takes them; the frames are rendered beforehand. CPU is the time
+of the reader alone, over all messages. There are three mixes:
 
 - trades alone;
 - like with like: the same messages in both sizes, a ticker with every second trade and a candle with every fourth;
@@ -65,7 +65,7 @@ def allowed(venue: str, streams: int) -> float:
 
 
 class Sender:
-    """Renders and sends a mix. Its venue's clock advances with the trades only, so that no candle ends meanwhile."""
+    """Renders and sends a mix. Its venue's clock advances with the trades only, so that no candle ends during a run."""
 
     def __init__(self, own: Any, coins: list[str]) -> None:
         self.own, self._draw, self._made = own, random.Random(1), 0
@@ -147,7 +147,7 @@ def memory() -> int:
 async def read(venue: str, urls: list[str], coins: list[str]) -> None:
     """For each number on stdin, print the CPU seconds and messages until this many trades had come."""
     exchange = ExchangeConfig(venue, rest_url=urls[0], ws_url=urls[1])
-    # so that turns can pause
+    # long limits, because no data comes between two turns
     quiet = Staleness(feed_stale_after=PATIENCE, coin_stale_after=PATIENCE, reconnect_after=PATIENCE)
     own = Settings(coins=[CoinConfig(coin) for coin in coins], exchanges=[exchange], staleness=quiet)
     feed = MarketFeed(settings=own)

@@ -1,12 +1,12 @@
-"""The server with many clients beside a bare aiohttp server: delays, completeness, memory.
+"""Compares the server with many clients to a bare aiohttp server: delays, completeness, memory.
 
     python -m tests.benchmarks.server [--clients 200] [--rate 1000] [--seconds 10] [--rounds 2]
 
-Each round runs, one after the other and for so many seconds: the server over a feed; the same with one client in ten
-that reads nothing; a bare aiohttp server that sends as many bytes in ``send_str`` calls, one event to each client; and
-a floor that writes the same bytes to the transports. A server has one core; its source and its clients share the other
-one. The delay is from the moment at which the server's process had read an event (the bare servers: made it) to the
-moment at which a client's process reads it.
+Each round runs, one after the other and for so many seconds: the server over a feed; the same server with one client in
+ten that reads nothing; a bare aiohttp server that sends as many bytes in ``send_str`` calls, one event to each client;
+and a floor that writes the same bytes to the transports. A server has one core; its source and its clients share the
+other core. The delay is from the moment at which the server's process had read an event (the bare servers: made it) to
+the moment at which a client's process reads it.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from tests.benchmarks.memory import rss
 
 HERE = [sys.executable, "-m", "tests.benchmarks.server"]
 WAYS = ("feed", "feed, stalled", "send_str", "transport")
-PARSED = 10  # one client of this number measures delays; all clients count events
+PARSED = 10  # one in ten clients measures delays; all clients count events
 STAMP = b'"received_at":'
-STALLED = 10  # one client of this number reads nothing
+STALLED = 10  # one in ten clients reads nothing
 SETTLE = 1.5  # seconds before the measurement
 
 

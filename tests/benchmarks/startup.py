@@ -1,12 +1,12 @@
-"""From the start of a process to twenty priced coins, with the list of markets fetched or read from disk.
+"""Measures the time from the start of a process to twenty priced coins, with the market list fetched or on disk.
 
     python -m tests.benchmarks.startup [--venue binance] [--markets 3000] [--rounds 5] [--peers FOLDER]
 
-The simulator runs in a process of its own, each reader in a fresh one: trades, ticker and candles of twenty coins are
-subscribed, and the clock stops when each coin has a price, its turnover and its change of 24 hours. ``cold`` finds an
-empty folder, ``cached`` the folder of an earlier run; ``import`` is ``import ccxt.pro`` alone in a process, the least
-that a reader can take; ``--help`` is ``market-feed --help`` from its start to its end. Then the parts of the time are
-measured, in runs of their own. ``--peers`` names a folder for the environments of other libraries
+The simulator runs in a process of its own, and each reader in a new process. A reader subscribes to trades, ticker and
+candles of twenty coins, and the clock stops when each coin has a price, its turnover and its change of 24 hours.
+``cold`` finds an empty folder, ``cached`` the folder of an earlier run; ``import`` is ``import ccxt.pro`` alone in a
+process, the least that a reader can take; ``--help`` is ``market-feed --help`` from its start to its end. Then the
+parts of the time are measured, in runs of their own. ``--peers`` names a folder for the environments of other libraries
 (see ``peers``), whose clock stops at the first trade of any of these coins.
 """
 

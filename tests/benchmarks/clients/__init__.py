@@ -1,1 +1,1 @@
-"""One script per reader that is compared, run with that reader's own interpreter; only ``tally`` is shared."""
+"""The script of each reader that is compared; it runs with the reader's own Python, and only ``tally`` is shared."""

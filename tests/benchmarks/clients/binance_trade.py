@@ -1,4 +1,4 @@
-"""A Binance trade as the floors decode it, with only the fields that they use."""
+"""A Binance trade as the minimal readers (floors) decode it, with only the fields that they use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""cryptofeed's own Binance feed, as its README starts it; it reads ``@aggTrade`` and requires uvloop."""
+"""cryptofeed's own Binance feed, started as in cryptofeed's README; it reads ``@aggTrade`` and requires uvloop."""
 
 from __future__ import annotations
 

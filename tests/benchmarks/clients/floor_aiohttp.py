@@ -1,4 +1,4 @@
-"""The floor of a plain install: aiohttp reads, orjson decodes, a dataclass is made of each trade."""
+"""The minimal reader (floor) of a plain install: aiohttp reads, orjson decodes, each trade becomes a dataclass."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The floor of this project's own job with order books, on Binance: picows and msgspec, the sides of the books, the
-events, and the numbers compared.
+"""The minimal reader (floor) that does this project's job with order books on Binance: it reads with picows, decodes
+with msgspec, keeps the sides of the books, compares the update numbers, and makes the events.
 
-It does nothing else: a missing diff ends it, no book is renewed or checked, no connection is dialled again, and errors
-of callbacks are not caught.
+It does nothing else: a missing diff ends the program, no book is renewed or checked, no connection is dialled again,
+and errors of callbacks are not caught.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from feed import OrderBook, TradeEvent
 from tests.benchmarks.clients.binance_trade import decode as decode_trade
 
 DEPTH = 20
-PAUSE = 0.1  # seconds until another request for a snapshot that was too old
+PAUSE = 0.1  # seconds before a snapshot that was too old is requested again
 
 
 class Diff(msgspec.Struct, gc=False):
@@ -50,7 +50,7 @@ class Callbacks(Protocol):
 
 
 class Reader(WSListener):
-    """Both connections; a book exists when its snapshot has come."""
+    """Reads both connections; a book exists when its snapshot has come."""
 
     def __init__(self, coins: dict[str, str], callbacks: Callbacks) -> None:
         self.coins = coins  # key: the venue's market id

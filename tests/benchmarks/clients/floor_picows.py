@@ -1,4 +1,4 @@
-"""The floor with ``[fast]``: picows reads, msgspec decodes each frame into a typed struct, numbers included."""
+"""The minimal reader (floor) with ``[fast]``: picows reads, and msgspec decodes each frame into a typed struct."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The floor of this project's own job: picows and msgspec, the events, the price cache, ids compared, two callbacks.
+"""The minimal reader (floor) that does this project's job: events, price cache, comparison of ids, two callbacks.
 
-It does nothing else: there is no second exchange, no gap is filled, no silence is noticed, a bad frame ends it, and
-errors of callbacks are not caught.
+It does nothing else: there is no second exchange, no gap is filled, no silence is noticed, a bad frame ends the
+program, and errors of callbacks are not caught.
 """
 
 from __future__ import annotations

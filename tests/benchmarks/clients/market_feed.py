@@ -1,4 +1,4 @@
-"""This project, trades and prices subscribed; the options are those of the venue in settings.yaml."""
+"""This project as a reader of trades and prices; ``options`` are options of an exchange in settings.yaml."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same as ``market_feed``, but on uvloop."""
+"""The same reader as ``market_feed``, but on uvloop."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""What every reader does with a trade: keep its id and the time. Nothing but the standard library is needed here.
+"""What every reader does with a trade: it keeps the trade's id and the time; only the standard library is needed.
 
 A reader is a process: ``python -m tests.benchmarks.clients.NAME VENUE REST_URL WS_URL COIN,COIN OPTIONS``. It connects,
-passes every trade's id to ``take`` and answers the runner's lines on stdin, in a thread that sleeps between two lines:
-``look`` is answered by a line with the trades and the CPU seconds so far, ``dump FILE`` writes the ids and times to a
-file and ends the process at once, so that no reader needs code to close its connections.
+and passes every trade's id to ``take``. A thread, which sleeps between two lines, answers the runner's lines on stdin:
+the answer to ``look`` is a line with the number of trades and the CPU seconds so far; ``dump FILE`` writes the ids and
+times to a file and ends the process at once, so that no reader needs code to close its connections.
 """
 
 from __future__ import annotations

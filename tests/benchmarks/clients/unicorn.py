@@ -1,4 +1,4 @@
-"""unicorn-binance-websocket-api with raw dicts and a plain callback; ``websocket_library`` comes with the options."""
+"""unicorn-binance-websocket-api with raw dicts and a plain callback; the options may name a ``websocket_library``."""
 
 from __future__ import annotations
 
