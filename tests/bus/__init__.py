@@ -1,1 +1,1 @@
-"""The bus as a whole: simulated exchanges, collectors as processes, a real nats-server, consumers."""
+"""Tests of the whole bus: with simulated exchanges, collector processes, a real nats-server and consumers."""

@@ -1,6 +1,7 @@
-"""``python -m tests.bus.start URL COINS``: read the bus until each coin has a price, and print the cost.
+"""``python -m tests.bus.start URL COINS`` reads the bus until each coin has a price, and prints the cost.
 
-Prints CPU seconds, the peak of memory (MB), whether ccxt was imported, and when the last price came (Unix seconds).
+The output is CPU seconds, the peak of memory (MB), whether ccxt was imported, and when the last price came (Unix
+seconds).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ async def main(url: str, coins: list[str]) -> None:
     await there.wait()
     at, used = time.time(), time.process_time()
     await feed.disconnect()
-    with open("/proc/self/status", encoding="ascii") as status:  # noqa: ASYNC230 - at its end
+    with open("/proc/self/status", encoding="ascii") as status:  # noqa: ASYNC230 - the program is at its end
         most = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
     print(json.dumps([used, most / 1024, "ccxt" in sys.modules, at]))
 

@@ -1,4 +1,4 @@
-"""For the tests and the soak of the bus: collectors as processes, a proxy, consumers that check trades."""
+"""Helpers for the tests and the soak of the bus: collector processes, a proxy, and consumers that keep trades."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ class Proxy:
 
 
 class Consumer:
-    """A feed that reads the bus, with every trade that it delivered and its longest silence."""
+    """A feed that reads the bus; keeps every trade that the feed delivers, and the longest silence."""
 
     def __init__(self, settings: Settings) -> None:
         self.feed = MarketFeed(settings=settings)
@@ -185,7 +185,7 @@ class Consumer:
         self.trades: list[TradeEvent] = []
         self.status: list[tuple[str, dict[str, Any]]] = []
         self.longest = 0.0
-        """Seconds without a trade, at most, since ``watch``."""
+        """The longest time (s) without a trade since ``watch`` was called."""
         self._last = time.monotonic()
         self.feed.subscribe_trades(self._on_trade)
         self.feed.subscribe_status(lambda event, details: self.status.append((event, details)))
@@ -214,14 +214,14 @@ class Consumer:
 
 
 class BusSilence:
-    """The longest time for which no trade of an exchange was stored, by the bus's own clock.
+    """The longest time for which the bus stored no trade of an exchange, measured with the clock of the bus.
 
     Silences that consumers see include delays of this program, which may be large on a busy machine.
     """
 
     def __init__(self, url: str, exchange: str) -> None:
         self.longest = 0.0
-        """Seconds, since ``watch``."""
+        """Seconds; measured since ``watch`` was called."""
         self._address, self._names = BusAddress((url,)), MarketSubjects(exchange, "spot")
         self._at = 0
         self._sequence: int | None = None

@@ -1,4 +1,4 @@
-"""Order books over the bus: only proven ones are delivered, even when the collector changes or dies."""
+"""Order books over the bus: only proven books are delivered, even when the collector changes or dies."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def node_modules() -> str:
 
 
 async def lines(bus: BusServer, *command: str, **environment: str) -> list[str]:
-    """The first lines of a program's output; after them the program is ended."""
+    """Return the first lines of a program's output, and then end the program."""
     process = await asyncio.create_subprocess_exec(
         *command,
         stdout=asyncio.subprocess.PIPE,
@@ -78,8 +78,8 @@ async def test_the_javascript_consumer_prints_trades(
 async def test_the_go_consumer_prints_trades(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """The consumer is built with Debian's packages (golang-go, golang-github-nats-io-go-nats-dev) or those in
-    GOPATH."""
+    """The consumer is built with Debian's packages (golang-go, golang-github-nats-io-go-nats-dev) or with
+    packages in GOPATH."""
     file, program = tmp_path / "main.go", tmp_path / "consumer"
     file.write_text(example("go").replace("nats.DefaultURL", f'"{bus.url}"'))
     paths = os.pathsep.join(filter(None, (os.environ.get("GOPATH"), "/usr/share/gocode")))

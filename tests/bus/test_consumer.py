@@ -1,4 +1,4 @@
-"""A feed that reads the bus delivers the same as one that reads an exchange, even when the bus fails."""
+"""A feed that reads the bus delivers the same as a feed that reads an exchange, even when the bus fails."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ async def test_channels_that_the_collectors_do_not_publish_are_reported(
 async def test_a_reader_that_starts_before_the_first_data_waits_for_it(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any], coins: dict[str, str]
 ) -> None:
-    """A new collector has not reported its coins yet, or only some. A coin that it does not carry is refused."""
+    """A new collector has reported no coins yet, or only some of them. A coin that it does not carry is refused."""
     await collect("one")
     await publisher(bus.url, "binance")
     names = MarketSubjects("binance", "spot")
@@ -131,7 +131,7 @@ async def test_a_reader_that_starts_before_the_first_data_waits_for_it(
 async def test_an_outage_of_the_bus_loses_no_trade(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
 ) -> None:
-    """The consumer is cut off; later it reads what was published meanwhile."""
+    """The consumer is cut off from the bus. Later it reads the trades that were published during this time."""
     await collect("one")
     await publisher(bus.url, "binance")
     async with Proxy(bus.port) as proxy, consumers(1, reader_settings(proxy.url, ["binance"], COINS)) as (reader,):
@@ -149,7 +149,7 @@ async def test_an_outage_of_the_bus_loses_no_trade(
 async def test_a_restart_of_the_bus_loses_no_trade(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
 ) -> None:
-    """Collectors keep what they could not store, and store it once when the bus is back."""
+    """Collectors keep the trades that they could not store, and store each once when the bus works again."""
     await collect("one")
     await collect("two")
     await publisher(bus.url, "binance")
@@ -178,7 +178,7 @@ async def test_an_event_that_was_published_late_gives_no_fresh_price(
         async with reader.feed:
             await until(lambda: len(reader.trades) > 50)
             with proxy.partitioned():
-                await until(lambda: reader.silent_for > 2.2)  # the reader does not report the collector as lost yet
+                await until(lambda: reader.silent_for > 2.2)  # too short for a report that the collector is lost
             count = len(reader.trades)
             await until(lambda: len(reader.trades) > count + 500, 60)
             for coin in COINS:
@@ -191,7 +191,7 @@ async def test_an_event_that_was_published_late_gives_no_fresh_price(
 async def test_trades_that_the_bus_loses_are_published_again(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
 ) -> None:
-    """The server confirms messages, but has lost them after its restart, as after a power cut."""
+    """The server has confirmed messages, but has lost them after a restart, as can happen at a power cut."""
     names = MarketSubjects("binance", "spot")
     async with Proxy(bus.port) as proxy:
         await collect("one", url=proxy.url)
@@ -240,7 +240,7 @@ async def until_stored(client: BusClient, stream: str, subject: str, count: int)
             await asyncio.sleep(0.1)
 
 
-async def test_a_gap_beyond_what_the_bus_keeps_is_reported(
+async def test_a_gap_of_trades_that_the_bus_no_longer_keeps_is_reported(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
 ) -> None:
     await collect("one")
@@ -251,7 +251,7 @@ async def test_a_gap_beyond_what_the_bus_keeps_is_reported(
             await until(lambda: len(reader.trades) > 50)
             with proxy.partitioned():
                 await until(lambda: bool(reader.events("disconnected")))
-                await asyncio.sleep(0.5)  # meanwhile trades are published that the reader does not get
+                await asyncio.sleep(0.5)  # in this time, trades are published that the reader does not get
                 await admin.api(f"STREAM.PURGE.{MarketSubjects('binance', 'spot').stream}", {})
             await until(lambda: any("does not keep" in each["reason"] for each in reader.events("source")))
             await until(lambda: bool(reader.events("gap")))
@@ -309,7 +309,7 @@ async def test_a_market_that_the_settings_do_not_allow_is_not_read(
     assert reader.trades == []
 
 
-async def test_an_invalid_message_affects_no_other(
+async def test_an_invalid_message_affects_no_other_message(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
 ) -> None:
     await collect("one")

@@ -1,5 +1,4 @@
-"""A bus with TLS and a login from the settings or the environment: without the login access is refused. No secret is
-shown."""
+"""A bus with TLS gives access only with the login from the settings or the environment, and no secret is shown."""
 
 from __future__ import annotations
 
@@ -52,7 +51,7 @@ async def server(folder: Path, more: str) -> AsyncIterator[int]:
 
 @pytest.fixture
 async def guarded(tmp_path: Path, certificate: Path) -> AsyncIterator[Bus]:
-    """A nats-server that wants TLS and a password."""
+    """A nats-server that requires TLS and a password."""
     tls = f'tls {{ cert_file: "{certificate}", key_file: "{certificate}" }}\njetstream {{ store_dir: "{tmp_path}" }}\n'
     async with server(tmp_path, f"{tls}authorization {{ user: me, password: {SECRET} }}") as port:
         yield Bus(f"tls://127.0.0.1:{port}", user="me", password=SECRET, ca=str(certificate))
@@ -143,14 +142,14 @@ def _jwt(issuer: nkeys.KeyPair, subject: str, nats: dict[str, object]) -> str:
 
 
 @pytest.mark.parametrize("what", ["creds", "ca"])
-async def test_a_pipe_in_place_of_a_file_is_not_waited_for(what: str, tmp_path: Path) -> None:
+async def test_dial_does_not_wait_for_a_pipe_in_place_of_a_file(what: str, tmp_path: Path) -> None:
     os.mkfifo(pipe := tmp_path / "pipe")
     bus = Bus("nats://127.0.0.1:9", **{what: str(pipe)})
     with pytest.raises(BusUnreachable, match=f"{what}: found {pipe}: it is no plain file"):
         await BusClient.dial(bus.address, "test")
 
 
-async def test_a_pipe_for_the_systems_authorities_is_not_waited_for(
+async def test_dial_does_not_wait_for_a_pipe_in_place_of_the_systems_authorities(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     os.mkfifo(pipe := tmp_path / "pipe")

@@ -1,4 +1,4 @@
-"""If a collector missed trades, readers are told which coins are concerned, even if no gap in the ids shows it."""
+"""If a collector missed trades, a status event of the readers names the coins, even if the ids show no gap."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COIN = "BTC"
 
 
 async def test_a_gap_that_the_exchange_does_not_fill_is_reported(bus: BusServer, tmp_path: Path) -> None:
-    """Bybit returns the last 60 trades, and more came while no collector ran."""
+    """Bybit returns only the last 60 trades, and more trades were made while no collector ran."""
     async with Simulator(venues=("bybit",), rate=400, markets=1) as simulator:
         file = tmp_path / "settings.yaml"
         file.write_text(collector_settings([simulator], [COIN], ("trades",)))

@@ -1,4 +1,4 @@
-"""Two collectors of one exchange: each trade comes once and in order, whatever happens to the publishing one."""
+"""Two collectors of one exchange: each trade comes once and in order, whatever happens to the publishing collector."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ async def replaced_during(fault: AbstractContextManager[object], bus: BusServer,
 async def test_a_killed_publisher_is_replaced(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
 ) -> None:
-    """After SIGKILL, the other collector takes over after the last trade on the bus, before the lease expires."""
+    """When the publisher gets SIGKILL, the other collector continues the trades on the bus before the lease expires."""
     first, second = await collect("first"), None
     await publisher(bus.url, "binance")
     second = await collect("second")
@@ -107,8 +107,8 @@ async def test_a_killed_publisher_is_replaced(
 async def test_a_paused_publisher_that_continues_stores_nothing(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
 ) -> None:
-    """After SIGSTOP and SIGCONT the collector's socket is open and it still tries to publish. The bus refuses its
-    messages."""
+    """After SIGSTOP and SIGCONT the collector's socket is open, and the collector still tries to publish. The bus
+    refuses its messages."""
     first = await collect("first")
     await publisher(bus.url, "binance")
     second = await collect("second")
@@ -162,7 +162,7 @@ async def test_a_publisher_that_gets_sigterm_releases_the_lease(
 async def test_a_publisher_without_data_is_replaced_by_a_collector_with_data(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any], tmp_path: Any
 ) -> None:
-    """The publisher's connection to the exchange delivers no data any more; the other collector's connection does."""
+    """The publisher's connection to the exchange delivers no more data; the other collector's connection still does."""
     from tests.bus.support import CollectorProcess, collector_settings
 
     async with Proxy(int(simulator.ws_url.rpartition(":")[2])) as venue:

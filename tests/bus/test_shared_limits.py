@@ -1,4 +1,4 @@
-"""Collectors behind one IP address share its limits, and shards of different layouts wait for each other."""
+"""Collectors behind one IP address share the address's limits, and shards of different layouts wait for each other."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def test_collectors_behind_one_address_divide_the_limits(
         await asyncio.gather(*running, return_exceptions=True)
 
 
-async def test_a_shard_of_another_layout_waits_until_the_others_have_ended(
+async def test_a_shard_of_another_layout_waits_until_the_other_shards_have_ended(
     bus: BusServer, collect: Callable[..., Any]
 ) -> None:
     whole = await collect("whole")

@@ -1,4 +1,4 @@
-"""A thousand coins on four shards behind one IP: all are on the bus, and no rule of the exchange is broken."""
+"""A thousand coins on four shards behind one IP address: all are on the bus, and no rule of the exchange is broken."""
 
 from __future__ import annotations
 
