@@ -1,4 +1,4 @@
-"""Fixtures: a feed over the venue of the fixture ``simulator`` of the test module, venues in memory, and clocks."""
+"""Fixtures: a feed over the simulator that the test module defines, venues in memory, and clocks."""
 
 from __future__ import annotations
 

@@ -19,7 +19,8 @@ Levels = Iterable[tuple[float, float]]
 class MemoryVenue:
     """A venue that lists ``coins`` in USDT and delivers what the test passes to ``trade`` and ``book``.
 
-    While ``failure`` is set, each new connection ends with this error. ``channels`` are the channels that it streams.
+    While ``failure`` is set, each new connection ends with this error. ``channels`` are the channels that the venue
+    streams.
     """
 
     loaded, aged, can_fetch_trades = True, False, True
@@ -54,7 +55,7 @@ class MemoryVenue:
             connection.hear(trade, number)
 
     def candle(self, candle: Candle, *, flagged: bool) -> None:
-        """Send a candle; if ``flagged``, its ``closed`` is the venue's own flag."""
+        """Send a candle; if ``flagged``, the candle's ``closed`` is the venue's own flag."""
         for connection in self.of("candles"):
             connection.listener.on_candle(candle, flagged)
 

@@ -94,7 +94,7 @@ def threads() -> list[threading.Thread]:
 
 
 def test_a_started_feed_answers_calls_from_any_thread(feed: MarketFeed) -> None:
-    """The feed's callbacks run in its own thread."""
+    """The feed's callbacks run in the feed's own thread."""
     where: set[str] = set()
     priced, judged = threading.Event(), threading.Event()
 
@@ -262,7 +262,6 @@ def test_a_program_that_forgets_to_stop_the_feed_ends_anyway(simulator: Threaded
         check=False,
         env={**os.environ, "MARKET_FEED_SETTINGS": str(settings)},
     )
-    complaints = [
-        line for line in ended.stderr.splitlines() if not line.startswith("Executing ")
-    ]  # a line "Executing ..." only shows that the machine is busy
+    # a line "Executing ..." only shows that the machine is busy
+    complaints = [line for line in ended.stderr.splitlines() if not line.startswith("Executing ")]
     assert (ended.returncode, ended.stdout.strip(), complaints) == (0, "live", [])

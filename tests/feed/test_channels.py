@@ -29,7 +29,7 @@ def test_every_channel_of_the_settings_can_be_observed(name: str) -> None:
     feed("trades").observe(name, lambda events, times: None).cancel()
 
 
-def test_the_error_for_an_unknown_channel_names_the_known_ones() -> None:
+def test_the_error_for_an_unknown_channel_names_the_known_channels() -> None:
     with pytest.raises(ValueError, match="'price'; allowed are prices, trades, "):
         feed("trades").subscribe("price", print)
 

@@ -12,7 +12,7 @@ from feed.clock import Clock
 
 
 class Machine(Clock):
-    """A machine with a time that the test sets: ``pass_`` lets it be awake, ``suspend`` lets it be suspended."""
+    """A machine with clocks that the test sets: during ``pass_`` it is awake, during ``suspend`` it is suspended."""
 
     awake, total = 100.0, 5000.0
 

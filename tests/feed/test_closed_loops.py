@@ -1,4 +1,4 @@
-"""If an event loop is closed before disconnect(), the feed reports it and can be connected again."""
+"""If an event loop is closed before disconnect(), the feed reports this and can be connected again."""
 
 from __future__ import annotations
 

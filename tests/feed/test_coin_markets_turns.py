@@ -1,4 +1,4 @@
-"""Which connection's data of a coin is delivered if several connections have the coin; with a clock of the test."""
+"""Which connection's data of a coin is delivered if several connections have the coin; on a clock set by the test."""
 
 from __future__ import annotations
 

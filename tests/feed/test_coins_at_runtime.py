@@ -124,7 +124,7 @@ async def test_a_coin_that_is_added_again_is_delivered_like_a_new_coin(
     assert "gap" not in got.events
 
 
-async def test_a_subscription_may_name_a_coin_once_it_was_added(feed: MarketFeed, venue: SimulatedVenue) -> None:
+async def test_a_subscription_may_name_a_coin_after_the_coin_was_added(feed: MarketFeed, venue: SimulatedVenue) -> None:
     """This holds for callbacks and iterators. Before the coin is added, its name causes an error."""
     with pytest.raises(SettingsError, match="SOL"):
         feed.subscribe_trades(lambda trade: None, ["SOL"])
@@ -223,7 +223,7 @@ async def test_a_coin_that_is_added_again_while_its_connection_is_replaced_gets_
 async def test_a_venue_that_refused_all_coins_is_asked_again_for_an_added_coin(
     feed: MarketFeed, venue: SimulatedVenue, got: Recorder
 ) -> None:
-    """Only a coin that the venue does not list was left. The venue's refusal does not concern the next coin."""
+    """The only remaining coin was not listed by the venue. This refusal does not concern the next coin."""
     await connected(feed, venue)
     await feed.add_coins("NOSUCH")
     await feed.remove_coins(["BTC", "ETH"])
@@ -234,7 +234,7 @@ async def test_a_venue_that_refused_all_coins_is_asked_again_for_an_added_coin(
     await got.until(lambda: any(tick.coin == "SOL" for tick in got.prices))
 
 
-async def test_a_coin_added_while_a_venue_refuses_the_others_is_requested_at_once(simulator: Simulator) -> None:
+async def test_a_coin_added_while_a_venue_refuses_the_other_coins_is_requested_at_once(simulator: Simulator) -> None:
     """The coin is added before the feed has handled the refusal; the refusal does not concern this coin."""
     venue = next(iter(simulator.venues.values()))
     if venue.name != "bybit":

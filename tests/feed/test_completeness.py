@@ -54,7 +54,7 @@ async def flowing(got: Recorder) -> None:
 
 
 def whole(venue: SimulatedVenue, got: Recorder) -> bool:
-    """Whether all of the venue's trades since the first delivered one were delivered, once and in order."""
+    """Whether all of the venue's trades since the first delivered trade were delivered, once and in order."""
     ids = [int(trade.trade_id) for trade in got.trades if trade.exchange == venue.name]
     truth = made_ids(venue, "BTC")
     return ids == [number for number in truth if ids[0] <= number <= ids[-1]]
@@ -200,7 +200,7 @@ async def test_a_candle_whose_final_state_does_not_come_is_closed_by_time(
 
 
 async def test_a_candle_whose_end_was_missed_is_not_closed_by_a_record_that_stands_still(simulator: Simulator) -> None:
-    """The record has the trades that came before the connection was lost, but not the later ones."""
+    """The record has the trades that came before the connection was lost, but not the later trades."""
     (venue,) = simulator.venues.values()
     feed = feed_on("aiohttp", simulator)
     got = Recorder(feed)

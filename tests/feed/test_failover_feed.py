@@ -40,7 +40,7 @@ async def secondary() -> AsyncIterator[Simulator]:
         yield simulator
 
 
-async def test_the_feed_fails_over_to_the_next_venue_at_once_if_its_venue_is_blocked(
+async def test_the_feed_fails_over_to_the_next_venue_at_once_if_the_active_venue_is_blocked(
     primary: Simulator, secondary: Simulator
 ) -> None:
     """After the failover, all prices come from the next venue."""
@@ -80,7 +80,7 @@ async def test_at_a_failback_the_old_connection_stays_until_the_new_connection_h
 
 
 def reached(got: Recorder, trade_id: int) -> bool:
-    """Whether all trades of BTC up to this one have come."""
+    """Whether all trades of BTC up to this trade have come."""
     return got.ids("BTC")[-1] >= trade_id
 
 
@@ -136,8 +136,8 @@ async def test_the_breaker_opens_after_too_many_failures_and_closes_again(second
 
 
 async def test_a_connection_whose_end_the_venue_announces_is_replaced_before_it_ends(secondary: Simulator) -> None:
-    """At Binance's serverShutdown, the new connection has data before the old one is closed; no trade is lost or
-    repeated."""
+    """At Binance's serverShutdown, the new connection has data before the old connection is closed; no trade is
+    lost or repeated."""
     venue = secondary["binance"]
     feed = MarketFeed(["BTC", "ETH"], settings=settings_for(secondary, **QUICK))
     got = Recorder(feed)
@@ -231,7 +231,7 @@ async def test_a_coin_that_changes_its_connection_within_a_venue_loses_no_trade(
                 await got.until(lambda: ("BTC", "binance") in {(tick.coin, tick.exchange) for tick in got.prices})
                 seen = len(got.ids("SOL"))
                 await got.until(lambda: len(got.ids("SOL")) > seen + 30)
-            await got.until(lambda: feed.status.exchange == "bybit")  # or by a failover, on a busy machine
+            await got.until(lambda: feed.status.exchange == "bybit")  # on a busy machine, a failover may cause this
             seen = len(got.ids("SOL"))
             await got.until(lambda: len(got.ids("SOL")) > seen + 30)
             venue.rate = 0
@@ -241,7 +241,7 @@ async def test_a_coin_that_changes_its_connection_within_a_venue_loses_no_trade(
 
 
 async def test_the_next_venue_is_ready_before_it_is_needed(primary: Simulator, secondary: Simulator) -> None:
-    """The next venue's markets are loaded while everything works, so that a failover does not wait for them."""
+    """The next venue's markets are loaded while everything works, so that a failover does not wait for the markets."""
     async with MarketFeed(settings=settings_for(primary, secondary, **QUICK)):
         await until(lambda: any("exchangeInfo" in path for _, path in secondary["binance"].rest_calls))
         assert not secondary["binance"].connections

@@ -168,7 +168,7 @@ async def test_a_coin_that_is_added_before_it_is_listed_comes_when_the_list_has_
         assert not got.details("disconnected")
 
 
-async def test_a_coin_that_is_added_when_it_is_listed_comes_at_once(
+async def test_a_coin_that_is_added_after_it_was_listed_comes_at_once(
     venue: tuple[Lists, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The list at the feed's start did not have the coin, so the list is requested again, once for all added coins."""

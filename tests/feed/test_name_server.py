@@ -136,7 +136,7 @@ os.execv(sys.executable, [sys.executable, "-m", "feed", *sys.argv[1:]]) if os.fo
 
 
 async def in_its_network(folder: Path, *arguments: str) -> asyncio.subprocess.Process:
-    """``market-feed`` in a network whose name server is silent."""
+    """Run ``market-feed`` in a network whose name server is silent."""
     if shutil.which("unshare") is None:
         pytest.skip("unshare is missing")
     resolver = folder / "resolv.conf"

@@ -168,9 +168,9 @@ async def test_trades_that_a_trial_missed_in_a_silence_are_reported(venues: list
         with cut_and_refusing(first):
             await got.until(lambda: got.ticks[-1][1] == "binance")
         connected = len(first.connections)
-        await got.until(lambda: len(first.connections) > connected)  # on trial for a failback
+        await got.until(lambda: len(first.connections) > connected)  # the first venue is on trial
         began = monotonic()
-        await got.until(lambda: monotonic() - began > 3.0)  # the trial has lasted for long
+        await got.until(lambda: monotonic() - began > 3.0)  # the trial has lasted for some seconds
         mute = stack.enter_context(ExitStack())
         mute.enter_context(first.muted())
         began = monotonic()
@@ -221,9 +221,9 @@ async def test_trades_that_a_trial_dropped_are_reported_or_fetched(venues: list[
         with cut_and_refusing(first):
             await got.until(lambda: got.ticks[-1][1] == second.name)
         connected = len(first.connections)
-        await got.until(lambda: len(first.connections) > connected)  # on trial for a failback
+        await got.until(lambda: len(first.connections) > connected)  # the first venue is on trial
         began = monotonic()
-        await got.until(lambda: monotonic() - began > 3.0)  # the trial has lasted for long
+        await got.until(lambda: monotonic() - began > 3.0)  # the trial has lasted for some seconds
         with second.silent("BTC"):
             got.status.clear()  # on a busy machine the trial may have taken over before the cut
             after = await first.trade("BTC", count=TRIAL_TRADES + 50)

@@ -128,14 +128,14 @@ async def test_the_loss_of_all_connections_counts_as_one_reconnect(
 async def test_a_connection_that_cannot_be_restored_ends_the_session(
     feed: MarketFeed, venue: SimulatedVenue, got: Recorder
 ) -> None:
-    """The dial is blocked while the other connections have data. The venue blocks us, so they are closed too."""
+    """The dial is blocked while the other connections have data. The venue blocks us, so these are closed too."""
     with venue.blocked(451):
         carrying(venue, "SOL").reset()
         await got.until_event("exchange_blocked")
     assert feed.status.state is not FeedState.LIVE
 
 
-async def test_a_coin_is_added_where_there_is_room_or_on_a_new_connection(
+async def test_a_coin_is_added_to_a_connection_with_room_or_to_a_new_connection(
     feed: MarketFeed, venue: SimulatedVenue, got: Recorder
 ) -> None:
     await feed.remove_coins("DOGE")
@@ -167,7 +167,7 @@ async def test_a_new_coin_takes_a_removed_coins_place_within_the_venues_limits(
 async def test_with_an_additional_channel_the_coins_are_spread_over_more_connections(
     feed: MarketFeed, venue: SimulatedVenue, got: Recorder
 ) -> None:
-    """A coin that moves has data on its new connection before it leaves the old one."""
+    """A coin that moves has data on its new connection before it leaves the old connection."""
     feed.subscribe_candles(lambda candle: None, timeframe="5m")
     weight = STREAMS + 1
     await until(lambda: len(venue.connections) == 5 and all(len(c.subscriptions) == weight for c in venue.connections))
@@ -175,7 +175,9 @@ async def test_with_an_additional_channel_the_coins_are_spread_over_more_connect
     assert "disconnected" not in got.events
 
 
-async def test_every_connection_ends_with_the_feed(feed: MarketFeed, venue: SimulatedVenue, got: Recorder) -> None:
+async def test_every_connection_ends_when_the_feed_disconnects(
+    feed: MarketFeed, venue: SimulatedVenue, got: Recorder
+) -> None:
     async with asyncio.timeout(5):
         await feed.disconnect()
     await until(lambda: not venue.connections)

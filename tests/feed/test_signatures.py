@@ -70,7 +70,7 @@ def test_the_first_parameters_of_methods_keep_their_names_and_order(name: str) -
 
 
 @pytest.mark.parametrize("name", EVENTS)
-def test_an_events_fields_keep_their_names_and_places(name: str) -> None:
+def test_the_fields_of_an_event_keep_their_names_and_order(name: str) -> None:
     kind = getattr(feed, name)
     assert taken(kind).startswith(EVENTS[name])
     assert hasattr(kind, "__slots__")
@@ -82,5 +82,5 @@ def test_methods_that_are_awaited_are_coroutine_functions(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["current_prices", "tradable", "status", "coin_configs"])
-def test_values_that_are_read_are_properties(name: str) -> None:
+def test_values_that_programs_only_read_are_properties(name: str) -> None:
     assert isinstance(inspect.getattr_static(MarketFeed, name), property)

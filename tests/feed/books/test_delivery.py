@@ -43,8 +43,8 @@ async def test_changing_a_delivered_book_does_not_change_the_feeds_book(program:
 
 
 async def test_each_subscriber_has_a_book_of_its_own(program: Program, venue: MemoryVenue) -> None:
-    """One bot removes levels from its book: the books of other subscribers stay unchanged, also a book that still waits
-    in a queue."""
+    """One bot removes levels from its book: the books of other subscribers stay unchanged, even a book that still
+    waits in a queue."""
     taken: list[OrderBook] = []
 
     def take(book: OrderBook) -> None:

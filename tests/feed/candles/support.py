@@ -1,4 +1,4 @@
-"""Rows and trades of one coin's minutes, and the candles made of them."""
+"""Makes rows and trades of one coin, and the candles that come from these rows and trades."""
 
 from __future__ import annotations
 

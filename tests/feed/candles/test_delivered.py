@@ -28,7 +28,7 @@ def delivered(*candles: Candle) -> DeliveredCandles:
     return delivered_candles
 
 
-def test_after_a_candle_is_closed_no_more_states_of_it_are_delivered() -> None:
+def test_no_state_of_a_candle_is_delivered_after_the_candle_was_closed() -> None:
     """No venue can close or update the candle again."""
     delivered_candles = delivered(minute_candle(1, closed=False), minute_candle(1))
     assert not delivered_candles.enter(minute_candle(1, exchange="two"))
@@ -124,7 +124,7 @@ def test_the_number_of_unclosed_candles_that_are_remembered_is_limited() -> None
     assert unclosed(delivered_candles) == list(range(2 * CLOSED_CANDLES - 1, 3 * CLOSED_CANDLES))
 
 
-def test_memory_is_limited() -> None:
+def test_the_number_of_closed_candles_that_are_kept_is_limited() -> None:
     delivered_candles = delivered(*(minute_candle(minute) for minute in range(10 * CLOSED_CANDLES)))
     past = [minute_candle(minute) for minute in range(10 * CLOSED_CANDLES)]
     assert delivered_candles.overdue(past) == []

@@ -30,7 +30,7 @@ def test_the_venues_flag_closes_a_candle_once() -> None:
     assert updates(after) == [(1, 13.0)]
 
 
-def test_without_flags_the_next_candle_closes_the_previous_one_with_its_last_row() -> None:
+def test_without_flags_a_candle_is_closed_with_its_last_row_when_the_next_candle_begins() -> None:
     tracked = tracker()
     follow(tracked, row(0, 11.0))
     follow(tracked, row(0, 12.0))
@@ -187,7 +187,7 @@ def test_no_candle_is_lost_if_a_venues_clock_is_ahead_of_the_known_time() -> Non
 
 @pytest.mark.parametrize("flags", [True, False])
 def test_an_earlier_state_of_the_open_candle_is_dropped(flags: bool) -> None:
-    """Another, late connection may deliver an earlier state; the newest state is kept."""
+    """A second connection that is late may deliver an earlier state; the newest state is kept."""
     tracked = tracker()
     follow(tracked, row(0, 11.0, 5.0), 0, False if flags else None)
     follow(tracked, row(0, 12.0, 7.0), 0, False if flags else None)

@@ -1,4 +1,4 @@
-"""A venue's candles, from all its connections together."""
+"""The candles of one venue are made from the data of all its connections."""
 
 from __future__ import annotations
 
@@ -75,10 +75,8 @@ async def test_after_an_outage_of_all_coins_candles_are_fetched_a_few_at_a_time(
             done.set()
 
     venue_candles = made(fetch, deliver)
-    for opened in (
-        OPENED,
-        OPENED + MINUTE,
-    ):  # each with a new connection: the first connection misses the end of its candle
+    # each time a new connection begins; the first connection misses the end of its candle
+    for opened in (OPENED, OPENED + MINUTE):
         venue_candles.begin(coins, ["1m"], {}, native=True)
         for symbol in coins:
             tell_row(venue_candles, symbol, "1m", [opened, 1.0, 1.0, 1.0, 1.0, 1.0], 0, False)
@@ -275,7 +273,7 @@ class LateRecord:
 async def test_a_candle_is_not_closed_from_a_record_that_is_behind(
     native: bool, stands_still: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The record's volume is not above the stream's, so the last trades are missing, and it is requested again."""
+    """The record has no more volume than the stream, so the record lacks the last trades and is requested again."""
     monkeypatch.setattr("feed.candles.venue_candles.MEND_DELAYS", (0.0, 0.01, 0.01, 0.01))
     record = LateRecord(0, stands_still=stands_still)
     venue_candles = made(record.fetch, record.deliver, record)
@@ -299,7 +297,7 @@ async def test_a_candle_is_not_closed_from_a_record_that_is_behind(
 async def test_a_candle_that_the_record_never_proves_is_reported_and_not_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The record listed the candle while it was running, and was not updated after that."""
+    """The record listed the candle while it was running, and was not updated later."""
     monkeypatch.setattr("feed.candles.venue_candles.MEND_DELAYS", (0.0,) + (0.01,) * 8)
     record = LateRecord(FIRST * MINUTE)
     given_up, told = asyncio.Event(), list[tuple[str, str, list[int]]]()

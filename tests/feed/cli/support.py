@@ -1,4 +1,4 @@
-"""Commands, each in a process of its own."""
+"""Runs each command in a process of its own."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def test_every_problem_of_the_settings_is_reported_in_one_line(
     assert [line.split(": ")[:3] for line in lines] == [["market-feed", file, "coins"], ["market-feed", file, "quote"]]
 
 
-def test_coins_may_be_separated_in_any_way_and_in_any_case() -> None:
+def test_coins_may_be_separated_by_commas_or_blanks_and_written_in_any_case() -> None:
     args = parser().parse_args(["watch", "btc,eth", "SOL", "--seconds", "1.5", "--exchange", "okx,kraken"])
     assert args.coins == [["BTC", "ETH"], ["SOL"]]
     assert args.exchange == ["okx", "kraken"]

@@ -1,4 +1,4 @@
-"""What the table and the lines show, from recorded events."""
+"""What the table and the lines of the command watch show for given events."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def test_ages_are_short(seconds: float | None, text: str) -> None:
     assert live_table.age(seconds) == text
 
 
-# --- the state behind the table
+# --- the data of the table
 
 
 def test_a_row_has_price_direction_rate_age_and_latency(board: LiveState, hand: Hand) -> None:
@@ -223,7 +223,7 @@ def test_bad_frames_are_counted_in_one_line(board: LiveState) -> None:
     assert board.take_notes() == []
 
 
-def test_one_outage_is_one_line_for_all_coins(board: LiveState, hand: Hand) -> None:
+def test_one_outage_causes_one_line_for_all_coins(board: LiveState, hand: Hand) -> None:
     for coin in ("BTC", "ETH", "SOL"):
         board.on_status("gap", {"exchange": "binance", "coin": coin, "missing": None})
         board.on_status("gap_filled", {"exchange": "binance", "coin": coin, "trades": 5, "complete": True})
@@ -345,7 +345,7 @@ def test_on_a_terminal_without_unicode_the_table_is_ascii() -> None:
     assert captured.get().isascii()
 
 
-def test_a_price_and_an_event_are_one_plain_line_each() -> None:
+def test_a_price_and_an_event_are_each_one_line_of_plain_text() -> None:
     assert "65,012.30" in live_table.price_line(ROWS[0], 0.0)
     assert live_table.note_line(Note(0.0, "failover", "a -> b: x")).endswith(" failover         a -> b: x")
 

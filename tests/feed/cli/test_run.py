@@ -110,8 +110,8 @@ async def test_check_says_which_venues_work(settings: str, tmp_path: Path, venue
     assert re.fullmatch(r"binance +0/20 +failed +failed +.*403.*", out.splitlines()[1])
 
 
-async def test_check_requests_order_books_where_the_settings_have_the_channel(settings: str, venue: Simulator) -> None:
-    with Path(settings).open("a") as file:  # noqa: ASYNC230 - a line of a test's own file
+async def test_check_requests_order_books_if_the_settings_have_the_channel(settings: str, venue: Simulator) -> None:
+    with Path(settings).open("a") as file:  # noqa: ASYNC230 - one line to the test's own file
         file.write("\nchannels: [trades, books]\n")
     code, out, err = await ran("check", "--settings", settings)
     assert code == 0, err
@@ -251,7 +251,7 @@ async def test_the_demo_accepts_fewer_coins_but_no_other_coins() -> None:
     assert len(err.splitlines()) == 4
 
 
-def test_the_demo_injects_faults_into_the_primary_and_says_so(
+def test_the_demo_injects_faults_into_the_primary_venue_and_reports_them(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     quick = [(0.3, 0.3, faults, words) for _, _, faults, words in demo.FAULTS]

@@ -31,7 +31,9 @@ def without_hole(candles: list[Candle], length: int = MINUTE) -> bool:
     return opened == list(range(opened[0], opened[0] + len(opened) * length, length))
 
 
-async def test_history_is_the_venues_record_oldest_first(feed: MarketFeed, venue: SimulatedVenue) -> None:
+async def test_history_has_the_candles_of_the_venues_record_oldest_first(
+    feed: MarketFeed, venue: SimulatedVenue
+) -> None:
     """History has closed candles without a hole, and the running candle at its end."""
     await feed.connect()
     market = venue.market("BTC")
@@ -167,7 +169,7 @@ async def test_a_request_that_cannot_be_served_gets_a_clear_error(feed: MarketFe
         await feed.candles_history("BTC", "1h")
 
 
-async def test_disconnecting_ends_waiting_history_requests(feed: MarketFeed, venue: SimulatedVenue) -> None:
+async def test_disconnecting_ends_history_requests_that_still_wait(feed: MarketFeed, venue: SimulatedVenue) -> None:
     """The requests end with a clear error, in the feed's own loop and in another loop, and leave no task behind."""
     before = asyncio.all_tasks()
     await feed.connect()
@@ -202,7 +204,7 @@ async def test_history_follows_the_coin_to_the_venue_that_lists_it() -> None:
             assert {candle.exchange for candle in await feed.candles_history(coin)} == {exchange}
 
 
-async def test_two_timeframes_stream_side_by_side(feed: MarketFeed, venue: SimulatedVenue) -> None:
+async def test_two_timeframes_can_be_streamed_at_the_same_time(feed: MarketFeed, venue: SimulatedVenue) -> None:
     """Each timeframe has its own candles, and each candle is closed once."""
     got = Recorder(feed)
     five: list[Candle] = []
@@ -217,7 +219,8 @@ async def test_two_timeframes_stream_side_by_side(feed: MarketFeed, venue: Simul
     minutes = {candle.timestamp: candle for candle in got.candles if candle.closed and candle.coin == "BTC"}
     for true in (candle for candle in five if candle.closed):
         inside = [minutes[at] for at in range(true.timestamp, true.timestamp + 5 * MINUTE, MINUTE) if at in minutes]
-        if len(inside) == 5:  # a minute without trades has the close before it, perhaps of another five
+        # a minute without trades has the close price of the minute before, which may be outside of these five minutes
+        if len(inside) == 5:
             traded = [candle for candle in inside if candle.volume] or inside
             assert (true.open, true.close) == (traded[0].open, traded[-1].close)
             assert (true.high, true.low) == (max(c.high for c in traded), min(c.low for c in traded))

@@ -138,7 +138,7 @@ async def test_if_no_other_venue_has_the_coin_a_deviating_price_is_withheld_and_
                 assert feed.get_price("ETH") == before
 
 
-async def test_two_venues_that_agree_against_the_old_price_are_right(simulator: Exchanges) -> None:
+async def test_if_two_venues_agree_against_the_old_price_their_price_is_accepted(simulator: Exchanges) -> None:
     feed = MarketFeed(settings=quick(simulator))
     got = Recorder(feed)
     with ExitStack() as listings:
@@ -197,7 +197,9 @@ async def test_a_change_of_the_market_is_reported_once(simulator: Exchanges) -> 
     assert {t.market for t in got.trades if t.exchange == "bybit" and t.coin == "BTC"} == {"BTC/EUR"}
 
 
-async def test_the_coin_returns_to_the_active_venue_when_its_price_there_fits_again(simulator: Exchanges) -> None:
+async def test_the_coin_returns_to_the_active_venue_when_its_price_there_is_plausible_again(
+    simulator: Exchanges,
+) -> None:
     feed = MarketFeed(settings=quick(simulator))
     got = Recorder(feed)
     other = simulator["bybit"].other_coin("ETH")
@@ -273,7 +275,7 @@ async def test_block_trades_are_counted_and_not_delivered(simulator: Exchanges, 
 
 @pytest.mark.parametrize("hotpath", [True, False])
 @pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_a_ticker_of_another_market_than_its_topic_is_counted_as_a_bad_frame(
+async def test_a_ticker_whose_market_differs_from_its_topic_is_counted_as_a_bad_frame(
     simulator: Exchanges, transport: str, hotpath: bool
 ) -> None:
     needs(transport)
@@ -309,7 +311,7 @@ async def test_only_currencies_of_the_settings_are_used(simulator: Exchanges) ->
     assert any("KRW, which `quote` does not list" in text or "does not list any of BTC, ETH" in text for text in told)
 
 
-async def test_a_coin_that_the_first_venue_lacks_is_not_taken_in_another_currency(simulator: Exchanges) -> None:
+async def test_a_coin_that_the_first_venue_lacks_is_not_delivered_in_another_currency(simulator: Exchanges) -> None:
     settings = quick(simulator)
     settings.exchanges = settings.exchanges[:2]
     feed = MarketFeed(settings=settings)
@@ -323,7 +325,7 @@ async def test_a_coin_that_the_first_venue_lacks_is_not_taken_in_another_currenc
             assert feed.get_price("ETH") is None
 
 
-async def test_a_currency_that_the_settings_of_the_coin_name_for_a_venue_is_used(simulator: Exchanges) -> None:
+async def test_a_currency_is_used_if_the_coins_settings_give_it_for_the_venue(simulator: Exchanges) -> None:
     settings = quick(simulator)
     settings.exchanges = settings.exchanges[1:2]
     settings.coins = [CoinConfig("BTC", markets={"bybit": "BTC/KRW"})]

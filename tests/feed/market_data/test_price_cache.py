@@ -40,7 +40,7 @@ def test_every_trade_makes_a_tick_with_the_day_stats() -> None:
 
 
 def test_a_trade_sets_the_price_even_if_nobody_subscribes_to_ticks() -> None:
-    """The tick is made when the program asks for the price, with the 24 h statistics known at the trade."""
+    """The tick is made when the program asks for the price; it has the 24 h statistics of the time of the trade."""
     prices = PriceCache()
     prices["BTC"].on_ticker(ticker(10, AT), 0)
     prices["BTC"].note(trade(9, AT + 5), 7.0)

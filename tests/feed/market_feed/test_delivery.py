@@ -19,7 +19,7 @@ from tests.support import Recorder, made_ids, settings_for, until
 
 
 async def test_every_trade_arrives_once_and_in_order(feed: MarketFeed, venue: SimulatedVenue, got: Recorder) -> None:
-    """Price, quantity, side, time and id equal the venue's."""
+    """Price, quantity, side, time and id of each trade have the values that the venue sent."""
     await connected(feed, venue)
     await venue.trade("BTC", count=50)
     await venue.trade("ETH", count=50)

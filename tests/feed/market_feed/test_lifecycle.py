@@ -19,7 +19,7 @@ from tests.feed.market_feed.support import connected, subscribed
 from tests.support import Recorder, settings_for, until
 
 
-async def test_disconnecting_leaves_nothing_behind(simulator: Simulator, venue: SimulatedVenue) -> None:
+async def test_disconnecting_leaves_no_task_and_no_connection(simulator: Simulator, venue: SimulatedVenue) -> None:
     before = asyncio.all_tasks()
     feed = MarketFeed(settings=settings_for(simulator))
     await connected(feed, venue)

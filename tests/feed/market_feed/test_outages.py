@@ -44,7 +44,7 @@ async def test_a_cut_connection_causes_one_reconnect(feed: MarketFeed, venue: Si
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1006, 1008, 1012])
-async def test_a_close_is_followed_by_a_reconnect(
+async def test_the_feed_reconnects_after_the_venue_has_closed_the_connection(
     feed: MarketFeed, venue: SimulatedVenue, got: Recorder, code: int
 ) -> None:
     await connected(feed, venue)
@@ -126,9 +126,8 @@ def test_the_error_for_an_invalid_coin_says_what_was_found(ask: Callable[[Market
 
 
 async def test_if_no_venue_works_within_the_timeout_the_error_has_one_line_per_venue(unused_tcp_port: int) -> None:
-    import_module(
-        "exchanges.ccxt_adapter.venue"
-    )  # ccxt is imported first: on a busy machine its import takes longer than the timeout
+    # ccxt is imported first: on a busy machine its import takes longer than the timeout
+    import_module("exchanges.ccxt_adapter.venue")
     where = f"127.0.0.1:{unused_tcp_port}"
     settings = settings_for()
     settings.exchanges = [
@@ -142,7 +141,7 @@ async def test_if_no_venue_works_within_the_timeout_the_error_has_one_line_per_v
     assert all("Cannot connect" in line for line in lines[1:])
 
 
-async def test_an_unlisted_coin_is_reported_and_the_others_continue(simulator: Simulator) -> None:
+async def test_an_unlisted_coin_is_reported_and_the_other_coins_continue(simulator: Simulator) -> None:
     venue = next(iter(simulator.venues.values()))
     venue.rate = 100
     feed = MarketFeed(["BTC", "NOPE"], settings=settings_for(simulator))

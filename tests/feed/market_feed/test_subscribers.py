@@ -44,7 +44,7 @@ async def test_stalled_consumers_delay_no_other_consumer_and_drop_events_by_thei
     oldest_go = feed.trades(["BTC"], size=100)
     await connected(feed, venue)
     await venue.burst(2_000, coins=["BTC"])
-    await got.until(lambda: len(got.ids("BTC")) == 2_001)  # the other consumers do not take events meanwhile
+    await got.until(lambda: len(got.ids("BTC")) == 2_001)  # in this time, the other consumers take no events
     gate.set()
     await until(lambda: len(seen) == 2)
     ids = [str(number) for number in got.ids("BTC")]
@@ -68,9 +68,8 @@ async def test_a_callback_that_changes_its_trade_changes_no_price(feed: MarketFe
     await venue.trade("ETH")
     await until(lambda: true[-1] in ticks and feed.get_price("ETH") is not None)
     assert [tick for tick in ticks if tick in true] == true
-    assert {price for _, price, _ in ticks} <= {
-        made.price for made in venue.trades["BTC"]
-    }  # a tick from a ticker also has the price of a trade
+    # a tick from a ticker also has the price of a trade
+    assert {price for _, price, _ in ticks} <= {made.price for made in venue.trades["BTC"]}
     assert feed.current_prices["ETH"].price == venue.trades["ETH"][-1].price
     assert feed.current_prices.keys() == {"BTC", "ETH"}
 

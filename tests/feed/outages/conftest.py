@@ -1,4 +1,4 @@
-"""Two venues, each a simulator of its own."""
+"""Two venues; each venue has a simulator of its own."""
 
 from __future__ import annotations
 

@@ -55,12 +55,13 @@ async def test_a_candle_that_ends_while_no_venue_is_connected_is_closed(binance:
                 await got.until_event("failover")
                 binance["binance"].skip(60)
             await got.until(lambda: {opened, opened + 60_000} <= set(closed_candles(got, "BTC")))
-    closed = closed_candles(got, "BTC")  # a minute of the real clock may end as well, and another candle be closed
+    closed = closed_candles(got, "BTC")  # a minute of the real clock may end as well, and close another candle
     assert len(closed) == len(set(closed))
 
 
 async def test_a_candle_that_ends_while_its_venue_is_on_trial_is_closed(binance: Simulator, bybit: Simulator) -> None:
-    """The active venue stalls at the candle's end. Only the venue on trial delivers the end, before it is active."""
+    """The active venue stalls at the candle's end. Only the other venue delivers the end, while it is still on
+    trial."""
     feed = MarketFeed(["BTC"], settings=settings_for(binance, bybit, connection=replace(QUICK, failback_after=10)))
     got = Recorder(feed)
     async with feed:

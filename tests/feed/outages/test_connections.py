@@ -42,7 +42,7 @@ async def test_the_active_venue_and_the_venue_on_trial_may_fail_at_the_same_time
 async def test_a_trial_that_ends_together_with_the_active_session_has_failed(
     binance: Simulator, bybit: Simulator
 ) -> None:
-    """One check finds that both sessions have ended. The trial's end is a failure too, so its next dial waits."""
+    """One check finds that both sessions have ended. The venue on trial has failed too, so its next dial waits."""
     feed = MarketFeed(settings=settings_for(binance, bybit, connection=replace(QUICK, stable_after=60)))
     bybit["bybit"].rate = 100
     got = Recorder(feed)
@@ -84,8 +84,8 @@ class Deaf:
         return lambda *_, **__: None
 
 
-async def test_a_closed_connection_leaves_little_for_the_garbage_collector(binance: Simulator) -> None:
-    """Only a full garbage collection frees ccxt's objects, which refer to one another: so few objects may be left."""
+async def test_a_closed_connection_leaves_few_objects_for_the_garbage_collector(binance: Simulator) -> None:
+    """ccxt's objects refer to one another, so only a full garbage collection frees them: few objects may be left."""
     venue = open_venue("binance", Access(rest_url=binance.rest_url, ws_url=binance.ws_url))
     await venue.load()
     wanted = Subscription({coin: venue.market(coin) for coin in ("BTC", "ETH", "SOL")}, ["trades", "ticker", "candles"])

@@ -87,8 +87,8 @@ def test_a_venue_that_accepts_and_drops_is_dialled_at_most_twelve_times_in_any_t
     """This holds for the default settings, any jitter, and connections with data for any time shorter than
     stable_after.
 
-    There are at most 5 dials, at 0, 0.8, 2.4, 5.6 and 12 s: each is dropped at once, and each delay has the lowest
-    jitter.
+    In fact there are at most 5 dials, at 0, 0.8, 2.4, 5.6 and 12 s, if each connection is dropped at once and each
+    delay has the lowest jitter.
     """
     draws = iter([draw for draw, _ in lives])
     policy = Backoff(1.0, 30.0, 0.2, STABLE, draws.__next__)

@@ -225,7 +225,7 @@ def test_both_venues_may_fail_at_once_and_both_failures_count() -> None:
     assert it.next_tick(61.0) == 660.2
 
 
-def test_the_next_trial_is_twice_as_long_after_a_short_failback_and_normal_after_a_long_one() -> None:
+def test_the_next_trial_is_twice_as_long_after_a_short_failback_and_normal_after_a_long_failback() -> None:
     def needed(it: Failover, now: float) -> tuple[float, float]:
         now = it.next_tick(now)
         assert it.tick(now) == [TryFailback("bybit")]

@@ -49,7 +49,7 @@ def test_the_venue_that_has_data_first_becomes_active() -> None:
     assert it.state is FailoverState.LIVE
 
 
-def test_after_a_failed_trial_the_next_venue_is_tried_at_once_and_the_failed_one_later() -> None:
+def test_after_a_failed_trial_the_next_venue_is_tried_at_once_and_the_failed_venue_later() -> None:
     it, decisions = silent()
     assert decisions == [TryRelief("binance")]
     assert it.disconnected("binance", 105.1) == [AbandonTrial("binance")]
@@ -96,8 +96,8 @@ def test_another_venue_is_tried_beside_a_venue_that_hangs_from_the_start() -> No
 
 
 def test_silence_is_counted_from_the_feeds_last_data_over_all_venues() -> None:
-    """After a refusal the next venue is dialled and hangs. Its silence is counted from the feed's last data, not from
-    the dial."""
+    """After a refusal the next venue is dialled and hangs. The silence is counted from the feed's last data, not
+    from the dial."""
     it = policy(relief_after=SILENCE)
     it.data("bybit", 100.0)
     it.blocked("bybit", 451, 103.0)

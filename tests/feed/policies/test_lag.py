@@ -1,4 +1,4 @@
-"""How late a venue's data is; without I/O, on a clock that the test sets."""
+"""Measures how late a venue's data is; without I/O, on a clock that the test sets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Line:
         self.skew = skew  # seconds by which the local clock is ahead of the venue's
 
     def look(self, late: float | None = 0.0, **coins: float) -> float | None:
-        """Check half a second later; ``late`` is the age of BTC's newest trade, ``coins`` has the ages of others."""
+        """Check half a second later; ``late`` is the age of BTC's newest trade, ``coins`` has the ages for others."""
         self.now += 0.5
         delays = {coin: late + self.skew + 0.05 for coin, late in coins.items()}
         if late is not None:
@@ -60,7 +60,7 @@ def test_a_stream_that_is_late_from_the_beginning_is_measured_by_the_venues_time
     assert line.looks(2, late=30) == pytest.approx(30, abs=0.2)
 
 
-def test_the_normal_delay_is_that_of_the_last_ten_minutes() -> None:
+def test_the_normal_delay_is_the_delay_of_the_last_ten_minutes() -> None:
     line = Line()
     line.looks(4)
     assert line.looks(int(WINDOW), late=1) == pytest.approx(1)  # half of the window
@@ -122,7 +122,7 @@ def test_stamps_that_agree_correct_the_known_time_of_a_venue_that_answered_late(
     assert line.least.seconds == pytest.approx(0.05)
 
 
-def test_stamps_ahead_of_one_coin_among_many_do_not_change_the_normal_delay() -> None:
+def test_one_coin_among_many_with_stamps_that_are_ahead_does_not_change_the_normal_delay() -> None:
     line = Line()
     for _ in range(50):
         assert line.look(ETH=0.0, SOL=-HOUR) == pytest.approx(0)
@@ -175,14 +175,14 @@ def test_a_ticker_that_is_ahead_of_the_trades_does_not_hide_a_lag() -> None:
     assert lag.seconds == pytest.approx(20)
 
 
-def test_lagging_is_reported_once_and_so_is_its_end() -> None:
+def test_lagging_and_its_end_are_each_reported_once() -> None:
     watch = LagWatch(5.0)
     told = [(at, watch.check(lag, float(at))) for at, lag in enumerate([0.1, None, 4.9, 5.1, 9.0, 4.0, 2.6, 2.4, 0.1])]
     findings = [(at, finding.kind, finding.seconds) for at, finding in told if finding is not None]
     assert findings == [(3, LagKind.LAGGING, 5.1), (7, LagKind.CAUGHT_UP, 4.0)]
 
 
-def test_a_lag_that_outlasts_its_connection_is_reported_again_and_its_end_once() -> None:
+def test_a_lag_that_outlasts_its_connection_is_reported_again_and_its_end_is_reported_once() -> None:
     watch = LagWatch(5.0)
     watch.check(9.0, 10.0)
     assert watch.since == 10.0

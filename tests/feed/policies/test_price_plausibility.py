@@ -1,4 +1,4 @@
-"""Whether the first price of another market is accepted; decided by prices and times alone."""
+"""Prices and times decide whether the first price of another market is accepted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def policy() -> PricePlausibility:
     return PricePlausibility(1.5)
 
 
-def test_a_price_near_the_last_one_is_plausible(policy: PricePlausibility) -> None:
+def test_a_price_near_the_last_price_is_plausible(policy: PricePlausibility) -> None:
     assert policy.judge("NEIRO", B, 1.49, 0.0, 1.0, 0.0) == (True, None)
     assert policy.judge("NEIRO", B, 1 / 1.49, 0.0, 1.0, 0.0) == (True, None)
     assert policy.withheld("NEIRO") == {}
@@ -63,7 +63,7 @@ def test_two_venues_that_agree_overrule_the_old_price(policy: PricePlausibility)
     assert policy.withheld("NEIRO") == {}
 
 
-def test_two_markets_of_one_venue_count_as_one(policy: PricePlausibility) -> None:
+def test_two_markets_of_one_venue_count_as_one_venue(policy: PricePlausibility) -> None:
     policy.judge("NEIRO", B, 100.0, 0.0, 1.0, 0.0)
     assert not policy.judge("NEIRO", B_TOO, 100.0, 1.0, 1.0, 1.0).plausible
 

@@ -104,7 +104,7 @@ async def test_a_wait_for_a_dial_can_end_with_an_error_and_no_dial_is_counted() 
 
 
 def test_several_programs_behind_one_address_share_the_limit() -> None:
-    """Each of four programs uses a quarter; when the others have ended, the whole limit can be used again."""
+    """Each of four programs uses a quarter; when the other programs have ended, the whole limit can be used again."""
     limit = RateLimit(40, 60.0, margin=0.0, slack=0.0)
     limit.share(4)
     for _ in range(10):

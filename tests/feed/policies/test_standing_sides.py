@@ -1,4 +1,4 @@
-"""Sides of an order book that trades pass through, or that quotes contradict."""
+"""Finds a side of an order book that stands still although trades pass through it or quotes contradict it."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_one_trade_at_a_better_price_is_enough_while_only_the_other_side_changes
 
 
 def test_trades_at_better_prices_cause_no_doubt_if_the_book_may_already_contain_them() -> None:
-    """One order makes several trades. The book after them has no timestamp, and came before the trades."""
+    """One order makes several trades. The venue may send the book, which has no timestamp, before these trades."""
     side = StandingSides()
     side.on_book(BIDS, ASKS, 0.0)
     for now in (0.1, 0.2, 0.3):

@@ -1,4 +1,4 @@
-"""Arguments of a replay, in Python and in settings, and the errors for wrong ones."""
+"""Arguments of a replay, in Python and in settings, and the errors for wrong arguments."""
 
 from __future__ import annotations
 

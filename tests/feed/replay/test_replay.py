@@ -1,4 +1,4 @@
-"""A replay's clock, pace and end, and slow and fast consumers."""
+"""The clock, the speed and the end of a replay, with slow and fast consumers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def test_the_replays_clock_shows_the_time_of_the_recording(minute: Path) -
     assert all(received == now for received, now in told)
 
 
-async def test_a_sleeping_bot_wakes_between_the_same_events_as_live(minute: Path) -> None:
+async def test_a_sleeping_bot_wakes_up_between_the_same_events_as_with_a_live_feed(minute: Path) -> None:
     feed = MarketFeed.from_recording(minute, speed=None)
     woken: list[tuple[float, float]] = []
 
@@ -104,7 +104,7 @@ async def test_the_speed_decides_when_events_come(minute: Path) -> None:
     assert early > -0.05  # no event comes before its time
 
 
-async def test_a_replay_has_a_start_and_an_end(minute: Path) -> None:
+async def test_the_start_and_the_end_of_a_replay_can_be_chosen(minute: Path) -> None:
     whole = (await played(minute)).of(TradeEvent)
     start = datetime.fromtimestamp(START / 1e9 + 10, UTC)
     for begin, end in (

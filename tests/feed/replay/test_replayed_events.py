@@ -159,7 +159,7 @@ async def test_a_tick_that_cannot_be_made_from_other_events_is_replayed_unchange
     assert [each for each in delivered.events if not isinstance(each, tuple)] == events
 
 
-async def test_volatility_and_history_are_those_of_the_recorded_time(tmp_path: Path) -> None:
+async def test_volatility_and_history_have_the_values_of_the_recorded_time(tmp_path: Path) -> None:
     closes = [100.0 + (n * 7 % 11) for n in range(120)]
     record(tmp_path, [candle("BTC", n, close) for n, close in enumerate(closes)], ["candles"])
     feed = MarketFeed.from_recording(tmp_path, speed=None)

@@ -1,4 +1,4 @@
-"""Which exchange the supervisor makes active, when it makes another one active, and which events it reports."""
+"""Which exchange the supervisor makes active, when it changes the active exchange, and which events it reports."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def world() -> AsyncIterator[World]:
     await world.feed.disconnect()
 
 
-async def test_the_first_exchange_of_the_order_is_active(world: World) -> None:
+async def test_the_first_exchange_in_the_settings_is_active(world: World) -> None:
     await world.connect()
     assert world.is_on("memory_one")
     assert world.moves() == []
@@ -71,7 +71,7 @@ async def test_a_lost_connection_is_dialled_again_without_a_failover(world: Worl
     assert world.moves() == []
 
 
-async def test_when_every_exchange_refuses_each_is_named_with_its_reason() -> None:
+async def test_when_every_exchange_refuses_each_exchange_is_named_with_its_reason() -> None:
     world = World(["BTC"])
     with (
         pytest.raises(NoExchangeAvailable) as failed,

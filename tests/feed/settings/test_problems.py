@@ -208,7 +208,7 @@ def test_the_error_for_a_proxy_does_not_show_its_password(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     "path", ["", ".", "nowhere.yaml", "nul\0byte", "/dev/zero" if os.path.exists("/dev/zero") else "."]
 )
-def test_a_path_without_a_settings_file_gives_one_line(path: str, here: Path) -> None:
+def test_a_path_without_a_settings_file_causes_an_error_of_one_line(path: str, here: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         load_settings(path)
     assert len(caught.value.problems) == 1
@@ -216,7 +216,7 @@ def test_a_path_without_a_settings_file_gives_one_line(path: str, here: Path) ->
 
 
 @pytest.mark.parametrize("named", [True, False], ids=["named", "in the folder"])
-def test_a_broken_link_is_an_error_and_not_the_defaults(named: bool, here: Path) -> None:
+def test_a_broken_link_causes_an_error_and_does_not_load_the_defaults(named: bool, here: Path) -> None:
     (here / "settings.yaml").symlink_to(here / "gone.yaml")
     (here / "round.yaml").symlink_to(here / "round.yaml")
     with pytest.raises(SettingsError) as caught:

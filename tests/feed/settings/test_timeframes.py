@@ -21,7 +21,7 @@ def ms(*date: int) -> int:
     return int(datetime(*date, tzinfo=UTC).timestamp()) * 1000  # type: ignore[arg-type,misc] # a date's parts as given
 
 
-def test_timeframes_have_their_length() -> None:
+def test_each_timeframe_has_its_length_in_milliseconds() -> None:
     assert timeframe_ms("1s") == 1_000
     assert timeframe_ms("1m") == MINUTE
     assert timeframe_ms("12h") == 12 * 60 * MINUTE
@@ -34,7 +34,7 @@ def test_each_timeframe_that_the_settings_or_the_archives_have_has_a_length() ->
 
 
 @pytest.mark.parametrize("unknown", ["", "2m", "1min", "M", None, []])
-def test_the_error_for_an_unknown_timeframe_names_the_known_ones(unknown: Any) -> None:
+def test_the_error_for_an_unknown_timeframe_names_the_known_timeframes(unknown: Any) -> None:
     with pytest.raises(ValueError, match=r"known are 1s, 10s, 1m, 3m"):
         timeframe_ms(unknown)
     with pytest.raises(ValueError, match="unknown timeframe"):

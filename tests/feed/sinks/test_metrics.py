@@ -70,7 +70,7 @@ async def scraped(port: int) -> Samples:
     return parsed(await asyncio.to_thread(page, port))
 
 
-async def test_events_and_delays_equal_those_that_a_subscriber_gets(feed: MarketFeed, metrics: Metrics) -> None:
+async def test_metrics_have_the_same_events_and_delays_as_a_subscriber(feed: MarketFeed, metrics: Metrics) -> None:
     trades: list[Any] = []
     candles: list[Any] = []
     feed.subscribe_trades(trades.append)

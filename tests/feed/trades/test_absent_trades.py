@@ -58,7 +58,7 @@ def begun(how: str, first: TradeEvent) -> Feed:
 def test_trades_that_show_that_ids_are_not_consecutive_are_delivered_once(how: str) -> None:
     """Ids stop counting as consecutive between two successive trades. There is no gap, and no trade is repeated.
 
-    In an earlier version an earlier outage was mistaken for a present one.
+    In an earlier version, an old outage was mistaken for the present outage.
     """
     truth = skipping(100, 5)
     feed = begun(how, truth[0])

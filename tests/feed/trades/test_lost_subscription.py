@@ -49,7 +49,7 @@ def test_prices_that_change_without_trades_are_signs_of_missing_trades() -> None
     assert it.missing() == {"BTC": 1.0}
 
 
-def test_only_signs_after_the_last_trade_count() -> None:
+def test_signs_before_the_last_trade_do_not_count() -> None:
     it = Connection()
     it.tickers(0, 9)
     it.trade()

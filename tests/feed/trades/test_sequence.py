@@ -15,7 +15,7 @@ from feed.trades.sequence import TradeSequence
 from tests.feed.trades.sequence_support import owner, trade, trades
 
 
-def test_a_trade_that_comes_after_two_answers_of_rest_without_it_is_late() -> None:
+def test_a_trade_that_was_missing_in_two_answers_of_rest_is_late_when_it_comes() -> None:
     """After two answers without the trade, the later trades were delivered."""
     it = owner(1)
     it.stream(trade(3), 0.0)
@@ -42,7 +42,7 @@ def test_a_far_too_high_id_does_not_stop_the_stream() -> None:
 
 
 def test_an_id_far_ahead_is_accepted_when_the_next_id_follows_it() -> None:
-    """The venue has restarted its ids. Missing trades cannot be known, and new ids are checked as before."""
+    """The venue has restarted its ids. The number of missing trades is unknown, and new ids are checked as before."""
     it = owner(1, 2)
     far = 10**9
     for number in (far, far + 1, far + 2, far + 4):
@@ -136,7 +136,7 @@ def test_a_doubt_counts_also_during_an_outage_because_another_connection_may_del
     assert it.stream(trade(5)).gap == Gap(None, None, 30, 50, None, fetch=True)
 
 
-def test_a_longer_outage_than_max_gap_is_reported_and_not_fetched() -> None:
+def test_an_outage_longer_than_max_gap_is_reported_and_not_fetched() -> None:
     it = owner(1, max_gap=10)
     it.policy.lost(0.0)
     it.policy.resumed(11.0)

@@ -20,8 +20,8 @@ from tests.feed.trades.sequence_support import Owner, owner, trade
 FATES = st.lists(
     st.tuples(
         st.sampled_from(["streamed"] * 6 + ["missing"] * 3 + ["doubled"]),
-        st.integers(0, 12) | st.just(0),  # how many trades late
-        st.integers(0, 30),  # how much later the trade is repeated
+        st.integers(0, 12) | st.just(0),  # by how many trades the trade is late
+        st.integers(0, 30),  # how many trades later the trade is repeated
     ),
     max_size=60,
 )

@@ -207,7 +207,7 @@ def test_writing_begins_earlier_while_the_machine_is_slow(slowest: float, second
     assert begins_after(2.0, slowest) == pytest.approx(seconds)
 
 
-async def test_a_second_recorder_is_refused(tmp_path: Path, simulator: Simulator) -> None:
+async def test_a_second_recorder_in_the_same_folder_is_refused(tmp_path: Path, simulator: Simulator) -> None:
     feed = MarketFeed(settings=settings_for(simulator))
     async with Recorder(feed, tmp_path):
         with pytest.raises(FeedError, match="another recorder writes to"):

@@ -32,7 +32,9 @@ async def test_at_midnight_a_new_file_begins_and_no_row_is_lost(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("written_before", [True, False])
-async def test_a_clock_set_back_keeps_the_order_and_is_listed(written_before: bool, tmp_path: Path) -> None:
+async def test_if_the_clock_is_set_back_the_order_is_kept_and_a_hole_is_listed(
+    written_before: bool, tmp_path: Path
+) -> None:
     """This holds even if events from before and after the step wait in the queue together."""
     offset = 0.0
     start = time.time()

@@ -1,4 +1,4 @@
-"""The server's limits for connections and messages, its end, and the command ``market-feed serve``."""
+"""The server's limits for connections and messages, the end of the server, and the command ``market-feed serve``."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ def cells(browser: Any, name: str) -> list[str]:
     return list(browser.execute_script(script, name))
 
 
-async def test_the_page_loads_nothing_from_other_hosts_and_its_headers_forbid_it(server: Server) -> None:
+async def test_the_page_loads_nothing_from_other_hosts_and_its_headers_forbid_such_loads(server: Server) -> None:
     async with aiohttp.ClientSession(server.url) as http, http.get("/") as answer:
         policy, text = answer.headers["Content-Security-Policy"], await answer.text()
     assert "default-src 'none'" in policy

@@ -1,4 +1,4 @@
-"""REST over real sockets, with a feed on the simulator: good answers, and errors for wrong requests."""
+"""REST over real sockets, with a feed on the simulator: answers to valid requests, and errors for wrong requests."""
 
 from __future__ import annotations
 
