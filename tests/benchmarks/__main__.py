@@ -60,7 +60,7 @@ def arguments() -> argparse.Namespace:
 async def compare(
     venue: str, readers: Sequence[str], phases: Sequence[Phase], rounds: int, cache: Path
 ) -> tuple[dict[str, list[list[Figures]]], dict[str, str]]:
-    """The runs of each reader that could be measured in every round, and why each other reader was left out."""
+    """Return the runs of each reader that could be measured in every round, and why each other reader was left out."""
     runs: dict[str, list[list[Figures]]] = {name: [] for name in readers}
     left_out: dict[str, str] = {}
     for i in range(rounds):

@@ -56,7 +56,7 @@ from tests.benchmarks.clients import floor_books
 DEPTH = 20
 SETTLED = 15.0  # seconds from the first books to the measurement; by then, no snapshot is renewed
 FAILED_PAUSE = 0.1  # seconds between two calls of a ccxt loop whose last call failed
-WITHIN = 90.0  # seconds until all books and trades must have come; ccxt subscribes to them one by one
+WITHIN = 90.0  # seconds within which all books and trades must have come; ccxt subscribes to one after the other
 
 
 class Tally:
@@ -276,7 +276,7 @@ async def path(runs: int = 60) -> None:
 
 
 def settled(keeper: Any) -> bool:
-    """Whether all books are proven, and none has or awaits a snapshot, which the benchmark's frames would not fit."""
+    """Whether all books are proven and none has or awaits a snapshot: the benchmark's frames would not fit it."""
     books = keeper._books.values()
     return not keeper._renewing and all(b.proven and b._snapshot is None and not b.wants_snapshot() for b in books)
 
@@ -326,7 +326,7 @@ class Proven:
 
 
 async def resubscribe(count: int, settled: float) -> None:
-    """Serve this many coins to a reader in its own process, and cut its connections."""
+    """Serve ``count`` coins to a reader in a process of its own, and print the rules of the venue that it broke."""
     coins = list(dict.fromkeys(item.coin for item in list_markets(count + 5)))[:count]
     async with Simulator(venues=("binance",), rate=count, coins=coins) as simulator:
         command = [sys.executable, "-m", "tests.benchmarks.books", "--resubscribe", "--settled", str(settled)]

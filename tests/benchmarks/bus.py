@@ -35,7 +35,7 @@ from tests.benchmarks.measure import Process, started
 from tests.bus.support import CollectorProcess, cpu_seconds
 
 VENUE = "binance"
-RATE = 2000  # trades per second, for the delays
+RATE = 2000  # trades per second while delays are measured
 WARM_UP = 5_000  # trades
 SIZES = (100, 500, 2000)  # events per second
 HERE = [sys.executable, "-m", "tests.benchmarks.bus"]
@@ -66,7 +66,7 @@ async def read(url: str, coins: Sequence[str]) -> None:
 
 @asynccontextmanager
 async def collected(shards: int, folder: Path) -> AsyncIterator[tuple[Process, BusServer, list[CollectorProcess]]]:
-    """A sender, a bus and ``shards`` collectors that have subscribed to all coins and published the warm-up."""
+    """A sender, a bus and ``shards`` collectors that have subscribed to all coins and published the warm-up trades."""
     async with AsyncExitStack() as stack:
         sender = await stack.enter_async_context(
             started([sys.executable, "-m", "tests.benchmarks.sender", VENUE], core=0)
@@ -86,7 +86,7 @@ async def collected(shards: int, folder: Path) -> AsyncIterator[tuple[Process, B
             )
             stack.push_async_callback(each.gone)
             collectors.append(each)
-        await sender.hear()  # every coin has a reader
+        await sender.hear()  # this line says that every coin has a reader
         await sender.ask(f"{WARM_UP} {RATE}")
         await stored(server.url, WARM_UP)
         yield sender, server, collectors
@@ -113,7 +113,7 @@ async def _count(client: BusClient) -> int:
 
 
 async def throughput(trades: int, folder: Path, shards: int) -> tuple[float, float]:
-    """Trades per second that the collectors read from the socket and publish, and their CPU µs per trade."""
+    """Return the trades per second that collectors read from the socket and publish, and the CPU µs per trade."""
     async with collected(shards, folder) as (sender, server, collectors):
         used = sum(cpu_seconds(each.process.pid) for each in collectors)
         began = time.perf_counter()
@@ -142,7 +142,7 @@ async def raw_throughput(trades: int, folder: Path) -> tuple[float, float]:
 
 
 async def delays(seconds: float, folder: Path) -> list[float]:
-    """Delays in ms from the frame's reading by the collector to the consumer's callback, at RATE trades per second."""
+    """The delays (ms) from the collector's reading of a frame to the consumer's callback, at RATE trades per second."""
     async with collected(1, folder) as (sender, server, _):
         coins = await coins_on(server.url)
         async with started([*HERE, "--read", server.url, ",".join(coins)], core=1) as reader:
@@ -190,7 +190,8 @@ async def starts(times: int, folder: Path) -> list[tuple[float, float, float]]:
     async with collected(1, folder) as (sender, server, _):
         coins = await coins_on(server.url)
         for _ in range(times):
-            sending = asyncio.create_task(sender.ask(f"{RATE} {RATE // 4}"))  # a feed is connected when data comes
+            # a feed counts as connected only when data comes
+            sending = asyncio.create_task(sender.ask(f"{RATE} {RATE // 4}"))
             began = time.time()
             process = await asyncio.create_subprocess_exec(
                 *[sys.executable, "-m", "tests.bus.start", server.url, ",".join(coins)], stdout=PIPE
@@ -236,7 +237,7 @@ async def sizing(seconds: float, folder: Path) -> None:
 
 
 def cuts(found: Sequence[float]) -> tuple[float, float]:
-    """p50 and p99."""
+    """Return the p50 and the p99 of these delays."""
     percent = statistics.quantiles(found, n=100)
     return percent[49], percent[98]
 

@@ -38,7 +38,7 @@ def interpreter(reader: Reader, folder: Path) -> str:
 
 
 def _python(oldest: tuple[int, int]) -> str:
-    """This Python, or a newer one of this machine if the reader needs it. Raises Failed if there is none."""
+    """Return this Python, or a newer Python of this machine if the reader needs it. Raises Failed if there is none."""
     if sys.version_info >= oldest:
         return sys.executable
     for minor in range(oldest[1], oldest[1] + 5):

@@ -23,7 +23,7 @@ def values(runs: Runs, reader: str, phase: int, figure: str) -> list[float]:
 
 
 def ratio(runs: Runs, reader: str, peer: str, phase: int, figure: str) -> float:
-    """The median of the rounds' ratios of ``reader`` to ``peer``."""
+    """Return the median over the rounds of the ratio of ``reader`` to ``peer``."""
     pairs = zip(values(runs, reader, phase, figure), values(runs, peer, phase, figure), strict=True)
     return median(own / other for own, other in pairs)
 
@@ -39,7 +39,8 @@ class SpeedGoal:
 
 @dataclass(frozen=True, slots=True)
 class DelayGoal:
-    """At ``rate`` trades/s p50 and p99 are at most ``share`` of the peer's, and the worst is under ``worst`` µs."""
+    """At ``rate`` trades/s, p50 and p99 are at most ``share`` of the peer's, and the worst delay is below ``worst``
+    µs."""
 
     reader: str
     peer: str

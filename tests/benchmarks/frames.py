@@ -10,7 +10,7 @@ from exchanges.simulator.binance.streams import wrapped
 
 @dataclass(frozen=True, slots=True)
 class Trade:
-    """``time`` in Unix ms; price and quantity as text."""
+    """A trade of a venue; ``time`` is in Unix ms, price and quantity are text."""
 
     market: str
     id: int
@@ -21,7 +21,7 @@ class Trade:
 
 
 def binance(trade: Trade, stream: str, combined: bool) -> str:
-    """``@trade`` and ``@aggTrade``, raw or as the combined endpoint wraps them."""
+    """Return the frame of a trade on ``@trade`` or ``@aggTrade``, raw or wrapped for the combined endpoint."""
     channel = stream.partition("@")[2]
     own, orders = ("t", "") if channel == "trade" else ("a", f'"f":{trade.id},"l":{trade.id},')
     text = (
@@ -32,7 +32,7 @@ def binance(trade: Trade, stream: str, combined: bool) -> str:
 
 
 def bybit(trade: Trade, stream: str, combined: bool) -> str:
-    """``publicTrade``, one trade per message."""
+    """Return the frame of a trade on ``publicTrade``, which has only this trade."""
     return (
         f'{{"topic":"{stream}","ts":{trade.time},"type":"snapshot","data":[{{"i":"{trade.id}","T":{trade.time},'
         f'"p":"{trade.price}","v":"{trade.quantity}","S":"{"Sell" if trade.sold else "Buy"}","s":"{trade.market}",'

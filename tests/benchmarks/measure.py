@@ -20,12 +20,12 @@ from tests.benchmarks.readers import Reader
 
 ROOT = Path(__file__).parents[2]
 WARM_UP = 5_000  # trades before anything is measured
-SETTLE = 3.0  # seconds for one-time work after the first data: this project fetches past candles
+SETTLE = 3.0  # seconds for one-time work after the first data; this project, for example, fetches past candles
 STARTING = 60.0  # seconds that a reader may take until it has subscribed to every coin
-SENDING = 600.0  # seconds in which the slowest reader takes all that is sent
+SENDING = 600.0  # seconds within which even the slowest reader must take everything
 LOOK_EVERY = 0.1  # seconds between two checks of the reader's count
 BUSY = 0.3  # share of a core: a reader that uses less is idle
-PATIENCE = 1.0  # seconds; after such a time, idle and without a trade, missing trades count as lost
+PATIENCE = 1.0  # seconds: missing trades count as lost if the reader is idle for so long and gets no trade
 LATE = 0.2  # seconds in which a trade may come a second time
 LINE = 1 << 26  # bytes of the sender's longest answer
 
@@ -36,7 +36,7 @@ class Failed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """``trades`` sent at ``rate`` per second; 0 is as fast as the sockets take them."""
+    """``trades`` are sent, ``rate`` per second; a rate of 0 means as fast as the sockets take the trades."""
 
     trades: int
     rate: int
@@ -120,7 +120,7 @@ async def subscribed(sender: Process, reader: Process) -> None:
 
 
 async def received(reader: Process, before: int, sent: int) -> dict[str, Any]:
-    """Wait until the reader has ``sent`` trades more than ``before``, or gets none any more; returns its last answer.
+    """Wait until the reader has got ``sent`` further trades, or gets no more trades; return its last answer.
 
     The wait continues while the reader is busy: ccxt's loops get nothing while ccxt's receiver handles older frames.
     """

@@ -36,7 +36,7 @@ def rss() -> float:
 
 
 def weighed() -> str:
-    """Megabytes, objects, and milliseconds of a full collection, as JSON."""
+    """Return the memory (MB), the number of objects, and the ms of a full garbage collection, as JSON."""
     memory, objects, begin = rss(), len(gc.get_objects()), time.perf_counter()
     gc.collect()
     return json.dumps({"mb": memory, "objects": objects, "pause": 1000 * (time.perf_counter() - begin)})
@@ -117,7 +117,7 @@ def measure(args: argparse.Namespace) -> None:
         found = {"import ccxt.pro": json.loads(alone)}
         found["cold"] = reader({args.venue: urls})
         found["cached"] = reader({args.venue: urls})
-        reader(both)  # writes the other exchange's list to disk too
+        reader(both)  # this run also writes the other exchange's list to disk
         found["cached, failed over"] = reader(both, ended=other)
         found["1000 coins"] = reader({args.venue: urls}, coins=1000)
         _, busy_urls = simulator(stack, args.venue, rate=450.0, markets=40)  # tickers make ticks too

@@ -36,7 +36,7 @@ FIRST = 10**12  # the ids of this benchmark, far from the ids of the simulator
 
 
 class Texts:
-    """Frames as the venue sends them, on coins drawn at random; the ids of a coin count up by one."""
+    """Frames as the venue sends them, for coins drawn at random; the ids of a coin count up by one."""
 
     def __init__(self, venue: str) -> None:
         self._wire, self._draw = WIRES[venue], random.Random(1)

@@ -1,4 +1,4 @@
-"""The speeds as bars, in an SVG that is written without a library."""
+"""Draws the speeds as bars, in an SVG that is written without a library."""
 
 from __future__ import annotations
 

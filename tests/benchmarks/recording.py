@@ -88,7 +88,7 @@ class Paced:
     def run(self, every: Callable[[], object] | None, close: Callable[[], object]) -> float:
         """Pass all events on, and call ``every`` as often as a recorder writes; returns the CPU seconds."""
         gc.collect()
-        gc.freeze()  # the garbage collector must not examine the events of the whole run, which a feed would not hold
+        gc.freeze()  # a feed would not hold all these events, so the garbage collector must not examine them
         ours, all_of_it, began = time.thread_time(), time.process_time(), time.monotonic()
         place, due = 0, FLUSH * EARLY
         while place < len(self.events):
@@ -167,7 +167,7 @@ def _tick(of: TradeEvent | Ticker, price: float, volume: float, change: float) -
 
 
 async def size(seconds: float, rate: float, folder: Path) -> list[str]:
-    """Lines with a day's size of each channel of twenty coins, from one large file: small files are mostly footer."""
+    """Return the size of a day of twenty coins for each channel, from one large file: small files are mostly footer."""
     async with Simulator(0, ("binance",), rate) as simulator:
         venue = ExchangeConfig("binance", rest_url=simulator.rest_url, ws_url=simulator.ws_url)
         feed = MarketFeed(settings=Settings(exchanges=[venue]))
@@ -205,7 +205,7 @@ async def replayed(folder: Path) -> tuple[int, float]:
 
 
 def record_flood(trades: int, folder: Path) -> None:
-    """Record this many trades of twenty coins."""
+    """Record so many ``trades`` of twenty coins."""
     writer = Writer(Plan(folder, ["trades"], COINS, [], 20, FLUSH, 300.0, 10**9))
     now = time.time_ns()
     for number in range(trades):

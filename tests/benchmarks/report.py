@@ -1,4 +1,4 @@
-"""The runs as Markdown: all readers at full speed, their delays, and whether the goals are reached."""
+"""Writes the runs as Markdown: all readers at full speed, their delays, and whether the goals are reached."""
 
 from __future__ import annotations
 

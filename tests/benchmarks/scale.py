@@ -46,7 +46,7 @@ STREAMS = 3  # streams of a coin: trades, ticker, candles
 BLOCK = 256  # trades between two writes
 WARM_UP = 5_000  # trades before anything is measured
 PATIENCE = 400.0  # seconds: ccxt asks Bybit for the past candles of ten coins a second
-PACE = {"binance": (100, 5.0), "bybit": (10, math.inf)}  # subscriptions of a request, requests per second
+PACE = {"binance": (100, 5.0), "bybit": (10, math.inf)}  # subscriptions per request, and requests per second
 MIXES = ("trades alone", "like with like", "as the venue sends")
 TICKER_EACH, CANDLE_EACH = 2, 4  # trades per ticker and per candle, in the second mix
 RATE = 2_000  # trades per second, as the venue sends
@@ -59,7 +59,7 @@ def names(count: int) -> list[str]:
 
 
 def allowed(venue: str, streams: int) -> float:
-    """Shortest time (s) for this many subscriptions on a connection: each second begins with all requests it allows."""
+    """Shortest time (s) for this many subscriptions on a connection: all requests of a second are sent at once."""
     size, pace = PACE[venue]
     return max(0.0, math.ceil(math.ceil(streams / STREAMS / size) * STREAMS / pace) - 1.0)
 
@@ -118,7 +118,8 @@ class Sender:
 
 
 async def serve(venue: str, count: int, listed: int) -> None:
-    """Print the times once all is subscribed; render each mix read from stdin, and send it at the next line."""
+    """Print the times when all is subscribed. Render each mix that stdin names; send the mix when the next line
+    comes."""
     coins = names(count)
     async with Simulator(venues=(venue,), coins=names(listed), rate=10.0) as simulator:
         own = simulator[venue]
@@ -145,7 +146,7 @@ def memory() -> int:
 
 
 async def read(venue: str, urls: list[str], coins: list[str]) -> None:
-    """For each number on stdin, print the CPU seconds and messages until this many trades had come."""
+    """For each number on stdin, print the CPU seconds and messages until so many trades have come."""
     exchange = ExchangeConfig(venue, rest_url=urls[0], ws_url=urls[1])
     # long limits, because no data comes between two turns
     quiet = Staleness(feed_stale_after=PATIENCE, coin_stale_after=PATIENCE, reconnect_after=PATIENCE)
@@ -197,7 +198,7 @@ def ask(process: subprocess.Popen[str], line: Any) -> Any:
 
 
 class Side:
-    """The sender and the reader of one size, and the times of subscribing."""
+    """The sender and the reader for one number of coins, and the times that subscribing took."""
 
     def __init__(self, stack: ExitStack, venue: str, count: int, listed: int) -> None:
         def started(*args: str) -> subprocess.Popen[str]:

@@ -90,7 +90,7 @@ class Sender:
         for i, trade in enumerate(trades):
             due = start + round(i * gap)
             if i % 64 == 0:
-                await asyncio.sleep(0)  # lets pings be answered, and unsent bytes be sent
+                await asyncio.sleep(0)  # in this moment, pings are answered and unsent bytes are sent
             while (now := time.perf_counter_ns()) < due:
                 if due - now > NAP:
                     time.sleep((due - now - NAP / 2) / 1e9)  # noqa: ASYNC251  # the loop's own sleep is 1 ms at least

@@ -78,9 +78,7 @@ async def read(venue: str, urls: list[str], parts: bool) -> None:
 
 
 def note_parts(venue: str, times: list[float]) -> None:
-    """Import one by one the modules that a feed imports in a thread; note each time, and the time when the markets
-    come.
-    """
+    """Import, one by one, the modules that a feed imports in a thread; note the time after each, and of the markets."""
     times.append(time.time())
     import_module("feed.running.runner")
     adapter: Any = import_module("exchanges.ccxt_adapter.instance")
@@ -175,7 +173,8 @@ def compare(venue: str, markets: int, rounds: int, peers: Path | None) -> None:
 
 
 def compared(venue: str, urls: list[str], rounds: int, folder: Path) -> dict[str, str]:
-    """For each peer: the median time to its first trade and its memory then, or why it could not be measured."""
+    """For each peer: the median time to its first trade and its memory at this time, or why it could not be
+    measured."""
     from feed import load_settings
     from tests.benchmarks.measure import Failed
     from tests.benchmarks.peers import PEERS, resident, trading

@@ -293,7 +293,7 @@ async def publisher(url: str, exchange: str, timeout: float = 60.0) -> str:
 
 
 def check_order(ids: list[str]) -> list[str]:
-    """What is wrong with the order of one coin's ids, on an exchange with consecutive ids."""
+    """Return the faults in the order of one coin's ids, on an exchange with consecutive ids."""
     faults = []
     for before, after in pairwise(ids):
         if int(after) != int(before) + 1:

@@ -277,7 +277,7 @@ async def test_without_a_bus_the_reason_is_reported_without_the_password() -> No
     assert "s3cret-word" not in repr(settings)
 
 
-async def test_a_collector_that_dies_is_an_outage_of_its_exchange(
+async def test_the_end_of_the_only_collector_is_an_outage_of_its_exchange(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
 ) -> None:
     one = await collect("one")
@@ -329,7 +329,7 @@ async def test_an_invalid_message_affects_no_other_message(
         await client.close()
 
 
-async def test_a_reader_of_the_bus_starts_without_ccxt_in_little_memory(
+async def test_a_reader_of_the_bus_does_not_import_ccxt_and_needs_little_memory(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
 ) -> None:
     await collect("one")

@@ -57,7 +57,7 @@ async def guarded(tmp_path: Path, certificate: Path) -> AsyncIterator[Bus]:
         yield Bus(f"tls://127.0.0.1:{port}", user="me", password=SECRET, ca=str(certificate))
 
 
-async def test_with_the_login_and_the_authority_the_bus_is_reached(
+async def test_the_bus_is_reached_with_the_login_and_the_certificate_authority(
     guarded: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = await BusClient.dial(guarded.address, "test")
@@ -80,7 +80,7 @@ async def test_a_wrong_login_is_refused_and_not_shown(guarded: Bus) -> None:
     assert SECRET not in str(raised.value)
 
 
-async def test_an_unknown_authority_is_refused(guarded: Bus) -> None:
+async def test_a_certificate_of_an_unknown_authority_is_refused(guarded: Bus) -> None:
     with pytest.raises(BusUnreachable, match="certificate"):
         await BusClient.dial(replace(guarded, ca=None).address, "test")
 
@@ -149,7 +149,7 @@ async def test_dial_does_not_wait_for_a_pipe_in_place_of_a_file(what: str, tmp_p
         await BusClient.dial(bus.address, "test")
 
 
-async def test_dial_does_not_wait_for_a_pipe_in_place_of_the_systems_authorities(
+async def test_dial_does_not_wait_for_a_pipe_in_place_of_the_systems_certificates(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     os.mkfifo(pipe := tmp_path / "pipe")

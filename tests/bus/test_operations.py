@@ -1,4 +1,4 @@
-"""Operations: a full disk under the server, and the files of docs/bus for systemd and containers."""
+"""A full disk under the server loses no trade, and the files of docs/bus for systemd and containers are valid."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PROGRAM = "/opt/market-feed/bin/market-feed"
 
 @contextmanager
 def small_disk(folder: Path) -> Iterator[Path]:
-    """A file system of 64 MB; the test is skipped if none can be mounted."""
+    """A file system of 64 MB; the test is skipped if no file system can be mounted."""
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(folder)]
     if sys.platform != "linux" or subprocess.run(command, capture_output=True, check=False).returncode:

@@ -104,7 +104,7 @@ async def test_a_killed_publisher_is_replaced(
         assert silence.longest < SILENCE
 
 
-async def test_a_paused_publisher_that_continues_stores_nothing(
+async def test_a_publisher_that_continues_after_a_pause_stores_nothing(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
 ) -> None:
     """After SIGSTOP and SIGCONT the collector's socket is open, and the collector still tries to publish. The bus

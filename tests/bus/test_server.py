@@ -59,7 +59,7 @@ async def test_rest_and_stream_serve_the_bus_and_report_a_missing_collector(
         await read("book", 1)
         collector.kill()
         async with asyncio.timeout(30):
-            while (found := await get(http, "/v1/prices/BTC?max_age=3"))[0] == 200:  # noqa: ASYNC110 - an answer ages
+            while (found := await get(http, "/v1/prices/BTC?max_age=3"))[0] == 200:  # noqa: ASYNC110 - no event says that an answer is old
                 await asyncio.sleep(0.1)
         assert found[0] == 503
         assert found[1]["error"].startswith("BTC: ")

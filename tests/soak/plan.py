@@ -118,7 +118,7 @@ class Beginning:
 
 
 def begin(seed: int, venues: Mapping[str, bool]) -> Beginning:
-    """Draw whether a venue has another coin under a coin's name, a market of a thousand units, or a maintenance.
+    """Draw whether a venue has another coin under a coin's name or a market of a thousand units, or is in maintenance.
 
     Another coin is never on the first venue: only a second venue could show which of the two coins is meant.
     """

@@ -33,7 +33,8 @@ class Prices:
         self._sampled = 0
         self._left = ""  # the venue that was active before
         self._fallback_coins: set[str] = set()  # coins that did not come from the venue ``_left``
-        self._delivers_since: float | None = None  # when the active venue delivered its first price since it is active
+        # when the active venue delivered its first price after it became active
+        self._delivers_since: float | None = None
 
     def switched(self, left: str) -> None:
         """Call this when another venue becomes active."""

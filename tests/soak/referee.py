@@ -87,7 +87,7 @@ class Referee:
         self._unix = time.time() - time.monotonic()  # Unix seconds minus monotonic seconds
         self.prices = Prices(truths, self.tallies, self._unix, self.breach)
         self._books: dict[tuple[str, str, str], Book] = {}
-        self._gaps: dict[tuple[str, str], deque[Gap]] = {}  # venue and coin -> open gaps, and the last ended ones
+        self._gaps: dict[tuple[str, str], deque[Gap]] = {}  # venue and coin -> open gaps, and gaps that ended last
         self._carrier: dict[str, tuple[str, str, int]] = {}  # coin -> venue, market and time of its last trade
         self._heard = began  # when the last data came, even if it was old
         self._read_at = began  # when the newest trade was received; this trade may have waited for a gap since then
@@ -329,7 +329,7 @@ class Referee:
             self.silences.data(at)
 
     def look(self, now: float) -> None:
-        """Judge holes and silences that are over for some seconds; ``now`` in monotonic seconds."""
+        """Judge holes that have been open for 5 s, and silences that are over; ``now`` in monotonic seconds."""
         for (venue, coin, _), book in self._books.items():
             if book.holes:
                 self._settle(now, venue, coin, book, leaving=False)

@@ -69,7 +69,7 @@ class Silences:
         return self._truths[venue].well_since is not None
 
     def _well_from(self) -> float | None:
-        """The time since which a venue has worked and the feed could know that."""
+        """The time since which a venue has worked and the feed could know this."""
         since = [
             truth.well_since + (REDIAL if truth.was_ill else 0.0)
             for truth in self._truths.values()

@@ -19,7 +19,7 @@ HARMFUL = (
     "behind", "falling-behind", "split", "halted-ALL", "quoted-KRW",
 )  # fmt: skip
 LATE = ("behind", "falling-behind", "split")
-LATE_FOR = 10.0  # seconds after its end for which a delay of the stream is taken into account
+LATE_FOR = 10.0  # seconds for which a delay of the stream still counts after its end
 SHUNNED = 600.0  # seconds for which the feed does not use a venue that blocked it
 REMEMBERED = 300.0  # seconds for which another venue may deliver a coin that this venue did not trade
 QUOTES = ("USDT", "USDC", "USD")
@@ -35,7 +35,7 @@ class Truth:
     ) -> None:  # fmt: skip
         self.simulator = simulator
         self.venue = venue
-        # the time since which no fault stops data or dials; None while there is such a fault
+        # the time since which no fault stops data or dials; None while a fault stops them
         self.well_since: float | None = monotonic()
         self.was_ill = False
         self._units = units or {}
@@ -45,7 +45,7 @@ class Truth:
         self._known = 0  # number of markets listed so far when ``_right`` was filled
         self._indexed = 0  # number of altered trades in the indexes below
         self._sent: dict[tuple[str, int], Altered] = {}  # market and id in the stream -> the altered trade
-        self._leapt: set[tuple[str, int]] = set()  # market and true id of trades with another id in the stream
+        self._leapt: set[tuple[str, int]] = set()  # market and true id of each trade that had another id in the stream
         self._stamps: dict[tuple[str, int], int] = {}  # market and stamp in the stream -> the true stamp
         self._blocked_at = -SHUNNED
         self._late_at = -LATE_FOR
@@ -67,7 +67,8 @@ class Truth:
                 self._withheld_at[coin] = now
 
     def late_lately(self, now: float) -> bool:
-        """Whether the stream was late lately: its trades may be older than the price that REST gave at the dial."""
+        """Whether the stream was late a short time ago: its trades may be older than the price that REST gave at the
+        dial."""
         return now - self._late_at < LATE_FOR
 
     def _offers(self, coin: str) -> bool:
@@ -75,7 +76,7 @@ class Truth:
         return any(is_traded(market) for market, _ in self._of(coin))
 
     def has_another(self, coin: str) -> bool:
-        """Whether another coin has this ticker on the venue."""
+        """Whether another coin has this coin's name on the venue."""
         return any(market.coin == coin and what == "another coin" for market, what in self._not_of(coin))
 
     def lacked(self, coin: str, now: float) -> bool:

@@ -1,1 +1,1 @@
-"""The script of each reader that is compared; it runs with the reader's own Python, and only ``tally`` is shared."""
+"""A script for each compared reader; each script runs with the reader's own Python, and they share only ``tally``."""

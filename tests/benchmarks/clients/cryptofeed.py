@@ -18,7 +18,7 @@ dial = connection.connect
 
 
 def plain(address: str, **named: Any) -> Any:
-    """cryptofeed refuses addresses that are not wss; for loopback the address is changed to ws just before the dial."""
+    """Dial a ws address on loopback; cryptofeed itself accepts only wss addresses."""
     return dial(address.replace("wss://", "ws://"), **named)
 
 

@@ -57,7 +57,8 @@ class Reader(WSListener):
         self.callbacks = callbacks
         self.books: dict[str, LocalBook] = {}
         self.last: dict[str, int] = {}
-        self.early: dict[str, list[Diff]] = {market_id: [] for market_id in coins}  # diffs before the snapshot
+        # diffs that came before the snapshot
+        self.early: dict[str, list[Diff]] = {market_id: [] for market_id in coins}
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         if frame.msg_type == WSMsgType.PING:
