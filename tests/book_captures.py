@@ -44,7 +44,7 @@ class Report:
 
     @property
     def compared(self) -> list[int]:
-        """The update ids with both a proven state and a book ticker."""
+        """The update ids for which there are both a proven state and a book ticker."""
         return sorted(self.states.keys() & self.tickers.keys())
 
     @property

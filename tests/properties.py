@@ -1,6 +1,6 @@
 """How the property tests draw their examples.
 
-The profile "fixed" draws the same examples in every run, so that a suite that passed passes again. ``pytest
+The profile "fixed" draws the same examples in every run, so that a suite that has passed once will pass again. ``pytest
 --hypothesis-profile=long`` draws new examples, 20 times as many; use it when a person will read the failures.
 """
 

@@ -23,7 +23,7 @@ COINS = ("BTC", "ETH", "SOL", "DOGE")
 
 
 class SteadyVenue(MemoryVenue):
-    """A venue that makes its trades of all coins at once and does not keep them."""
+    """A venue that makes one trade of each coin at the same time, and keeps no trades."""
 
     def __init__(self, first: int) -> None:
         super().__init__("steady", COINS, Limits(consecutive_ids=True))

@@ -20,7 +20,7 @@ PATIENCE = 60.0  # seconds to wait for a condition at most; long enough for a bu
 
 
 def settings_for(*simulators: Simulator, coins: Iterable[str] = ("BTC", "ETH"), **changes: Any) -> Settings:
-    """Settings with the simulators' venues, in their order, and with short waits before reconnects."""
+    """Settings with the venues of these simulators, in this order, and with short waits before reconnects."""
     exchanges = [
         ExchangeConfig(venue.name, rest_url=simulator.rest_url, ws_url=simulator.ws_url)
         for simulator in simulators

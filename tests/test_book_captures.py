@@ -50,7 +50,8 @@ async def own() -> list[str]:
             return [*client.frames[:at], json.dumps(snapshot), *client.frames[at:]]
 
         def is_enough() -> bool:
-            """A book ticker rarely has the id of a depth update: the book must not change between the two."""
+            """A book ticker rarely has the id of a depth update, because the book may not change between the two
+            messages."""
             return depth_in(client.frames) >= begun + 25 and len(replayed(capture()).compared) > 0
 
         await until(is_enough)
@@ -69,7 +70,7 @@ async def test_no_fault_is_found_in_a_capture_of_the_simulator(own: list[str]) -
     assert_right(report)
 
 
-async def test_an_update_that_is_missing_in_a_capture_makes_the_book_lost_once(own: list[str]) -> None:
+async def test_an_update_that_is_missing_in_a_capture_is_found_as_one_lost_book(own: list[str]) -> None:
     depth = [number for number, text in enumerate(own) if "depthUpdate" in text]
     report = replayed([text for number, text in enumerate(own) if number != depth[-5]])
     assert len(report.lost) == 1

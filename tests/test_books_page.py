@@ -1,4 +1,4 @@
-"""docs/books.md names for each exchange the kind of proof of its order books that the exchange's profile has."""
+"""docs/books.md gives each exchange the same kind of order book proof as the exchange's profile."""
 
 from __future__ import annotations
 

@@ -63,9 +63,8 @@ def ended(process: subprocess.Popen[str]) -> Ended:
         process.kill()
         out, err = process.communicate()
         err += "did not end by itself"
-    complaints = [
-        line for line in err.splitlines() if not line.startswith("Executing ")
-    ]  # a line "Executing ..." only shows that the machine is busy
+    # a line "Executing ..." only shows that the machine is busy
+    complaints = [line for line in err.splitlines() if not line.startswith("Executing ")]
     return process.returncode, out, "\n".join(complaints)
 
 

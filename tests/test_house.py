@@ -21,11 +21,11 @@ from exchanges.names import ALIASES
 from tests.house_tables import ROOT, TABLES
 
 MANY = {"exchanges.venues", "feed.cli"}  # packages that may have more modules than MOST
-MOST = 9  # most modules of a package, without subpackages and __init__
+MOST = 9  # the largest number of modules in a package, without subpackages and __init__
 FLOORS = 6  # the longest chain of imports inside a package
 PUBLIC_TWICE = {"Connection"}  # two classes: the settings of connections, and a venue's connection
-WORDS = 5  # fewest words of a module's first line
-LONGEST = 350  # most lines of code in a module, without docstrings, comments and blank lines
+WORDS = 5  # the smallest number of words in a module's first line
+LONGEST = 350  # the largest number of lines of code in a module, without docstrings, comments and blank lines
 USERS = ("feed.cli.", "feed.__main__", "feed.pytest_plugin")  # modules that use the library like any program
 
 
@@ -52,7 +52,7 @@ def modules() -> Mapping[str, Module]:
 
 
 def imported(module: Module) -> Iterator[str]:
-    """Yield the full name of everything that the module imports: of modules, and of names in modules."""
+    """Yield the full name of each module, and of each name in a module, that this module imports."""
     for node in ast.walk(module.tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -130,7 +130,7 @@ def test_a_modules_first_line_says_what_it_does() -> None:
     assert [line for line, count in Counter(first.values()).items() if count > 1] == []
 
 
-def test_a_class_name_means_one_class() -> None:
+def test_no_two_classes_have_the_same_name() -> None:
     places: dict[str, list[str]] = {}
     for name, module in modules().items():
         for node in ast.walk(module.tree):

@@ -1,4 +1,4 @@
-"""The README is true: its commands exist, and each whole program there and in docs/ runs on simulated venues."""
+"""The README is true: its commands exist, and each whole program in README and docs/ runs on simulated venues."""
 
 from __future__ import annotations
 
@@ -52,9 +52,8 @@ async def test_every_program_of_the_readme_runs(block: str, tmp_path: Path) -> N
         )
         async with asyncio.timeout(60):
             out, err = await process.communicate()
-    complaints = [
-        line for line in err.decode().splitlines() if not line.startswith("Executing ")
-    ]  # a line "Executing ..." only shows that the machine is busy
+    # a line "Executing ..." only shows that the machine is busy
+    complaints = [line for line in err.decode().splitlines() if not line.startswith("Executing ")]
     assert (process.returncode, complaints) == (0, []), "\n".join(complaints)
     assert out.strip()
 

@@ -126,7 +126,7 @@ async def test_a_price_of_another_coin_unit_or_currency_is_a_breach_with_a_name_
     assert "unknown trade" in bench.found or "changed trade" in bench.found
 
 
-async def test_a_price_scaled_to_the_coin_or_in_an_allowed_currency_is_right(bench: Bench) -> None:
+async def test_a_price_that_is_scaled_to_the_coins_unit_or_in_an_allowed_currency_is_accepted(bench: Bench) -> None:
     venue = bench.sims["bybit"]["bybit"]
     bench.faults.enter_context(venue.thousands("DOGE"))
     trade = await bench.trade("bybit", "1000DOGE")
@@ -157,7 +157,7 @@ async def test_a_block_trade_that_is_delivered_as_a_price_or_as_a_trade_is_a_bre
     assert bench.found == {"off the book": 1, "off-book trade": 1}
 
 
-async def test_a_price_older_than_the_previous_one_is_a_breach_unless_the_stream_is_late(bench: Bench) -> None:
+async def test_a_price_older_than_the_previous_price_is_a_breach_unless_the_stream_is_late(bench: Bench) -> None:
     first = await bench.trade("bybit")
     bench.sims["bybit"]["bybit"].skip(2)
     second = await bench.trade("bybit")
@@ -245,7 +245,7 @@ async def test_ids_that_no_trade_has_do_not_count_as_missing(bench: Bench) -> No
     assert bench.found == {}
 
 
-async def test_a_repeated_trade_is_doubled_and_a_late_one_is_out_of_order(bench: Bench) -> None:
+async def test_a_repeated_trade_is_doubled_and_a_late_trade_is_out_of_order(bench: Bench) -> None:
     bench.status("connected", "binance")
     first, second, third = [await bench.trade("binance") for _ in range(3)]
     for trade in (first, third, first, second):
@@ -280,7 +280,7 @@ async def test_the_age_of_a_price_with_a_wrong_stamp_is_its_true_age(bench: Benc
     assert bench.found == {"old price": 1}
 
 
-async def test_a_candle_that_differs_from_the_venues_or_is_closed_twice_is_a_breach(bench: Bench) -> None:
+async def test_a_candle_that_differs_from_the_venues_candle_or_is_closed_twice_is_a_breach(bench: Bench) -> None:
     trade = await bench.trade("bybit", price=60_000, quantity=1)
     opened = trade.timestamp - trade.timestamp % 60_000
     right = bench.truths["bybit"].candles("BTC", opened)[0]
@@ -308,7 +308,7 @@ async def test_a_silence_of_seven_seconds_while_a_venue_is_healthy_is_a_breach(b
     assert watched.longest_healthy == pytest.approx(7.1)
 
 
-async def test_stalls_of_a_loop_are_subtracted_from_a_silence_even_if_reported_later(bench: Bench) -> None:
+async def test_stalls_of_a_loop_are_subtracted_from_a_silence_even_if_they_are_reported_later(bench: Bench) -> None:
     watched = silences(bench, 100.0)
     watched.data(110.0)
     watched.stall(101.0, 103.5)
@@ -396,7 +396,7 @@ async def test_data_of_a_fallback_coin_does_not_count_for_the_active_venue(bench
     assert bench.found["feed_stale"] == 1
 
 
-async def test_the_24_h_change_must_be_one_that_the_coin_had_lately_on_this_venue(bench: Bench) -> None:
+async def test_the_24_h_change_must_be_a_change_that_the_coin_had_lately_on_this_venue(bench: Bench) -> None:
     """A ticker may be older than the trade, so a jump of the price between the two is no breach."""
     before = await bench.trade("bybit")
     change, _ = bench.truths["bybit"].day_changes("BTC", before.price, before.timestamp)[0]
