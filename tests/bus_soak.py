@@ -1,5 +1,7 @@
-"""``python -m tests.bus_soak --minutes N`` kills and pauses collectors, restarts the bus and causes faults of the
-exchange; exits with 1 if a trade was lost, repeated, out of order or wrong."""
+"""Kills and pauses collectors, restarts the bus, causes faults of the exchange, and checks every trade.
+
+``python -m tests.bus_soak --minutes N`` exits with 1 if a trade was lost, repeated, out of order or wrong.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,7 @@ COINS = ("BTC", "ETH", "SOL", "BNB", "XRP")  # the first coins of the simulator'
 READERS = 3
 RATE = 200.0  # trades per second
 FAULTS = ("cut", "close-1001", "stall+1.5", "mute+1.5", "late-0.05+3", "doubled-0.2+3", "missing-0.1+3")
-CALM = 15.0  # seconds without faults at the end of a run; a run shorter than 45 s ends with a third of its time
+CALM = 15.0  # seconds without faults at the end of a run; in a run shorter than 45 s, a third of the run
 PAUSE = (3.0, 9.0)  # seconds between two faults
 READY = 60.0  # seconds within which every collector must be connected to its exchange
 

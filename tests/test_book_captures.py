@@ -1,5 +1,4 @@
-"""The books built from captured depth frames have the same best bid and ask as the captured book ticker with the same
-update id."""
+"""Books built from captured depth frames agree with the captured book tickers that have the same update ids."""
 
 from __future__ import annotations
 

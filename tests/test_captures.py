@@ -1,5 +1,4 @@
-"""The feed delivers each trade exactly once when the simulator replays live frames of Binance that were captured in
-2024."""
+"""The feed delivers each trade exactly once when the simulator replays frames of Binance captured in 2024."""
 
 from __future__ import annotations
 

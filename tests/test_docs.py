@@ -35,7 +35,8 @@ def public() -> Iterator[tuple[str, Any]]:
 
 
 def documented(name: str, thing: Any) -> bool:
-    """Whether the object has a docstring that a person wrote: a dataclass without one gets its signature."""
+    """Whether a person wrote the object's docstring; Python makes one from the signature of a dataclass without
+    docstring."""
     if not (inspect.isroutine(thing) or isinstance(thing, type | property)):
         return True  # constants are explained in their module
     text = thing.__doc__ or ""

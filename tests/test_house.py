@@ -52,7 +52,7 @@ def modules() -> Mapping[str, Module]:
 
 
 def imported(module: Module) -> Iterator[str]:
-    """Yield the full name of each module, and of each name in a module, that this module imports."""
+    """Yield the full name of each module that this module imports, and of each name that it imports from a module."""
     for node in ast.walk(module.tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -153,7 +153,7 @@ def test_the_chains_of_imports_in_a_package_are_short(package: str) -> None:
 
 @pytest.mark.parametrize("package", TABLES)
 def test_a_module_imports_only_modules_above_it_in_the_table(package: str) -> None:
-    """This also proves that imports have no cycle."""
+    """If all imports point upwards in the table, there is no cycle of imports."""
     place = {name: number for number, name in enumerate(TABLES[package])}
     for name, module in modules().items():
         if not name.startswith(f"{package}."):

@@ -21,7 +21,7 @@ PROGRAMS = {
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
     for number, program in enumerate(re.findall(r"```python\n(.*?)```", path.read_text("utf-8"), re.DOTALL))
     if "asyncio.run(" in program  # whole programs only, no excerpts
-    if path.name not in ("server.md", "bus.md")  # two files test_clients.py test the clients on these pages
+    if path.name not in ("server.md", "bus.md")  # two files named test_clients.py test the clients on these pages
 }
 SETUP = 'python3 -m venv .venv && .venv/bin/pip install -e ".[{extra}]" && .venv/bin/{command}'
 HURRY = 4  # seconds to which every sleep in a program is set

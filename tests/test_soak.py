@@ -25,7 +25,7 @@ async def test_half_a_minute_of_random_faults_breaks_no_promise(seed: int) -> No
 
 
 def test_objects_left_after_disconnect_break_a_promise() -> None:
-    """The test uses the current names of the classes, because renamed classes would not be counted."""
+    """The test takes the names from the classes, so it fails if a class was renamed and the list has the old name."""
     assert {CcxtConnection.__name__, ConnectionListener.__name__, ClientSession.__name__} < set(LEFT_NOTHING)
     clean = {"counts": {"Future": 3}, "tasks": 1, "task_names": ["main"]}
     assert left_behind(clean) == []

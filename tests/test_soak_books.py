@@ -35,7 +35,7 @@ def test_the_same_seed_gives_the_same_faults() -> None:
 
 
 class Bench:
-    """A venue whose book no feed reads, and a judge; the test passes the judge the events of an imagined feed."""
+    """A venue whose book no feed reads, and a judge; the test gives the events of an imagined feed to the judge."""
 
     def __init__(self, venue: SimulatedVenue) -> None:
         self.venue, self.now = venue, 1000.0

@@ -1,4 +1,4 @@
-"""The soak's referee finds each planted fault: each test passes the referee the events of a feed with one fault."""
+"""The soak's referee finds each planted fault: each test gives the events of a feed with one fault to the referee."""
 
 from __future__ import annotations
 

@@ -54,9 +54,9 @@ from feed.settings import ExchangeConfig
 from tests.benchmarks.clients import floor_books
 
 DEPTH = 20
-SETTLED = 15.0  # seconds from the first books to the measurement; by then, no snapshot is renewed
+SETTLED = 15.0  # seconds from the first books to the measurement; after this time, no snapshot is renewed
 FAILED_PAUSE = 0.1  # seconds between two calls of a ccxt loop whose last call failed
-WITHIN = 90.0  # seconds within which all books and trades must have come; ccxt subscribes to one after the other
+WITHIN = 90.0  # seconds within which all books and trades must have come; ccxt subscribes to the coins one by one
 
 
 class Tally:
@@ -276,7 +276,8 @@ async def path(runs: int = 60) -> None:
 
 
 def settled(keeper: Any) -> bool:
-    """Whether all books are proven and none has or awaits a snapshot: the benchmark's frames would not fit it."""
+    """Whether all books are proven, and no book has or awaits a snapshot, which the benchmark's frames would not
+    fit."""
     books = keeper._books.values()
     return not keeper._renewing and all(b.proven and b._snapshot is None and not b.wants_snapshot() for b in books)
 

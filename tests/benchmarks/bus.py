@@ -3,7 +3,8 @@
     python -m tests.benchmarks.bus [--trades 60000] [--rounds 3]
 
 The exchange is the sender of the other benchmarks. The sender, the nats-server, the collectors and the consumer have a
-process each. The raw pair is nats-py alone in the same run: ``publish_async`` with message ids, and a callback.
+process each. For comparison, nats-py alone (the raw pair) is measured in the same run: ``publish_async`` with message
+ids, and a callback.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ def ratio(runs: Runs, reader: str, peer: str, phase: int, figure: str) -> float:
 
 @dataclass(frozen=True, slots=True)
 class SpeedGoal:
-    """At full speed ``reader`` does at least ``speed`` times the trades/s of ``peer``."""
+    """The goal that ``reader``, at full speed, takes at least ``speed`` times as many trades/s as ``peer``."""
 
     reader: str
     peer: str
@@ -39,8 +39,8 @@ class SpeedGoal:
 
 @dataclass(frozen=True, slots=True)
 class DelayGoal:
-    """At ``rate`` trades/s, p50 and p99 are at most ``share`` of the peer's, and the worst delay is below ``worst``
-    µs."""
+    """The goal for delays at ``rate`` trades/s: p50 and p99 are at most ``share`` of the peer's p50 and p99, and the
+    worst delay is below ``worst`` µs."""
 
     reader: str
     peer: str

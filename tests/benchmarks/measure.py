@@ -36,7 +36,7 @@ class Failed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """``trades`` are sent, ``rate`` per second; a rate of 0 means as fast as the sockets take the trades."""
+    """So many ``trades`` are sent at ``rate`` trades/s; a rate of 0 means as fast as the sockets take the trades."""
 
     trades: int
     rate: int
@@ -138,7 +138,7 @@ async def received(reader: Process, before: int, sent: int) -> dict[str, Any]:
 
 
 def read(dump: Path) -> dict[int, list[int]]:
-    """For each trade id, when the trade came; several times if it came more than once."""
+    """For each trade id, the times at which the trade came: one time, or several if the trade was repeated."""
     rows, arrivals = json.loads(dump.read_text()), defaultdict(list)
     for trade, stamp in zip(rows["ids"], rows["times"], strict=True):
         arrivals[trade].append(stamp)

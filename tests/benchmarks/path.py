@@ -31,7 +31,7 @@ from feed.settings import ExchangeConfig
 from tests.benchmarks.frames import WIRES, Trade
 
 FRAMES, COLD, COLD_RUNS = 200, 40_000, 15
-WARM_UP = 30_000  # trades: a coin's second trade confirms the jump of ids; 1,024 ids of a coin are kept
+WARM_UP = 30_000  # trades, about 1,500 per coin: its second confirms the jump of ids, and 1,024 ids are kept
 FIRST = 10**12  # the ids of this benchmark, far from the ids of the simulator
 
 

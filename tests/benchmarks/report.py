@@ -40,7 +40,7 @@ def delays(runs: Runs, phases: Sequence[Phase]) -> Iterator[Row]:
 
 
 def goals(runs: Runs, phases: Sequence[Phase]) -> Iterator[Row]:
-    """Each goal whose two readers ran: the wanted ratio, and the ratios reached in trades/s and per CPU second."""
+    """Yield each goal whose two readers ran: the wanted ratio, and the measured ratios of speed and of CPU time."""
     for goal in GOALS:
         if {goal.reader, goal.peer} <= runs.keys():
             names = f"{READERS[goal.reader].label} against {READERS[goal.peer].label}"

@@ -1,4 +1,4 @@
-"""Measures what a thousand coins on one venue cost against twenty: CPU per message, time to subscribe, memory.
+"""Measures what a thousand coins on one venue cost, compared with twenty: CPU per message, time to subscribe, memory.
 
     python -m tests.benchmarks.scale [--venue binance] [--coins 1000] [--messages 60000] [--rounds 5]
 

@@ -5,8 +5,8 @@
 Each round runs, one after the other and for so many seconds: the server over a feed; the same server with one client in
 ten that reads nothing; a bare aiohttp server that sends as many bytes in ``send_str`` calls, one event to each client;
 and a floor that writes the same bytes to the transports. A server has one core; its source and its clients share the
-other core. The delay is from the moment at which the server's process had read an event (the bare servers: made it) to
-the moment at which a client's process reads it.
+other core. The delay is from the moment at which the server's process had read an event (a bare server: had made
+an event) to the moment at which a client's process reads the event.
 """
 
 from __future__ import annotations

@@ -4,10 +4,11 @@
 
 The simulator runs in a process of its own, and each reader in a new process. A reader subscribes to trades, ticker and
 candles of twenty coins, and the clock stops when each coin has a price, its turnover and its change of 24 hours.
-``cold`` finds an empty folder, ``cached`` the folder of an earlier run; ``import`` is ``import ccxt.pro`` alone in a
-process, the least that a reader can take; ``--help`` is ``market-feed --help`` from its start to its end. Then the
-parts of the time are measured, in runs of their own. ``--peers`` names a folder for the environments of other libraries
-(see ``peers``), whose clock stops at the first trade of any of these coins.
+``cold`` starts with an empty folder, and ``cached`` with the folder of an earlier run. ``import`` is the time of
+``import ccxt.pro`` alone in a process: no reader can take less. ``--help`` is the time of ``market-feed --help`` from
+its start to its end. Then the parts of the time are measured, in runs of their own. ``--peers`` names a folder for the
+environments of other libraries (see ``peers``). For each of these libraries, the clock stops at the first trade of any
+of the coins.
 """
 
 from __future__ import annotations
@@ -78,7 +79,10 @@ async def read(venue: str, urls: list[str], parts: bool) -> None:
 
 
 def note_parts(venue: str, times: list[float]) -> None:
-    """Import, one by one, the modules that a feed imports in a thread; note the time after each, and of the markets."""
+    """Import the modules that a feed imports in a thread; note the times at which each part of the start ends.
+
+    The last part ends when the markets are known.
+    """
     times.append(time.time())
     import_module("feed.running.runner")
     adapter: Any = import_module("exchanges.ccxt_adapter.instance")
@@ -152,7 +156,7 @@ def compare(venue: str, markets: int, rounds: int, peers: Path | None) -> None:
             "--help": lambda: timed([sys.executable, "-m", "feed", "--help"]),
         }
         try:
-            timed(reader, told=True)  # not counted: the machine loads files into its cache
+            timed(reader, told=True)  # this run is not counted: it loads the files into the machine's cache
             seconds: dict[str, list[float]] = {name: [] for name in runs}
             for _ in range(rounds):
                 for name, run in runs.items():

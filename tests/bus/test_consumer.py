@@ -101,7 +101,7 @@ async def test_channels_that_the_collectors_do_not_publish_are_reported(
 async def test_a_reader_that_starts_before_the_first_data_waits_for_it(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any], coins: dict[str, str]
 ) -> None:
-    """A new collector has reported no coins yet, or only some of them. A coin that it does not carry is refused."""
+    """A new collector has reported none of its coins yet, or only some. A coin that no collector carries is refused."""
     await collect("one")
     await publisher(bus.url, "binance")
     names = MarketSubjects("binance", "spot")

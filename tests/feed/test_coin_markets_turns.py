@@ -105,7 +105,7 @@ def test_a_replaced_connection_does_not_take_the_coin_back(world: World) -> None
 
 
 def test_an_admitted_price_that_made_no_tick_counts_for_the_comparison(world: World) -> None:
-    """The first event of a coin may be a past trade, or a ticker from REST without a time stamp."""
+    """The first event of a coin may be a past trade, or a ticker from REST without a timestamp."""
     first, other = world.stand("a"), world.stand("b")
     assert world.markets.admit(first, "ETH", first.symbol, 100.0)
     world.markets.end(first)

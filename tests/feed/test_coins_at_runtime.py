@@ -171,7 +171,7 @@ async def test_add_coins_returns_only_when_the_coin_has_a_price(
 
 
 async def test_a_market_belongs_to_one_coin(feed: MarketFeed, venue: SimulatedVenue, got: Recorder) -> None:
-    """MATIC is the old name of POL: a request for both is reported, and the coin that is subscribed continues."""
+    """MATIC is the old name of POL. A request for both names is reported, and the coin subscribed first continues."""
     await feed.add_coins("POL")
     await feed.connect()
     await got.until(lambda: bool(got.ids("POL")))

@@ -1,4 +1,4 @@
-"""A gap is complete only if this is proven, and a wrong id or timestamp loses no right trade; over real sockets."""
+"""A gap counts as complete only with a proof, and a wrong id or timestamp loses no right trade; over real sockets."""
 
 from __future__ import annotations
 

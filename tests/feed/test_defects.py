@@ -29,7 +29,9 @@ def break_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Supervisor, "look", look)
 
 
-async def test_iterators_end_with_the_error(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_iterators_end_with_the_error_of_the_defect(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The iterators end after their buffered events. Status subscribers get the error, and the feed can be connected
     again."""
     feed = MarketFeed(settings=settings_for(simulator))
@@ -58,7 +60,7 @@ async def test_iterators_end_with_the_error(simulator: Simulator, monkeypatch: p
     await feed.disconnect()
 
 
-async def test_a_program_that_runs_the_feed_gets_the_error(
+async def test_a_program_that_runs_the_feed_gets_the_error_of_the_defect(
     simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     feed = MarketFeed(settings=settings_for(simulator))
@@ -69,7 +71,9 @@ async def test_a_program_that_runs_the_feed_gets_the_error(
     assert got.events[-2:] == ["error", "closed"]
 
 
-async def test_a_feed_in_a_thread_ends_with_the_error(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_feed_in_a_thread_ends_with_the_error_of_the_defect(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The error happens after start() has returned: events report it, the thread ends, and stop() does nothing."""
     feed = MarketFeed(settings=settings_for(simulator))
     got = Recorder(feed)
@@ -84,7 +88,7 @@ async def test_a_feed_in_a_thread_ends_with_the_error(simulator: Simulator, monk
     await asyncio.to_thread(feed.stop)
 
 
-async def test_a_caller_that_waits_for_the_first_data_gets_the_error(
+async def test_a_caller_that_waits_for_the_first_data_gets_the_error_of_the_defect(
     simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     break_it(monkeypatch)

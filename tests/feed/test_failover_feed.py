@@ -250,7 +250,7 @@ async def test_the_next_venue_is_ready_before_it_is_needed(primary: Simulator, s
 async def test_if_the_next_venue_is_blocked_the_venue_after_it_is_prepared(
     primary: Simulator, secondary: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A failover would go to this venue."""
+    """A failover would skip the blocked venue."""
     monkeypatch.setattr(prefetch, "ANSWER_WITHIN", 0.1)
     async with Simulator(venues=("binance_us",), rate=0) as third:
         with secondary["binance"].blocked(451):
@@ -329,7 +329,7 @@ async def test_a_connection_stays_open_when_its_successor_is_refused(secondary: 
 async def test_a_connection_that_is_too_old_is_replaced_even_after_failed_attempts(
     secondary: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After a failed attempt to replace the connection, the feed must not wait until the venue cuts it."""
+    """After a failed attempt to replace the connection, the feed must not wait until the venue cuts the connection."""
     monkeypatch.setattr(connection, "ANEW", 0.05)
     profile = find.profile_of("binance")
     soon = replace(profile.limits, session_limit=4)

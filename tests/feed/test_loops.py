@@ -40,7 +40,7 @@ async def outage(transport: str) -> None:
         await feed.disconnect()
 
 
-@pytest.mark.filterwarnings("ignore:'asyncio.iscoroutinefunction' is deprecated:DeprecationWarning")  # uvloop uses it
+@pytest.mark.filterwarnings("ignore:'asyncio.iscoroutinefunction' is deprecated:DeprecationWarning")  # by uvloop
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_no_trade_is_lost_on_uvloop(transport: str) -> None:
     if transport == "picows":

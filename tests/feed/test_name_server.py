@@ -15,7 +15,7 @@ from exchanges.ccxt_adapter.transport.choose import TRANSPORTS
 from exchanges.simulator import Simulator
 from feed.cli.reports.diagnosis import SILENT_SERVER
 
-HANGS = 60.0  # seconds for which getaddrinfo hangs in the child; the real getaddrinfo gives up after 20 to 30
+HANGS = 60.0  # seconds for which getaddrinfo hangs in the child; the real getaddrinfo gives up after 20 to 30 s
 EXIT = 10.0  # seconds from the last line of output to the end of the process, on a busy machine
 
 CHILD = """
@@ -121,7 +121,8 @@ async def test_the_next_venue_takes_over_within_the_connect_timeout(transport: s
 
 @pytest.mark.parametrize("where", ["FAR", '{"ws_url": FAR["ws_url"]}'], ids=["for REST", "for the stream"])
 async def test_the_reason_names_the_name_server(transport: str, where: str) -> None:
-    """A lookup is given up earlier than the dial: a failed dial would only be reported as "no data within 10 s"."""
+    """The lookup fails before the dial does, because the reason of a failed dial would only be "no data within 10
+    s"."""
     async with Simulator(rate=20) as simulator:
         *_, how = await told(simulator, f'[("binance", {where})]', 8.0, 4.0, transport, patience=1.0)
     assert "the name server has not answered for venue.invalid within 1 s" in how

@@ -51,7 +51,8 @@ async def test_trades_since_the_earlier_program_are_fetched(simulator: Simulator
 
 
 async def test_earlier_trades_in_the_last_trades_millisecond_are_not_delivered_again(simulator: Simulator) -> None:
-    """An exchange may make several trades in a millisecond; the earlier program has got those before its last trade."""
+    """An exchange may make several trades in a millisecond; the earlier program has received all of them up to its last
+    trade."""
     (venue,) = simulator.venues.values()
 
     await venue.burst(3)  # some of these trades have the same millisecond

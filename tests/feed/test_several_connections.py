@@ -128,7 +128,8 @@ async def test_the_loss_of_all_connections_counts_as_one_reconnect(
 async def test_a_connection_that_cannot_be_restored_ends_the_session(
     feed: MarketFeed, venue: SimulatedVenue, got: Recorder
 ) -> None:
-    """The dial is blocked while the other connections have data. The venue blocks us, so these are closed too."""
+    """The dial is blocked while the other connections have data. The venue blocks us, so these connections are closed
+    too."""
     with venue.blocked(451):
         carrying(venue, "SOL").reset()
         await got.until_event("exchange_blocked")

@@ -1,8 +1,8 @@
-"""The minimal reader (floor) that does this project's job with order books on Binance: it reads with picows, decodes
-with msgspec, keeps the sides of the books, compares the update numbers, and makes the events.
+"""The minimal reader (floor) that does this project's job with order books on Binance, and does nothing else.
 
-It does nothing else: a missing diff ends the program, no book is renewed or checked, no connection is dialled again,
-and errors of callbacks are not caught.
+It reads with picows, decodes with msgspec, keeps the sides of the books, compares the update numbers, and makes the
+events. A missing diff ends the program, no book is renewed or checked, no connection is dialled again, and errors of
+callbacks are not caught.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Reader(WSListener):
             transport.send_pong(frame.get_payload_as_bytes())
         elif frame.msg_type == WSMsgType.TEXT:
             text, now = frame.get_payload_as_memoryview(), time_ns()
-            kind = text[6]  # {"e":"trade" or {"e":"depthUpdate"
+            kind = text[6]  # the text begins with {"e":"trade" or {"e":"depthUpdate"
             if kind == ord("t"):
                 trade = decode_trade(text)
                 market = self.coins[trade.s]

@@ -1,4 +1,4 @@
-"""The minimal reader (floor) with ``[fast]``: picows reads, and msgspec decodes each frame into a typed struct."""
+"""The minimal reader (floor) with the extra ``[fast]``: picows reads, msgspec decodes each frame into a struct."""
 
 from __future__ import annotations
 

@@ -170,7 +170,7 @@ def test_a_trade_with_a_time_far_in_the_past_changes_no_candle() -> None:
 
 
 def test_a_trade_with_a_doubtful_time_is_part_of_the_candle_in_which_it_arrived() -> None:
-    """This holds if the trade's stamp is wrong, and also if the stamp's time has come meanwhile."""
+    """This holds if the trade's timestamp is wrong, and also if the time of the timestamp has come meanwhile."""
     for stamped, volume in ((3600, 2.0), (55, 2.0)):
         builder = CandleBuilder("BTC", "1m")
         candles = [c for second in (-5, 1) for c in told(builder, second, 10.0)]

@@ -203,7 +203,7 @@ def test_a_wrong_volume_does_not_exclude_later_rows() -> None:
     assert closed(follow(tracked, row(1))) == [(0, 12.0)]
 
 
-def test_a_record_that_is_behind_fills_no_hole_until_it_is_final() -> None:
+def test_a_record_that_is_behind_fills_a_hole_only_in_the_final_attempt() -> None:
     """The record has less volume than the stream has shown, so the record lacks the last trades."""
     tracked = tracker()
     follow(tracked, row(0, 11.0, 5.0))

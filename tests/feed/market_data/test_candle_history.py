@@ -60,7 +60,8 @@ async def test_history_longer_than_one_answer_is_fetched_page_by_page(feed: Mark
 
 
 async def test_the_live_stream_continues_where_history_ends(feed: MarketFeed, venue: SimulatedVenue) -> None:
-    """Each candle is in the history or is closed by the stream later, never both, even if a minute ends in between."""
+    """Each candle is in the history or is closed by the stream later, never both, even if a minute ends between the
+    two."""
     live: list[Candle] = []
     feed.subscribe_candles(live.append, "BTC")
     await feed.connect()

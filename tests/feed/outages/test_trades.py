@@ -115,7 +115,8 @@ async def test_a_gap_after_a_long_silence_of_a_coin_is_filled(bybit: Simulator) 
 
 
 async def test_many_small_gaps_are_filled_with_one_request(binance: Simulator) -> None:
-    """Binance allows a weight of 6000 a minute, and a request for trades weighs 25: one for each gap is too many."""
+    """Binance allows a weight of 6000 a minute, and a request for trades weighs 25: one request per gap would be too
+    much."""
     venue = binance["binance"]
     feed = MarketFeed(["BTC"], settings=settings_for(binance, connection=QUICK))
     got = Recorder(feed)

@@ -62,7 +62,7 @@ def expected(notes: list[tuple[float, str]], until: float) -> list[tuple[str, st
     return sorted((str(kind), coin, seconds) for kind, coin, seconds in found)
 
 
-# Pauses that never add up to a limit: exactly at a limit, the rounding of floats would decide.
+# No sum of these pauses is exactly a limit, because the rounding of floats would decide there.
 NOTES = st.lists(st.tuples(st.integers(1, 130).map(lambda n: n * 0.173), st.sampled_from(COINS)), max_size=12)
 
 

@@ -11,7 +11,7 @@ from feed.settings.file import ENVIRONMENT
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working directory, and no settings named by the environment."""
+    """An empty working directory; the environment names no settings file."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv(ENVIRONMENT, raising=False)
     return tmp_path

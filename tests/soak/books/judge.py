@@ -42,8 +42,10 @@ class Frozen:
 
 @dataclass(slots=True)
 class Coin:
-    """One coin's book in the feed; ``unproven``: since when the book has been unproven (monotonic seconds), None if it
-    is proven."""
+    """One coin's book in the feed.
+
+    ``unproven`` is the time (monotonic seconds) since which the book has been unproven, or None if the book is proven.
+    """
 
     unproven: float | None
     last_book: float | None = None

@@ -52,7 +52,7 @@ def test_a_hole_before_the_backlog_is_reported() -> None:
 
 def test_the_collectors_own_gap_is_reported_unless_it_is_before_the_last_trade_on_the_bus() -> None:
     made = backlog(range(1, 6), consecutive=False, named=True)
-    made.add_gap("BTC")  # after u5
+    made.add_gap("BTC")  # the gap is after the trade u5
     for number in range(7, 10):
         made.add_trade(trade(number, f"u{number}"), 100.0)
     for last, missed in ((3, ["BTC"]), (5, ["BTC"]), (7, [])):

@@ -85,7 +85,7 @@ async def test_a_replay_delivers_what_the_live_feed_delivered(tmp_path: Path) ->
 
 
 async def test_a_replay_gives_the_same_answers_as_the_live_feed(tmp_path: Path, simulator: Simulator) -> None:
-    """The compared answers are the volatility, also from fetched candles, and the state and price at each event."""
+    """The compared answers are the volatility (from fetched candles too), and the state and the price at each event."""
 
     def watch(feed: MarketFeed) -> tuple[list[Any], list[Any]]:
         known: list[Any] = []

@@ -1,5 +1,4 @@
-"""The recorder at midnight and when the machine's clock is set: the order is kept, and each row is in the file
-of its day."""
+"""At midnight and when the clock is set, the recorder keeps the order and puts each row into the file of its day."""
 
 from __future__ import annotations
 

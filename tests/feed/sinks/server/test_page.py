@@ -244,7 +244,7 @@ async def test_the_book_of_the_chosen_coin_is_shown_while_it_is_proven(
         assert bids == sorted(bids, reverse=True)
         assert browser.execute_script("return document.getElementById('booked').textContent") == "Order book of BTC"
         if PICTURES:
-            time.sleep(50)  # for the sparklines
+            time.sleep(50)  # the sparklines show the prices of this time
             browser.set_window_size(1200, 1260)
             browser.save_screenshot(str(ROOT / ".github" / "page.png"))
             browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PHONE)
