@@ -54,7 +54,7 @@ async def played(folder: Path | list[Path], *args: Any, speed: float | None = No
 async def until(condition: Callable[[], bool]) -> None:
     """Wait until the condition holds."""
     async with asyncio.timeout(60):
-        while not condition():  # noqa: ASYNC110 - there is no event for it
+        while not condition():  # noqa: ASYNC110 - no event can be awaited here
             await asyncio.sleep(0.005)
 
 

@@ -93,7 +93,7 @@ class Recorder:
 async def until(condition: Callable[[], bool], timeout: float = PATIENCE) -> None:
     """Wait until ``condition`` holds; the condition is checked every 5 ms."""
     async with asyncio.timeout(timeout):
-        while not condition():  # noqa: ASYNC110 - there is no event for it
+        while not condition():  # noqa: ASYNC110 - no event can be awaited here
             await asyncio.sleep(0.005)
 
 

@@ -121,7 +121,7 @@ async def test_an_unreported_silence_is_found_once_the_venue_works_again() -> No
         assert bench.found == ["silence that was not told"]
 
 
-async def test_time_in_which_the_judge_or_the_feeds_process_did_not_run_does_not_count_as_silence() -> None:
+async def test_time_in_which_the_judge_or_the_feeds_process_stood_still_does_not_count_as_silence() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim:
         bench = Bench(sim["binance"])
         true = bench.true()

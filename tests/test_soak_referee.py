@@ -221,7 +221,7 @@ async def test_a_missing_trade_is_lost_unless_the_feed_reported_it(bench: Bench,
     assert bench.found == ({} if complete is False else {"lost": 1})
 
 
-async def test_a_gap_that_is_not_fetched_is_not_ended_by_the_next_gap_filled_event(bench: Bench) -> None:
+async def test_the_gap_filled_event_of_the_next_gap_leaves_an_unfetched_gap_open(bench: Bench) -> None:
     """The later gap_filled event belongs to the next gap."""
     first, second, third, fourth, fifth = [await bench.trade("binance") for _ in range(5)]
     bench.status("connected", "binance")
@@ -235,7 +235,7 @@ async def test_a_gap_that_is_not_fetched_is_not_ended_by_the_next_gap_filled_eve
     assert bench.found == {"lost": 1}
 
 
-async def test_ids_that_no_trade_has_do_not_count_as_missing(bench: Bench) -> None:
+async def test_unused_ids_do_not_count_as_missing_trades(bench: Bench) -> None:
     with bench.sims["binance"]["binance"].skipping(2):
         trades = await bench.sims["binance"]["binance"].trade("BTC", count=50)
     assert trades[-1].id - trades[0].id > 55

@@ -260,7 +260,7 @@ async def path(runs: int = 60) -> None:
         async with feed:
             take, keeper = own[-1]
             async with asyncio.timeout(60):
-                while not settled(keeper):  # noqa: ASYNC110 - there is no event for it
+                while not settled(keeper):  # noqa: ASYNC110 - no event can be awaited here
                     await asyncio.sleep(0.1)
             texts = Diffs(keeper._books, draw)
             known = seen

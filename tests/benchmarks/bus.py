@@ -100,7 +100,7 @@ async def stored(url: str, trades: int) -> float:
     client = await BusClient.dial(BusAddress((url,)), "benchmark")
     try:
         async with asyncio.timeout(60):
-            while await _count(client) < trades:  # noqa: ASYNC110 - there is no event for it
+            while await _count(client) < trades:  # noqa: ASYNC110 - no event can be awaited here
                 await asyncio.sleep(0.01)
         return time.perf_counter()
     finally:

@@ -65,7 +65,7 @@ def allowed(venue: str, streams: int) -> float:
 
 
 class Sender:
-    """Renders and sends a mix. Its venue's clock advances with the trades only, so that no candle ends during a run."""
+    """Renders and sends a mix. The venue's clock advances with the trades only, so that no candle ends during a run."""
 
     def __init__(self, own: Any, coins: list[str]) -> None:
         self.own, self._draw, self._made = own, random.Random(1), 0
@@ -124,7 +124,7 @@ async def serve(venue: str, count: int, listed: int) -> None:
     async with Simulator(venues=(venue,), coins=names(listed), rate=10.0) as simulator:
         own = simulator[venue]
         say([simulator.rest_url, simulator.ws_url])
-        while len(own.topics) < count * STREAMS:  # noqa: ASYNC110 - there is no event for it
+        while len(own.topics) < count * STREAMS:  # noqa: ASYNC110 - no event can be awaited here
             await asyncio.sleep(0.005)
         took = time.monotonic() - own.dials[0]
         sizes = [len(each.subscriptions) for each in own.connections]
@@ -165,7 +165,7 @@ async def read(venue: str, urls: list[str], coins: list[str]) -> None:
     async with feed:
         began = time.monotonic()
         async with asyncio.timeout(PATIENCE):
-            while any(feed.volatility(coin) is None for coin in coins):  # noqa: ASYNC110 - there is no event for it
+            while any(feed.volatility(coin) is None for coin in coins):  # noqa: ASYNC110 - no event can be awaited here
                 await asyncio.sleep(0.2)
         gc.collect()
         say([time.monotonic() - began, memory(), len(feed.get_all_prices())])

@@ -47,7 +47,7 @@ class Sender:
         return [(topic.stream, reader) for topic in topics if topic is not None for reader in topic.subscribers]
 
     async def subscribed(self) -> None:
-        while not all(map(self._readers, DEFAULT_COINS)):  # noqa: ASYNC110 - there is no event for it
+        while not all(map(self._readers, DEFAULT_COINS)):  # noqa: ASYNC110 - no event can be awaited here
             await asyncio.sleep(0.02)
 
     def _render(self, coin: str, now: int) -> Rendered:

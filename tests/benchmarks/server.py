@@ -177,7 +177,7 @@ async def read(url: str, count: int, seconds: float, stalled: bool) -> None:
     for number in range(count):
         stalls = stalled and number % STALLED == STALLED - 1
         _, reader = await loop.create_connection(
-            lambda stalls=stalls, number=number: Reader(stalls, number % PARSED == 0),  # type: ignore[misc] # mypy: no lambda with a default
+            lambda stalls=stalls, number=number: Reader(stalls, number % PARSED == 0),  # type: ignore[misc] # mypy refuses a lambda with a default
             "127.0.0.1",
             port,
         )

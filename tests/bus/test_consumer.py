@@ -236,7 +236,7 @@ async def test_a_bus_whose_folder_was_removed_continues_with_new_streams(
 async def until_stored(client: BusClient, stream: str, subject: str, count: int) -> None:
     """Wait until the stream has this many messages of a subject."""
     async with asyncio.timeout(60):
-        while len(await client.from_sequence(stream, subject, 1, 10_000)) < count:  # noqa: ASYNC110 - there is no event for it
+        while len(await client.from_sequence(stream, subject, 1, 10_000)) < count:  # noqa: ASYNC110 - no event can be awaited here
             await asyncio.sleep(0.1)
 
 
@@ -294,7 +294,7 @@ async def test_the_end_of_the_only_collector_is_an_outage_of_its_exchange(
         await until(lambda: len(reader.trades) > count + 50)
 
 
-async def test_a_market_that_the_settings_do_not_allow_is_not_read(
+async def test_only_markets_that_the_settings_allow_are_read(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
 ) -> None:
     await collect("one")

@@ -58,5 +58,5 @@ async def test_a_shard_of_another_layout_waits_until_the_other_shards_have_ended
     assert await whole.end() == 0
 
     async with asyncio.timeout(20):
-        while "1-2" not in await shards(bus.url, "binance"):  # noqa: ASYNC110 - there is no event for it
+        while "1-2" not in await shards(bus.url, "binance"):  # noqa: ASYNC110 - no event can be awaited here
             await asyncio.sleep(0.1)

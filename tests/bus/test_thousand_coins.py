@@ -43,7 +43,7 @@ async def test_a_thousand_coins_in_four_shards_break_no_rule_of_the_exchange(bus
                     return len(found) == COINS
 
                 async with asyncio.timeout(120):
-                    while not await everything():  # noqa: ASYNC110 - there is no event for it
+                    while not await everything():  # noqa: ASYNC110 - no event can be awaited here
                         await asyncio.sleep(0.25)
             finally:
                 await client.close()

@@ -35,7 +35,7 @@ def venues() -> tuple[MemoryVenue, MemoryVenue]:
     """Two registered venues in memory, each with BTC and ETH."""
     first, second = (MemoryVenue(name, ["BTC", "ETH"]) for name in ("memory_one", "memory_two"))
     for venue in (first, second):
-        register(venue.name, lambda access, venue=venue: venue)  # type: ignore[misc] # mypy: no lambda with a default
+        register(venue.name, lambda access, venue=venue: venue)  # type: ignore[misc] # mypy refuses a lambda with a default
     return first, second
 
 

@@ -66,7 +66,7 @@ def test_several_suspends_add_up(machine: Machine) -> None:
     assert machine.suspended() == pytest.approx(300)
 
 
-def test_without_a_suspend_no_suspended_time_is_found(machine: Machine) -> None:
+def test_a_machine_that_stays_awake_has_no_suspended_time(machine: Machine) -> None:
     machine.pass_(1000)
     assert machine.suspended() == 0.0
     assert machine.look() == 0.0

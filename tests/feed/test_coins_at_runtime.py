@@ -52,7 +52,7 @@ async def test_an_added_coin_comes_over_the_open_connection(
     assert tick.volume_24h > 0
     last = {coin: made_ids(venue, coin)[-1] for coin in ("BTC", "ETH", "SOL")}
     for coin in last:
-        await got.until(lambda coin=coin: whole(got, venue, coin, last[coin]))  # type: ignore[misc] # mypy: no lambda with a default
+        await got.until(lambda coin=coin: whole(got, venue, coin, last[coin]))  # type: ignore[misc] # mypy refuses a lambda with a default
     assert len(venue.dials) == 1
     assert venue.violations == []
     assert "disconnected" not in got.events

@@ -132,7 +132,7 @@ async def test_an_id_that_is_far_too_high_neither_delays_nor_loses_a_trade(trans
             await flowing(got)
             for count in (30, 60):
                 venue.leap(ahead)
-                await got.until(lambda count=count: len(got.trades) > count)  # type: ignore[misc] # mypy: no lambda with a default
+                await got.until(lambda count=count: len(got.trades) > count)  # type: ignore[misc] # mypy refuses a lambda with a default
             first, last = (trade.timestamp for trade in (got.trades[0], got.trades[-1]))
             truth = [trade for trade in venue.trades["BTC"] if first <= trade.timestamp <= last]
             known = {(trade.timestamp, trade.price, trade.quantity) for trade in truth}

@@ -379,7 +379,7 @@ async def test_a_venue_that_is_left_and_dialled_again_at_once_delivers(secondary
             seen = len(got.trades)
             carrying.sessions["binance"].stop()
             carrying._dial("binance")
-            await got.until(lambda seen=seen: len(got.trades) > seen + 3)  # type: ignore[misc] # mypy: no lambda with a default
+            await got.until(lambda seen=seen: len(got.trades) > seen + 3)  # type: ignore[misc] # mypy refuses a lambda with a default
             assert feed.get_health()["status"] == "healthy"
             session_ = carrying.sessions["binance"]
             assert session_.connected

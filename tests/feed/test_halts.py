@@ -275,7 +275,7 @@ async def test_a_coin_that_a_list_on_disk_marks_as_halted_comes_when_it_trades_a
             for _ in range(2):
                 asked = len(lists.asked_at)
                 connecting = asyncio.create_task(feed.connect(None))
-                await until(lambda asked=asked: len(lists.asked_at) >= asked + 2)  # type: ignore[misc] # mypy: no lambda with a default
+                await until(lambda asked=asked: len(lists.asked_at) >= asked + 2)  # type: ignore[misc] # mypy refuses a lambda with a default
                 await feed.disconnect()
                 await asyncio.gather(connecting, return_exceptions=True)
         assert os.listdir(tmp_path)

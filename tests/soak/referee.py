@@ -139,7 +139,7 @@ class Referee:
         altered = None if filled else truth.sent_as(coin, number)
         if altered is not None and (true is None or timestamp == altered.timestamp):
             if altered.id != number or true is None:
-                return  # its id was wrong in the stream: the trade is good, but its place in the order is unknown
+                return  # the id in the stream was wrong: the trade is good, but its place in the order is unknown
             true = altered
         if true is None:
             what = truth.mistaken(coin, number)
@@ -232,7 +232,8 @@ class Referee:
         self.breach("lost", at, f"{count} of {coin} on {venue}, {hole.first} to {hole.last}: {why}")
 
     def _book(self, venue: str, coin: str) -> Book:
-        """The coin's trades on the venue; if there are several markets, those of the market with the newest trades."""
+        """The coin's trades on the venue; if there are several markets, the trades of the market with the newest
+        trade."""
         carrier = self._carrier.get(coin)
         if carrier is not None and carrier[0] == venue:
             return self._books[venue, coin, carrier[1]]

@@ -162,7 +162,7 @@ async def _connected(referee: Referee, reading: asyncio.Task[None], others: set[
     the feed could not notice this.
     """
     async with asyncio.timeout(CONNECTED_WITHIN):
-        while not (referee.events["connected"] and others <= referee.priced) and not reading.done():  # noqa: ASYNC110 - the referee is no task
+        while not (referee.events["connected"] and others <= referee.priced) and not reading.done():  # noqa: ASYNC110 - the referee has no event to await
             await asyncio.sleep(EVERY_LOOK)
     return time.monotonic()
 

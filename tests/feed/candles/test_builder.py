@@ -97,7 +97,8 @@ def test_candles_continue_after_the_last_candle_that_another_venue_has_closed() 
 
 
 def test_a_candle_that_another_venue_has_closed_is_not_closed_again_and_not_fetched() -> None:
-    """The feed returns to this venue after an hour on another venue, which has closed the candle that was open here."""
+    """The feed returns to this venue after an hour on another venue, which has closed the candle that this venue had
+    left open."""
     builder = CandleBuilder("BTC", "1m")
     build(builder, trade(-1, 9), trade(0, 10))
     builder.interrupted()

@@ -88,7 +88,7 @@ def test_if_data_is_lost_right_after_a_candle_closed_only_candles_up_to_the_next
     assert tracked.holes() == [at(1)]
 
 
-def test_a_missing_candle_that_the_venue_does_not_have_is_not_requested_again() -> None:
+def test_a_missing_candle_that_the_venue_lacks_too_is_requested_only_once() -> None:
     tracked = tracker()
     follow(tracked, row(0))
     tracked.interrupted()

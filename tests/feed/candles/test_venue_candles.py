@@ -297,7 +297,7 @@ async def test_a_candle_is_not_closed_from_a_record_that_is_behind(
 async def test_a_candle_that_the_record_never_proves_is_reported_and_not_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The record listed the candle while it was running, and was not updated later."""
+    """The record listed the candle while the candle was running, and was not updated later."""
     monkeypatch.setattr("feed.candles.venue_candles.MEND_DELAYS", (0.0,) + (0.01,) * 8)
     record = LateRecord(FIRST * MINUTE)
     given_up, told = asyncio.Event(), list[tuple[str, str, list[int]]]()

@@ -38,7 +38,7 @@ async def test_one_frame_with_a_wrong_time_closes_no_candle(name: str, transport
                 for closed in (False, True) if shift > 0 else (False,):
                     seen = len(live)
                     say_wrong(venue, shift, closed=closed)
-                    await until(lambda seen=seen: len(live) > seen)  # type: ignore[misc] # mypy: no lambda with a default
+                    await until(lambda seen=seen: len(live) > seen)  # type: ignore[misc] # mypy refuses a lambda with a default
             begun = {candle.timestamp for candle in live}
             over = [candle.timestamp for candle in live if candle.closed]
             assert max(begun) <= venue.now()

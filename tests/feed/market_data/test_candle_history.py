@@ -71,9 +71,9 @@ async def test_the_live_stream_continues_where_history_ends(feed: MarketFeed, ve
         past = await feed.candles_history("BTC", "1m", 5)
         seen = len(live)
         venue.skip(60)
-        await until(lambda seen=seen: any(c.closed for c in live[seen:]))  # type: ignore[misc] # mypy: no lambda with a default
+        await until(lambda seen=seen: any(c.closed for c in live[seen:]))  # type: ignore[misc] # mypy refuses a lambda with a default
         venue.skip(60)
-        await until(lambda seen=seen: sum(c.closed for c in live[seen:]) >= 2)  # type: ignore[misc] # mypy: no lambda with a default
+        await until(lambda seen=seen: sum(c.closed for c in live[seen:]) >= 2)  # type: ignore[misc] # mypy refuses a lambda with a default
         followed = [candle for candle in live[seen:] if candle.closed]
         assert without_hole([candle for candle in past if candle.closed] + followed)
     closed = [candle.timestamp for candle in live if candle.closed]
@@ -88,7 +88,7 @@ async def test_history_has_closed_candles_as_the_stream_delivered_them(feed: Mar
     for _ in range(3):
         closed = sum(candle.closed for candle in live)
         venue.skip(60)
-        await until(lambda closed=closed: sum(c.closed for c in live) > closed)  # type: ignore[misc] # mypy: no lambda with a default
+        await until(lambda closed=closed: sum(c.closed for c in live) > closed)  # type: ignore[misc] # mypy refuses a lambda with a default
     past = {candle.timestamp: candle for candle in await feed.candles_history("BTC", "1m", 10)}
     for candle in live:
         if candle.closed:

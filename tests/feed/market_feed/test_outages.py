@@ -152,7 +152,7 @@ async def test_an_unlisted_coin_is_reported_and_the_other_coins_continue(simulat
         assert "NOPE/USDT" in missing[0]["reason"]
 
 
-async def test_a_coin_that_no_venue_has_is_not_reported_as_the_end_of_the_feed() -> None:
+async def test_the_lack_of_a_coin_on_all_venues_is_not_reported_as_the_end_of_the_feed() -> None:
     """Data of the other coin flows. Status events about the search for a venue name the missing coin, and the feed
     stays on its venue."""
     async with Simulator(venues=VENUES, rate=100) as simulator:

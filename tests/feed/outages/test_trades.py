@@ -68,7 +68,7 @@ async def test_trades_that_stop_while_tickers_continue_are_subscribed_to_again(n
             first = {coin: got.ids(coin)[0] for coin in coins}
             for coin in coins:
                 await got.until(
-                    lambda coin=coin: got.ids(coin) == [i for i in made_ids(venue, coin) if i >= first[coin]]  # type: ignore[misc] # mypy: no lambda with a default
+                    lambda coin=coin: got.ids(coin) == [i for i in made_ids(venue, coin) if i >= first[coin]]  # type: ignore[misc] # mypy refuses a lambda with a default
                 )
             assert got.details("gap_filled")
             assert all(each["complete"] for each in got.details("gap_filled"))

@@ -100,7 +100,7 @@ async def test_a_wait_for_a_dial_can_end_with_an_error_and_no_dial_is_counted() 
 
     with pytest.raises(ConnectionResetError, match="after 30 s"):
         await budget.take(Hours(), called_away)
-    assert budget.wait(1030.0) == 0, "a dial that was not made is not counted"
+    assert budget.wait(1030.0) == 0, "only a dial that was made is counted"
 
 
 def test_several_programs_behind_one_address_share_the_limit() -> None:

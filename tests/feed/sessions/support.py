@@ -35,7 +35,7 @@ class World:
     def __init__(self, coins: list[str], settings: Settings = SETTINGS) -> None:
         self.venues = [MemoryVenue(name, ["BTC", "ETH"]) for name in NAMES]
         for venue in self.venues:
-            register(venue.name, lambda access, venue=venue: venue)  # type: ignore[misc] # mypy: no lambda with a default
+            register(venue.name, lambda access, venue=venue: venue)  # type: ignore[misc] # mypy refuses a lambda with a default
         self.feed = MarketFeed(coins, settings=settings)
         self.told: list[tuple[str, dict[str, Any]]] = []
         self.feed.subscribe_status(lambda event, details: self.told.append((event, details)))

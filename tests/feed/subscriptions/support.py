@@ -37,7 +37,7 @@ def own_tasks() -> list[str]:
 
 async def until(condition: Callable[[], Any]) -> None:
     async with asyncio.timeout(TIMEOUT):
-        while not condition():  # noqa: ASYNC110 - there is no event for it
+        while not condition():  # noqa: ASYNC110 - no event can be awaited here
             await asyncio.sleep(0)
 
 

@@ -26,7 +26,7 @@ def skipping(count: int, each: int, pause: int = 100) -> list[TradeEvent]:
     return truth
 
 
-def test_ids_that_no_trade_has_make_no_gap_incomplete_and_delay_trades_for_a_moment_only() -> None:
+def test_unused_ids_leave_gaps_complete_and_delay_trades_only_for_a_moment() -> None:
     """Two answers prove that no trade has the id. After a few such ids, the ids do not count as consecutive any
     more."""
     truth = skipping(400, 20)

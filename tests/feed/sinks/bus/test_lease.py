@@ -47,7 +47,7 @@ def test_a_lease_whose_holder_has_left_the_bus_is_taken_before_it_expires() -> N
     assert not lease.is_overdue(102)
 
 
-def test_while_the_bus_cannot_be_reached_no_lease_expires() -> None:
+def test_leases_stay_valid_while_the_bus_cannot_be_reached() -> None:
     lease, own = held(100), data(90, 150)
     lease.begin(149.5)  # the bus can be reached again; the holder may reconnect a moment later
     assert not lease.reason_to_take(own, 150)

@@ -23,7 +23,7 @@ MODULES = Path("/usr/share/nodejs")  # Debian's packages of Node
 
 
 def example(language: str, word: str) -> str:
-    """The example of the page in ``language`` that contains ``word``."""
+    """Return the page's example that is written in ``language`` and contains ``word``."""
     blocks: list[str] = re.findall(rf"```{language}\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
     (found,) = [block for block in blocks if word in block]
     return found
