@@ -36,7 +36,7 @@ def rss() -> float:
 
 
 def weighed() -> str:
-    """Return the memory (MB), the number of objects, and the ms of a full garbage collection, as JSON."""
+    """Return the memory (MB), the number of objects, and the time (ms) of a full garbage collection, as JSON."""
     memory, objects, begin = rss(), len(gc.get_objects()), time.perf_counter()
     gc.collect()
     return json.dumps({"mb": memory, "objects": objects, "pause": 1000 * (time.perf_counter() - begin)})

@@ -178,7 +178,7 @@ def test_a_feed_can_be_stopped_while_it_connects() -> None:
     assert threads() == []
 
 
-def test_a_stop_before_the_loop_runs_takes_effect() -> None:
+def test_a_stop_that_is_requested_before_the_loop_runs_takes_effect() -> None:
     async def for_ever() -> None:
         await asyncio.Event().wait()
 

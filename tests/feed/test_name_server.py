@@ -61,7 +61,7 @@ asyncio.run(main())
 async def told(
     simulator: Simulator, venues: str, timeout: float, connect_timeout: float, transport: str, patience: float = 8.0
 ) -> list[str]:
-    """Run the child process, assert that it ends soon after its output, and return the output."""
+    """Run the child process, assert that the process ends soon after its output, and return the output."""
     code = CHILD.format(
         hangs=HANGS,
         patience=patience,

@@ -197,8 +197,8 @@ async def test_a_gap_that_is_seen_while_the_feed_ends_is_not_fetched(binance: Si
 async def test_a_gap_that_is_known_by_its_time_is_fetched_from_its_beginning(
     binance: Simulator, bybit: Simulator
 ) -> None:
-    """No venue was reachable for a long time. The next venue's trades of this time fill several pages, fetched by
-    id."""
+    """No venue was reachable for a long time. The next venue's trades of this time fill several pages, which are
+    requested by id."""
     feed = MarketFeed(["BTC"], settings=settings_for(bybit, binance, connection=QUICK))
     got = Recorder(feed)
     venue = binance["binance"]
