@@ -21,7 +21,7 @@ TRIAL_TRADES = 256  # trades kept of a trial, per coin: they may be newer than t
 TRIAL_MEMORY = 10 * 10**9  # ns for which these trades are kept; the last trade of each coin stays
 OLD_TRADES = 3  # if this many trades in succession are withheld or not new, the lag is measured with them
 SUBSCRIBED = 2.0  # seconds after the first data within which a connection has subscribed to a few coins
-SUBSCRIBED_EACH = 0.01  # seconds more for each subscription: venues take subscriptions one request after another
+SUBSCRIBED_EACH = 0.01  # seconds to add per subscription: venues take subscriptions one request after another
 
 
 def subscribed_within(subscriptions: int) -> float:
@@ -124,7 +124,7 @@ class ConnectionListener(ListenerBase):
     def revoke(self, coin: str) -> None:
         super().revoke(coin)
         if self._paths.pop(coin, None) is not None:
-            self._backfiller.doubt(coin)  # what comes over this connection is not delivered from now on
+            self._backfiller.doubt(coin)  # from now on, this connection's trades are not delivered
 
     def forget(self, coins: Iterable[str]) -> None:
         super().forget(coins := list(coins))

@@ -70,7 +70,7 @@ class ListenerBase:
             hub.markets.begin(self)
 
     def deliver(self, coins: Collection[str]) -> None:
-        """End the trial: deliver from now on. ``coins``: those that the connection has subscribed to."""
+        """End the trial: deliver from now on. ``coins``: the coins to which the connection has subscribed."""
         self.delivering = True
         self._hub.markets.begin(self)
 

@@ -13,7 +13,8 @@ _parents: list[object] = []  # kept, because deleting these objects would close 
 def register(leave_behind: Callable[[], object]) -> None:
     """Make sure that a forked child calls this method, as long as its object exists.
 
-    The method makes a feed one that is not connected, and returns the objects that belong to the parent's connection.
+    The method marks the child's copy of a feed as not connected. It returns the objects that belong to the parent's
+    connection.
     """
     _leave.add(WeakMethod(leave_behind, _leave.discard))
 

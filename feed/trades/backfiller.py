@@ -52,7 +52,7 @@ class KnownSequences:
                 known.pop(coin, None)
 
     def since(self, coin: str, sequence: TradeSequence | None) -> int | None:
-        """The time (Unix ms) of the coin's last trade if another sequence than this one has delivered it, else None."""
+        """The time (Unix ms) of the coin's last trade; None if there is none, or if ``sequence`` delivered it."""
         last = self.delivered.get(coin, sequence)
         return None if last is None or last is sequence else last.delivered_until
 

@@ -115,7 +115,7 @@ class TradeSequence:
         return self.open_gaps[0].gap.from_ts if self.open_gaps else self.stamp
 
     def follow(self, since_ts: int) -> None:
-        """Note that another venue has delivered the coin until ``since_ts`` (Unix ms), and this one does now."""
+        """Note that another venue delivered the coin until ``since_ts`` (Unix ms), and this venue delivers it now."""
         if self.next_id is not None:
             self.returned(since_ts)
         elif self.stamp is not None:
