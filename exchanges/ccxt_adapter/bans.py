@@ -42,7 +42,7 @@ _LENGTHS = (
 )
 _FOR = re.compile(rf"\b(?:in|after|wait|for|another|next)\b\W{{0,3}}(?:about\s+)?({_LENGTHS})", re.I)
 _PIECE = re.compile(r"(\d[\d,]*(?:\.\d+)?|\ban?\b|\bone\b)\s*([a-z]+)", re.I)
-_FIELD = re.compile(  # {"retry_after": 30}
+_FIELD = re.compile(  # a field such as {"retry_after": 30}
     r"retry[-_ ]?(?:after|in)[-_ ]?(ms|milli\w*)?[\"']?\s*[:=]\s*[\"']?(\d{1,9}(?:\.\d{1,9})?)(?![\d.]|\s*[a-z])", re.I
 )
 _MOST_SECONDS = 1000.0  # the largest number of seconds in a field without a unit; a larger number is milliseconds

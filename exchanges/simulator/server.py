@@ -111,7 +111,7 @@ class Simulator:
     def _replay(self, capture: Capture, speed: float, rate: float | None) -> Replay:
         for venue in self.venues.values():
             if not isinstance(venue, Binance):
-                raise SimulatorError(f"a replay is of Binance's frames: {venue.name} cannot play it, only binance can")
+                raise SimulatorError(f"a replay has Binance's frames: only binance can play them, found {venue.name}")
             return Replay(capture, venue, speed, rate)
         raise SimulatorError("a replay needs a venue")
 

@@ -55,7 +55,7 @@ def _book_proof() -> NumberedFrames:
 PROFILES = (
     _Gate(
         "gate",
-        candles_in_contracts=True,  # "v" counts contracts on swap, and ccxt passes it on
+        candles_in_contracts=True,  # on swap "v" counts contracts, and ccxt passes the number on unchanged
         books=BookRules(ProofKind.SEQUENCE, _book_proof, depths=(50, 400), window=True, nonce=True),
         swap={"books": BookRules(ProofKind.SEQUENCE, _book_proof, depths=(100,), window=True, nonce=True)},
     ),

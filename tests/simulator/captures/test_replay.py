@@ -153,7 +153,7 @@ def test_the_error_names_a_missing_broken_or_empty_file(tmp_path: Path) -> None:
 
 
 def test_only_binance_can_play_captures(captures: list[Path]) -> None:
-    with pytest.raises(SimulatorError, match="bybit cannot play it"):
+    with pytest.raises(SimulatorError, match="only binance can play them, found bybit"):
         Simulator(replay=captures, venues=("bybit",))
 
 
