@@ -57,7 +57,7 @@ class OpenGap:
     fill: dict[int, TradeEvent] = field(default_factory=dict)
     absent: set[int] = field(default_factory=set)  # ids that belong to no trade
     elsewhere: set[int] = field(default_factory=set)  # ids of trades that were delivered with other ids
-    in_conflict: bool = False  # REST has the trade after the gap with an id in the gap: one id is wrong
+    in_conflict: bool = False  # REST gives the trade after the gap another id; not known which is right
     open: bool = True
     reached: bool = False  # only if ids are not consecutive: the answers reach from before the gap to after it
     _unshown: set[int] = field(default_factory=set)  # ids that an answer left out between their neighbours

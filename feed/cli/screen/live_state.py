@@ -16,7 +16,7 @@ RATE_WINDOW = 5.0  # seconds over which the rates of trades and messages are mea
 NOTES = 100  # lines kept
 TOGETHER = 3.0  # seconds within which the same event of several coins is one line
 AHEAD = 5.0  # ms; if data seems to arrive this much before it was sent, the clocks differ
-LATE = 10_000.0  # ms; data that is later than this is not late because of a slow network
+LATE = 10_000.0  # ms; if data is later than this, the cause is not a slow network
 _NO_WORDS = frozenset({"exchange", "at"})  # details that are not part of an event's text
 
 WORDS: Mapping[str, str] = {event: kind.words for event, kind in KINDS.items()}

@@ -72,7 +72,7 @@ class LeaseState:
         self.holder = "" if says.get("released") else str(says.get("collector", ""))
 
     def begin(self, now: float) -> None:
-        """Call this when the bus can be reached again: until now, renewals could not be seen.
+        """Call this when the bus can be reached again. In the meantime, the holder may have renewed the lease unseen.
 
         The revisions may have begun at 1 again, if the bus has lost its stream.
         """

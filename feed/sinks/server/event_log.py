@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from feed.sinks.server.messages import Selection
 
-KEPT = 8192  # most events by which a client may be behind
+KEPT = 8192  # events kept: a client can be behind by this many and still continue
 Key = tuple[str, str]
 """An event's channel and coin (a status event's name): a newer event with the same key replaces it."""
 
