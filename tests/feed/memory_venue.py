@@ -98,7 +98,7 @@ class MemoryVenue:
 
     @contextmanager
     def unlisted(self, coin: str) -> Iterator[None]:
-        """While the context lasts, the venue does not list the coin; its connections do not deliver it afterwards."""
+        """While the context lasts, the venue does not list the coin; present connections never deliver it again."""
         self.coins.discard(coin)
         for connection in self.connections:
             connection.markets.pop(coin, None)

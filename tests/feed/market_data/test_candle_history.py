@@ -1,4 +1,4 @@
-"""Past candles from the real ccxt.pro classes over real REST, joined to the live stream; all over real sockets."""
+"""Past candles come from the real ccxt.pro classes over real sockets, and are joined to the live stream."""
 
 from __future__ import annotations
 

@@ -52,9 +52,9 @@ class World:
         return [trade.price for trade in self.trades if trade.coin == coin]
 
     def assert_whole(self, coin: str) -> None:
-        """Check that the coin's trades are in order, also over changes of the exchange, and that none is missing.
+        """Check that the coin's trades are in order and complete, even after a change of the exchange.
 
-        Where another exchange takes over, its first trade is the next one after the last trade of the exchange before.
+        When another exchange takes over, none of its trades after the earlier exchange's last trade may be missing.
         """
         for before, after in pairwise(trade for trade in self.trades if trade.coin == coin):
             (venue,) = (venue for venue in self.venues if venue.name == after.exchange)

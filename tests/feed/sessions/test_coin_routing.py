@@ -147,7 +147,7 @@ QUICK = replace(SETTINGS, staleness=Staleness(feed_stale_after=1, reconnect_afte
 
 @pytest.fixture(params=[False, True], ids=["named", "consecutive"])
 def world(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> World:
-    """A world whose exchanges are asked for their markets often, without and with consecutive trade ids."""
+    """A world whose market lists are requested often; the trade ids of its exchanges are consecutive or not."""
     monkeypatch.setattr("feed.sessions.coin_listing.FIRST", 0.1)
     monkeypatch.setattr("feed.sessions.coin_listing.UNLISTED", 0.1)
     world = World(["BTC", "ETH"], QUICK)
@@ -179,7 +179,7 @@ async def test_no_trade_is_missing_or_repeated_when_the_exchange_of_a_former_fal
     await world.connect()
     await world.until(lambda: {("ETH", "memory_two"), ("SOL", "memory_two")} <= set(world.sold))
     first.coins.add("ETH")
-    await world.until(lambda: all(coin != "ETH" for coin, _ in world.sold[-50:]))  # the first exchange carries it now
+    await world.until(lambda: all(coin != "ETH" for coin, _ in world.sold[-50:]))  # memory_one carries ETH now
     with first.failing(Disconnected("memory_one", "gone")):
         await world.until(lambda: world.is_on("memory_two"))
         await world.until(lambda: ("ETH", "memory_two") in world.sold[-9:])

@@ -103,12 +103,12 @@ async def test_trades_missed_by_one_of_two_connections_on_trial_are_fetched_when
         await world.until(lambda: world.is_on("memory_two"))
     await world.until(lambda: len(first.connections) == 2)
     made = len(first.trades)
-    await world.until(lambda: len(first.trades) > made + 100)  # each connection has been open for long
+    await world.until(lambda: len(first.trades) > made + 100)  # each connection has been open for a long time
     second.quiet.add("ETH")
     (lost,) = (each for each in first.connections if "ETH" in each.markets)
     lost.ended.set()
     await until(lambda: lost not in first.connections)
-    first.trade("ETH", 101.0)  # over no connection
+    first.trade("ETH", 101.0)  # arrives over no connection
     await world.until(lambda: world.is_on("memory_one") and ("ETH", "memory_one") in world.sold[-9:])
     await world.settle()
     world.assert_whole("ETH")
@@ -128,13 +128,13 @@ async def test_trades_before_a_coin_was_added_to_a_trial_are_fetched_when_the_ex
         await world.until(lambda: world.is_on("memory_two"))
     await world.until(lambda: bool(first.connections))
     made = len(first.trades)
-    await world.until(lambda: len(first.trades) > made + 100)  # the trial has been open for long
+    await world.until(lambda: len(first.trades) > made + 100)  # the trial has lasted for a long time
     second.quiet.add("SOL")
     adding = asyncio.create_task(world.feed.add_coins("SOL"))
     await until(lambda: "SOL" in second.connections[0].markets and "SOL" in first.connections[0].markets)
     late = {"SOL": first.connections[0].markets.pop("SOL")}  # the venue has not answered this subscription yet
     second.trade("SOL", 100.0, at=time.time_ns() // 1_000_000 - 5)
-    first.trade("SOL", 101.0)  # over no connection
+    first.trade("SOL", 101.0)  # arrives over no connection
     first.connections[0].markets |= late
     await world.until(lambda: world.is_on("memory_one") and ("SOL", "memory_one") in world.sold[-9:])
     await adding

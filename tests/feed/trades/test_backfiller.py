@@ -23,7 +23,7 @@ def trade(number: int) -> TradeEvent:
 
 
 class World:
-    """A venue whose REST answers with no trades, and what its backfillers report."""
+    """A venue whose REST answers with the trades in ``record``, and the reports and trades of its backfillers."""
 
     def __init__(self, consecutive: bool) -> None:
         limits = SimpleNamespace(consecutive_ids=consecutive, older_trades=False)
@@ -63,7 +63,7 @@ def test_trades_missed_while_a_coin_changes_its_connection_are_a_gap(consecutive
 
 
 @pytest.mark.parametrize("consecutive", [False, True])
-async def test_a_gap_is_fetched_by_the_backfiller_that_still_carries_the_coin_when_the_newer_one_leaves(
+async def test_when_the_newer_of_two_backfillers_leaves_a_coin_the_older_backfiller_fetches_the_gap(
     consecutive: bool,
 ) -> None:
     world = World(consecutive)

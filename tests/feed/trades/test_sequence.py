@@ -128,7 +128,7 @@ def test_ids_show_which_trades_are_missing_after_an_outage() -> None:
     assert it.stream(trade(5)).gap == Gap(4, 4, 30, 50, 1, fetch=True)
 
 
-def test_a_doubt_counts_also_during_an_outage_because_another_connection_may_deliver() -> None:
+def test_a_silence_opens_a_gap_even_during_an_outage_because_another_connection_may_deliver() -> None:
     it = owner(1, 2, numbered=False)
     it.policy.lost(0.0)
     assert it.stream(trade(3)) is DELIVER
