@@ -335,6 +335,7 @@ class ConnectionListener(ListenerBase):
                     self._watched_from = max(self._watched_from, trade.timestamp)
             return False
         if not self._admits(coin, trade.market, trade.price):
+            self._backfiller.doubt(coin)  # if a later trade is admitted, this one is missing before it
             self._note_old(trade, now)
             if not self._is_late(trade, now):
                 self._heard(coin, now)

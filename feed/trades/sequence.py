@@ -116,9 +116,9 @@ class TradeSequence:
 
     def follow(self, since_ts: int) -> None:
         """Note that another venue delivered the coin until ``since_ts`` (Unix ms), and this venue delivers it now."""
-        if self.next_id is not None:
+        if self.next_id is not None or self.stamp is None:
             self.returned(since_ts)
-        elif self.stamp is not None:
+        else:
             self.stamp = max(self.stamp, since_ts)
 
     def returned(self, since_ts: int) -> None:
@@ -171,8 +171,6 @@ class TradeSequence:
     def unbroken(self) -> None:
         """Call this when nothing is missing: the connection began before the last trade of the venue that was left."""
         self._resumed = False
-        if self.numbered and self.next_id is None:
-            self.stamp = None
 
     def behind(self, gap: Gap) -> int:
         """How many of the newest trades reach back to ``gap``: 0 if it is closed, MAX_MISSING if that is not known."""
@@ -229,7 +227,7 @@ class TradeSequence:
             return self._accept_outlier(trade, number, now)
         gap, before = None, self.stamp
         if expected is None:
-            gap = self._gap_by_time(trade)
+            gap = self._gap_by_time(trade) if self._resumed else None
         elif number > expected:
             gap = self._gap_by_id(expected, trade, number - 1)
         if expected is None or gap is not None:

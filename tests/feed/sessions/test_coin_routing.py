@@ -186,3 +186,33 @@ async def test_no_trade_is_missing_or_repeated_when_the_exchange_of_a_former_fal
     await world.settle()
     world.assert_whole("ETH")
     await world.feed.disconnect()
+
+
+@pytest.mark.parametrize("consecutive", [False, True])
+async def test_trades_that_were_withheld_are_fetched_when_the_price_is_plausible_again(
+    monkeypatch: pytest.MonkeyPatch, consecutive: bool
+) -> None:
+    monkeypatch.setattr("feed.market_data.connection_listener.SUBSCRIBED", 0.1)
+    world = World(["BTC", "ETH"])
+    first, second = world.venues[:2]
+    first.limits = Limits(consecutive_ids=consecutive)
+    await world.connect()
+    with first.failing(Disconnected("memory_one", "gone")):
+        await world.until(lambda: world.is_on("memory_two"))
+    first.quiet.add("ETH")
+    await world.until(lambda: world.is_on("memory_one"))
+    first.trade("ETH", 1000.0)
+    seen = len(world.sold)
+    await world.until(lambda: ("ETH", "memory_two") in world.sold[seen:])
+    second.quiet.add("ETH")
+    await world.settle()
+    seen = len(world.sold)
+
+    def returned() -> bool:
+        first.trade("ETH", 100.0)  # withheld until the other exchange's connection is closed
+        return ("ETH", "memory_one") in world.sold[seen:]
+
+    await until(returned, 10)
+    await world.settle()
+    world.assert_whole("ETH")
+    await world.feed.disconnect()

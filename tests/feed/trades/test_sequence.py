@@ -12,7 +12,7 @@ from feed.trades.duplicates import LIMIT
 from feed.trades.gaps import DELIVER, DUPLICATE, HELD, LATE, Filled, Gap, TradeVerdict
 from feed.trades.open_gaps import MAX_OPEN
 from feed.trades.sequence import TradeSequence
-from tests.feed.trades.sequence_support import owner, trade, trades
+from tests.feed.trades.sequence_support import Owner, owner, trade, trades
 
 
 def test_a_trade_that_was_missing_in_two_answers_of_rest_is_late_when_it_comes() -> None:
@@ -134,6 +134,14 @@ def test_a_silence_opens_a_gap_even_during_an_outage_because_another_connection_
     assert it.stream(trade(3)) is DELIVER
     it.policy.doubt()
     assert it.stream(trade(5)).gap == Gap(None, None, 30, 50, None, fetch=True)
+
+
+@pytest.mark.parametrize("numbered", [False, True])
+def test_a_doubt_counts_also_if_nothing_was_missed_before_it(numbered: bool) -> None:
+    it = Owner(TradeSequence(numbered, 300, since_ts=100))
+    it.policy.unbroken()
+    it.policy.doubt()
+    assert it.stream(trade(15)).gap == Gap(None, None, 100, 150, None, fetch=True)
 
 
 def test_an_outage_longer_than_max_gap_is_reported_and_not_fetched() -> None:
