@@ -100,7 +100,9 @@ class ConnectionListener(ListenerBase):
     def _go_on(self, coin: str, past: list[TradeEvent]) -> None:
         """Deliver the trial's trades that are later than the old venue's last trade, without waiting for a fetch."""
         fresh = self._backfiller.went_on(coin, past, self._watched_since(coin))
-        if fresh and self._admits(coin, fresh[-1].market, fresh[-1].price):
+        if fresh and not self._admits(coin, fresh[-1].market, fresh[-1].price):
+            self._backfiller.doubt(coin)  # if a later trade is admitted, these are missing before it
+        elif fresh:
             self._backfiller.catch_up(coin, fresh[:-1], self._now())
             self.on_trade(fresh[-1])
 

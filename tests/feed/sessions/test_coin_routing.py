@@ -189,8 +189,9 @@ async def test_no_trade_is_missing_or_repeated_when_the_exchange_of_a_former_fal
 
 
 @pytest.mark.parametrize("consecutive", [False, True])
+@pytest.mark.parametrize("on_trial", [False, True])
 async def test_trades_that_were_withheld_are_fetched_when_the_price_is_plausible_again(
-    monkeypatch: pytest.MonkeyPatch, consecutive: bool
+    monkeypatch: pytest.MonkeyPatch, consecutive: bool, on_trial: bool
 ) -> None:
     monkeypatch.setattr("feed.market_data.connection_listener.SUBSCRIBED", 0.1)
     world = World(["BTC", "ETH"])
@@ -200,7 +201,13 @@ async def test_trades_that_were_withheld_are_fetched_when_the_price_is_plausible
     with first.failing(Disconnected("memory_one", "gone")):
         await world.until(lambda: world.is_on("memory_two"))
     first.quiet.add("ETH")
-    await world.until(lambda: world.is_on("memory_one"))
+
+    def active() -> bool:
+        if on_trial:
+            first.trade("ETH", 1000.0)
+        return world.is_on("memory_one")
+
+    await world.until(active)
     first.trade("ETH", 1000.0)
     seen = len(world.sold)
     await world.until(lambda: ("ETH", "memory_two") in world.sold[seen:])
