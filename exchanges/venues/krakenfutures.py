@@ -14,7 +14,7 @@ from exchanges.venues.profile import Profile
 
 class _KrakenFutures(Profile):
     def is_off_book(self, info: Any) -> bool:
-        """The trade is part of a block trade, or a position that was terminated or assigned."""
+        """The trade is part of a block trade, or comes from a position that was terminated or assigned."""
         return isinstance(info, dict) and info.get("type") in ("block", "termination", "assignment")
 
 

@@ -179,10 +179,10 @@ class ConnectionListener(ListenerBase):
         return True
 
     def _settle(self, path: _Path, trade: TradeEvent, outcome: Outcome, now: float) -> bool:
-        """Carry out the verdict on a trade that cannot be delivered at once. A late or repeated trade does not end a
-        silence.
+        """Carry out the verdict on a trade that cannot be delivered at once.
 
-        But a repeated trade shows that its connection works: one of two connections may deliver only repeated trades.
+        A late or repeated trade does not count as new data of its coin or of the feed. But a repeated trade counts as
+        data of its connection, because one of two connections may deliver nothing but repeated trades.
         """
         counts = outcome.verdict not in (TradeVerdict.DUPLICATE, TradeVerdict.LATE)
         if not counts:

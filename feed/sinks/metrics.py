@@ -1,6 +1,7 @@
-"""Metrics of a feed for Prometheus, with the buckets of delays: counts events in batches, shows the counts on request.
+"""Makes metrics of a feed for Prometheus: numbers of events, delays, and the state of the feed.
 
-prometheus_client's own counters take a lock for each event; here the metrics are made when Prometheus requests them.
+prometheus_client's own counters take a lock for each event. Here, events are counted in batches, and the metrics are
+made when Prometheus requests them.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from feed.trades.gaps import Filled, Gap
 from feed.trades.leaps import Content, Leap, content
 from feed.trades.open_gaps import OpenGap
 
-MANY = 8  # most leaps, and most trades with wrong ids, that are remembered
+MANY = 8  # so many leaps, and so many trades with wrong ids, are remembered at most
 
 
 @dataclass(slots=True)
@@ -21,7 +21,7 @@ class DoubtfulIds:
     """A coin's trades whose ids may be wrong. It exists only for coins with such trades."""
 
     leaps: list[Leap] = field(default_factory=list)  # the newest leaps; no trade has continued from any of them
-    after_outlier: int | None = None  # the id after the last id that continued no other id
+    after_outlier: int | None = None  # the last outlier's id plus 1; the id of an outlier continues no other id
     misnumbered: list[Content] = field(default_factory=list)  # trades that were delivered with a wrong id
     proofs: list[float] = field(default_factory=list)  # when gaps were shown to be no gaps, monotonic seconds
 

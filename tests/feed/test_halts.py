@@ -262,10 +262,10 @@ async def test_a_market_list_that_marks_a_coin_as_halted_is_ignored_while_data_o
                 assert {each["coin"] for each in got.details("coin_unavailable")} == {"NOPE"}
 
 
-async def test_a_coin_that_a_list_on_disk_marks_as_halted_comes_when_it_trades_again(
+async def test_the_market_list_is_requested_again_if_the_list_on_disk_marks_coins_as_halted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A coin that is halted in the list may trade again, so the list is requested at the start and at each retry."""
+    """The coins may trade again by now, so the list is requested at the start and at each retry."""
     monkeypatch.setenv(VARIABLE, str(tmp_path))
     async with listed("binance") as first:
         lists, _ = first

@@ -17,7 +17,9 @@ LONG_ENOUGH = 7.0
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of fault: ``specs`` begin together; a spec that ends with + lasts for a time within ``lasts`` (seconds).
+    """One kind of fault. Each draw of it causes the faults of all its ``specs``.
+
+    If a spec ends with +, the fault gets a duration between the two numbers of ``lasts`` (seconds).
 
     ``counted``: only venues with consecutive trade ids have this fault. On other venues nobody can know that a trade is
     missing while other data comes.
@@ -31,7 +33,7 @@ class Kind:
     everywhere: bool = False
     first: bool = False  # True: only for the first venue
     only: str = ""  # the only venue that has this fault
-    repeat: int = 1  # the fault is repeated up to so many times within a few seconds
+    repeat: int = 1  # one draw causes the fault 1 to this many times, within a few seconds
 
 
 SKIPS = "binance_us"  # this venue skips ids at some time; after that, a missing trade of this venue cannot be noticed

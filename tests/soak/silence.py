@@ -15,7 +15,7 @@ from tests.soak.truth import Truth
 LONGEST = 7.0  # longest allowed silence (s) while a venue works: feed_stale_after plus 2
 LONGEST_BREAK = 1.0  # longest allowed time (s) without data at a failback
 REDIAL = 6.0  # seconds until the feed must notice that a venue works again: the longest backoff with jitter
-SETTLE = 1.5  # seconds after which the stalls of a silence have been reported
+SETTLE = 1.5  # seconds after the end of a silence: by then, the stalls during the silence have been reported
 NOTED = 1.0  # shorter silences (s) are not checked
 SHORT = 0.1  # shorter stalls (s) are not subtracted
 

@@ -67,8 +67,10 @@ class Truth:
                 self._withheld_at[coin] = now
 
     def late_lately(self, now: float) -> bool:
-        """Whether the stream was late a short time ago: its trades may be older than the price that REST gave at the
-        dial."""
+        """Whether a fault delayed the stream within the last LATE_FOR seconds.
+
+        The stream's trades may then be older than the price that REST gave at the dial.
+        """
         return now - self._late_at < LATE_FOR
 
     def _offers(self, coin: str) -> bool:

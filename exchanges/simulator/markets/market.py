@@ -32,7 +32,7 @@ CANDLES_KEPT = 7 * 1440
 class Trade:
     """One trade. ``buyer_maker`` is True when the taker sold; ``timestamp`` is in Unix ms.
 
-    ``order`` numbers the takers' orders: the trades of one order at one price are one aggregate trade.
+    The trades of a taker's order at one price have the same ``order``; together they are one aggregate trade.
     """
 
     id: int

@@ -303,7 +303,10 @@ def test_a_candle_missing_in_a_record_that_may_be_behind_does_not_count_as_empty
     flags=st.booleans(),
 )
 def test_each_closed_candle_is_the_venues_own_and_comes_once(data: list[tuple[int, int, str]], flags: bool) -> None:
-    """The model is a venue with a trade at each step, which sends the candle so far and some rows with a wrong time."""
+    """The model is a venue that makes a trade at each step and then sends the open candle.
+
+    Some rows have a wrong time, some come twice, some are older than the row before them, and some are lost.
+    """
     tracked, second, told = tracker(), 0, list[Candle]()
     record: dict[int, list[float]] = {}  # minute -> its row so far
 

@@ -68,7 +68,7 @@ async def test_a_callback_that_changes_its_trade_changes_no_price(feed: MarketFe
     await venue.trade("ETH")
     await until(lambda: true[-1] in ticks and feed.get_price("ETH") is not None)
     assert [tick for tick in ticks if tick in true] == true
-    # a tick from a ticker also has the price of a trade
+    # some ticks come from tickers, but their price is that of a trade too
     assert {price for _, price, _ in ticks} <= {made.price for made in venue.trades["BTC"]}
     assert feed.current_prices["ETH"].price == venue.trades["ETH"][-1].price
     assert feed.current_prices.keys() == {"BTC", "ETH"}

@@ -29,7 +29,7 @@ async def cancelled_after(turns: int, dial: Callable[[], Awaitable[object]]) -> 
 
 
 def others() -> Iterator[int]:
-    """Open files, which get the free descriptors."""
+    """Yield the descriptors of newly opened files; the system gives them the lowest free numbers."""
     for _ in range(TAKEN):
         yield os.open(os.devnull, os.O_RDONLY)
 
