@@ -246,7 +246,7 @@ async def test_a_coin_that_is_halted_later_comes_from_the_next_venue_until_it_tr
             assert ids == sorted(set(ids))
 
 
-async def test_a_market_list_that_marks_a_coin_as_halted_is_ignored_while_data_of_the_coin_flows() -> None:
+async def test_a_coin_with_data_is_not_reported_as_unavailable_if_the_market_list_marks_it_as_halted() -> None:
     async with listed("binance") as first:
         lists = first[0]
         feed = feed_over(first, coins=(*COINS, "NOPE"))
@@ -254,6 +254,7 @@ async def test_a_market_list_that_marks_a_coin_as_halted_is_ignored_while_data_o
         with lists.maintenance("ETH"):
             lists.halted.clear()
             async with feed:
+                await got.until(lambda: bool(got.ids("ETH")))
                 lists.halted.add("ETH")
                 asked = len(lists.asked_at)
                 await until(lambda: len(lists.asked_at) >= asked + 2)
