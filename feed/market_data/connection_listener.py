@@ -20,12 +20,12 @@ TRIAL_CANDLES = 2  # closed candles kept of a trial, per coin and timeframe: the
 TRIAL_TRADES = 256  # trades kept of a trial, per coin: they may be newer than the active venue's last trades
 TRIAL_MEMORY = 10 * 10**9  # ns for which these trades are kept; the last trade of each coin stays
 OLD_TRADES = 3  # if this many trades in succession are withheld or not new, the lag is measured with them
-SUBSCRIBED = 2.0  # seconds after the first data within which a connection has subscribed to a few coins
+SUBSCRIBED = 2.0  # seconds from a connection's first data until it has subscribed to all coins, if they are few
 SUBSCRIBED_EACH = 0.01  # seconds to add per subscription: venues take subscriptions one request after another
 
 
 def subscribed_within(subscriptions: int) -> float:
-    """Seconds after its first data within which a connection has made this number of subscriptions."""
+    """Seconds from a connection's first data until it has made this number of subscriptions."""
     return SUBSCRIBED + SUBSCRIBED_EACH * subscriptions
 
 

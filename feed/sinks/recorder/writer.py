@@ -192,7 +192,7 @@ class Writer:
             if not self._absence_is_listed:
                 self._note_absence(said.sessions[-1], files)
                 self._absence_is_listed = True
-            self._write()  # before the session's line: the next recorder lists only holes after that line
+            self._write()  # write the hole before the session: after a crash, no recorder looks for older holes
         session = {name: getattr(self._plan, name) for name in ("channels", "coins", "timeframes", "book_depth")}
         note(folder, {"session": {"began": self._began, "first": last + 1, **session}})
         self._opened = True

@@ -160,8 +160,8 @@ async def test_a_snapshot_may_be_older_than_the_stream() -> None:
 # -- Binance's swaps ---------------------------------------------------------------------------------------------
 
 
-async def test_a_difference_of_a_swap_has_the_number_of_the_previous_difference() -> None:
-    """The numbers have gaps, so only ``pu`` shows that no difference is missing."""
+async def test_each_book_update_of_a_swap_names_the_last_number_of_the_update_before() -> None:
+    """The numbers have gaps, so only ``pu`` shows that no update is missing."""
     async with Simulator(rate=0, venues=("binance_swap",)) as sim, dial(sim, "/public/ws") as client:
         venue = sim["binance_swap"]
         await client.subscribe("btcusdt@depth@100ms")
@@ -178,7 +178,7 @@ async def test_a_difference_of_a_swap_has_the_number_of_the_previous_difference(
         assert (await moved(venue, client))["pu"] > number
 
 
-async def test_a_snapshot_of_a_swap_is_continued_by_the_event_whose_range_has_the_snapshots_number() -> None:
+async def test_the_update_that_includes_a_snapshots_number_continues_the_snapshot_of_a_swap() -> None:
     async with Simulator(rate=200, venues=("binance_swap",), coins=["BTC"]) as sim, dial(sim, "/public/ws") as client:
         venue = sim["binance_swap"]
         await client.subscribe("btcusdt@depth@100ms")
