@@ -38,14 +38,17 @@ class Leap:
     before: int | None
 
     def is_shown_by(self, pages: Iterable[Sequence[TradeEvent]]) -> bool | None:
-        """Whether the venue's REST answers have the trade under this id; None if the pages do not show it."""
+        """Whether the venue's REST answers have the trade under this id; None if the pages do not reach the id.
+
+        False if they have another trade under the id, or trades before and after it only.
+        """
         for page in pages:
             numbers = {number: trade for trade in page if (number := number_of(trade)) is not None}
             if self.number in numbers:
                 return content(numbers[self.number]) == self.content
             if numbers and min(numbers) < self.number < max(numbers):
                 return False
-        return False if self.is_far else None
+        return None
 
     @property
     def is_far(self) -> bool:

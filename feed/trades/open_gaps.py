@@ -182,7 +182,7 @@ class OpenGaps(list[OpenGap]):
         return self.pop(0) if self and (self[0].full or not self[0].open) else None
 
     def place_numbered(
-        self, trade: TradeEvent, number: int | None, floor: int, is_known: Callable[[TradeEvent], bool]
+        self, trade: TradeEvent, number: int | None, floor: int, is_known: Callable[[TradeEvent, int], bool | None]
     ) -> bool:
         """Put a trade from REST into the gap to which it belongs by its id; returns False if there is none.
 
@@ -196,9 +196,10 @@ class OpenGaps(list[OpenGap]):
                 continue
             if number in each.fill or number in each.elsewhere:
                 return True
-            if is_known(trade):
+            known = is_known(trade, number)
+            if known:
                 each.elsewhere.add(number)
-            else:
+            elif known is False:
                 trade.backfilled = True
                 each.absent.discard(number)
                 each.fill[number] = trade

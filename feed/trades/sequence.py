@@ -180,8 +180,10 @@ class TradeSequence:
 
     def add(self, trades: Sequence[TradeEvent]) -> None:
         """Take one page of trades from REST, oldest first, before the other pages: they may come too late."""
+        if (doubts := self._doubtful_ids) is not None:
+            doubts.judge(trades)
         for trade in self._recent.after_first(trades) if self._recent is not None else trades:
-            number, doubts = number_of(trade), self._doubtful_ids
+            number = number_of(trade)
             floor = self._floor if self.numbered else 0
             if self.open_gaps.place_numbered(trade, number, floor, doubts.knows if doubts is not None else _is_unknown):
                 continue
@@ -196,9 +198,10 @@ class TradeSequence:
         """
         for page in pages:
             self.add(page)
-        if self._doubtful_ids is not None:
-            self._doubtful_ids.confirm(pages)
+        if (doubts := self._doubtful_ids) is not None:
+            doubts.confirm(pages)
         for open_gap in self.open_gaps:
+            open_gap.in_conflict &= doubts is not None and doubts.has_leap_after(open_gap.gap)
             if open_gap.open and open_gap.gap.fetch and open_gap.look_into(pages):
                 self._note_proof(now)
         return self._settle_conflict(pages) or self._release()
@@ -214,7 +217,7 @@ class TradeSequence:
             if open_gap.found_at is None:
                 open_gap.found_at = now
             elif now >= open_gap.found_at + open_gap.wait:
-                if open_gap.in_conflict and len(open_gap.held) == 1:
+                if open_gap.in_conflict and len(open_gap.held) == 1 and open_gap is self.open_gaps[-1] and self._leaps:
                     self._drop_leap(open_gap)  # the venue had enough time to show the trade with its own id
                 open_gap.open = False
         return self._release()
@@ -231,8 +234,7 @@ class TradeSequence:
         elif number > expected:
             gap = self._gap_by_id(expected, trade, number - 1)
         if expected is None or gap is not None:
-            # the answer may have a leap's trade with its right id
-            self._doubted.misnumber(each.content for each in self._doubted.standing(expected))
+            self._doubted.suspect(self._doubted.standing(expected))
             leap = Leap(expected, number, gap, content(trade), trade.received_at, before)
             self._doubted.note(leap, expected)
         self.next_id = number + 1
@@ -311,9 +313,12 @@ class TradeSequence:
         leaps, open_gap = self._leaps, self.open_gaps[-1] if self.open_gaps else None
         if not leaps or open_gap is None or open_gap.gap is not leaps[-1].gap or open_gap.gap.from_id is None:
             return None
-        if all(content(found) != leaps[-1].content for found in open_gap.fill.values()):
+        equal = [number for number, found in open_gap.fill.items() if content(found) == leaps[-1].content]
+        if not equal:
             return None
         shown = leaps[-1].is_shown_by(pages)
+        if shown is None and leaps[-1].number - max(equal) > REORDER_LIMIT:
+            shown = False
         open_gap.in_conflict = shown is None
         if shown is not False:
             return None
@@ -460,5 +465,5 @@ class TradeSequence:
         return self._recent.add(trade_id, now, keep=bool(self.open_gaps))
 
 
-def _is_unknown(trade: TradeEvent) -> bool:
+def _is_unknown(trade: TradeEvent, number: int) -> bool:
     return False

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from exchanges.events import TradeEvent
 from feed.trades.gaps import Filled, Gap
-from feed.trades.leaps import Content, Leap, content
+from feed.trades.leaps import REORDER_LIMIT, Content, Leap, content
 from feed.trades.open_gaps import OpenGap
 
 MANY = 8  # so many leaps, and so many trades with wrong ids, are remembered at most
@@ -23,6 +23,7 @@ class DoubtfulIds:
     leaps: list[Leap] = field(default_factory=list)  # the newest leaps; no trade has continued from any of them
     after_outlier: int | None = None  # the last outlier's id plus 1; the id of an outlier continues no other id
     misnumbered: list[Content] = field(default_factory=list)  # trades that were delivered with a wrong id
+    suspects: list[Leap] = field(default_factory=list)  # delivered or waiting leaps before a newer leap, not judged yet
     proofs: list[float] = field(default_factory=list)  # when gaps were shown to be no gaps, monotonic seconds
 
     def note(self, leap: Leap, expected: int | None) -> None:
@@ -36,6 +37,10 @@ class DoubtfulIds:
         if self.leaps:
             shown = {trade.trade_id: content(trade) for page in pages for trade in page}
             self.leaps = [leap for leap in self.leaps if shown.get(str(leap.number)) != leap.content]
+
+    def has_leap_after(self, gap: Gap) -> bool:
+        """Whether the id of the trade after this gap may still be wrong."""
+        return any(leap.gap is gap for leap in self.leaps)
 
     def contradicted(self, trade: TradeEvent, number: int, next_id: int | None) -> int:
         """The place of the first leap that ``trade`` shows to be wrong; -1 if there is none."""
@@ -56,13 +61,34 @@ class DoubtfulIds:
         """Remember trades that were delivered with wrong ids."""
         self.misnumbered = [*self.misnumbered, *contents][-MANY:]
 
-    def knows(self, trade: TradeEvent) -> bool:
-        """Whether the trade was delivered with a wrong id; True only once for each trade."""
+    def suspect(self, leaps: Iterable[Leap]) -> None:
+        """Remember leaps whose trades REST may have with other ids: a newer leap has opened another gap."""
+        new = [leap for leap in leaps if leap not in self.suspects]
+        self.suspects = [*self.suspects, *new][-MANY:]
+
+    def judge(self, page: Sequence[TradeEvent]) -> None:
+        """Decide about the suspects by a page of REST, trades without a break: is the id right, or wrong?"""
+        for leap in self.suspects[:]:
+            if (shown := leap.is_shown_by([page])) is not None:
+                self.suspects.remove(leap)
+                self.misnumber(() if shown else (leap.content,))
+
+    def knows(self, trade: TradeEvent, number: int) -> bool | None:
+        """Whether the trade was delivered with a wrong id; True only once for each trade.
+
+        None if that is not known yet: a suspect is equal to this trade, and no page has reached the suspect's id.
+        """
         known = content(trade)
-        if known not in self.misnumbered:
-            return False
-        self.misnumbered.remove(known)
-        return True
+        if known in self.misnumbered:
+            self.misnumbered.remove(known)
+            return True
+        for leap in self.suspects:
+            if leap.content == known:
+                if leap.number - number <= REORDER_LIMIT:
+                    return None
+                self.suspects.remove(leap)
+                return True
+        return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,42 @@
+"""Trades that differ only in their ids: an order that fills several equal orders makes them in one millisecond."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from feed.trades.sequence import TradeSequence
+from tests.feed.trades.leaps_support import Feed, good, run
+from tests.feed.trades.sequence_support import Owner, trade
+
+
+@pytest.mark.parametrize("answers", [[range(1, 10)], [range(1, 7), range(1, 10)]])
+def test_missing_trades_that_differ_only_in_their_ids_are_all_delivered(answers: list[range]) -> None:
+    it = Owner(TradeSequence(True, 300))
+    for number in (1, 3, 5, 9):
+        it.stream(trade(number, 1_000))
+    for answer in answers:
+        it.carry_out(it.policy.answered([[trade(number, 1_000) for number in answer]], 0.0))
+    assert it.ids == [str(number) for number in range(1, 10)]
+    assert [filled.complete for filled in it.filled] == [True] * 3
+
+
+@given(
+    st.sets(st.integers(2, 40), min_size=1),
+    st.lists(st.sampled_from([0, 0, 0, 1, 250]), min_size=41, max_size=41),
+    st.floats(0, 1.2),
+)
+def test_trades_of_equal_content_are_delivered_once_each(
+    streamed: set[int], pauses: list[int], rest_lag: float
+) -> None:
+    """The stream has some of the trades, and REST all of them, later."""
+    times = [1_000_000 + sum(pauses[: number + 1]) for number in range(41)]
+    truth = [good(number, times[number], 100.0) for number in range(41)]
+    wire = [item for number, item in enumerate(truth) if number in {0, 1, *streamed}]
+    feed = Feed(TradeSequence(True, 300), rest_lag, [(item.timestamp / 1000, item) for item in truth])
+    feed.now = 1_000.0
+    run(feed, wire, [item.timestamp for item in wire])
+    last = int(wire[-1].trade_id)
+    assert [item.trade_id for item in feed.delivered] == [item.trade_id for item in truth[: last + 1]]
+    assert all(filled.complete for filled in feed.filled)
