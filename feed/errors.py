@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
-LONGEST = 500  # most characters of an event in a message
+LONGEST = 500  # the most characters of an event in a message
 
 
 class FeedError(Exception):

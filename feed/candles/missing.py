@@ -14,7 +14,7 @@ from math import inf
 from exchanges.events import Candle, copied
 from feed.settings.timeframes import next_open, timeframe_ms
 
-MAX_HOLES = 1_000  # most holes that are kept: as many candles as one REST answer has
+MAX_HOLES = 1_000  # the most holes that are kept: as many candles as one REST answer has
 ROUNDED = 1e-9  # rounding may make a volume smaller by this share
 
 

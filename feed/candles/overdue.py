@@ -26,7 +26,7 @@ from feed.candles.tracker import CandleTracker
 GRACE = 3.0  # seconds after a candle's end in which the venue may close it itself, and update its record
 RECORD_TIMEOUT = 6.0  # seconds after its end, a candle is closed in its last state if the record has not answered
 LOOK_EVERY = 1.0  # seconds between two checks
-AT_A_LOOK = 5  # most requests that begin at one check
+AT_A_LOOK = 5  # the most requests that begin at one check
 ATTEMPTS = 2  # requests to the record; after that the candle is closed in the state seen last
 AGAIN = (2.0, 5.0, 10.0, 15.0, 30.0, 60.0)  # seconds until a candle that the record lacked is requested again
 

@@ -26,7 +26,7 @@ from feed.settings.schema import ExchangeConfig, Settings
 from feed.settings.validation import check
 
 BOLD, RED, GREEN, YELLOW = "1", "31", "32", "33"  # a terminal's escape codes
-LINE = 2000  # most characters of a line: a path from the environment may be of any length
+LINE = 2000  # the most characters of a line: a path from the environment may be of any length
 AGREES = 1.0  # seconds by which the clocks may differ: the measured difference includes the network's delay
 THROTTLED = 0.5  # seconds to wait before the measured request: ccxt's rate limit must not delay it
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from feed import MarketFeed
 
 
-TOKEN_FILE = 4096  # most bytes of the file with the token
+TOKEN_FILE = 4096  # the most bytes of the file with the token
 
 
 def run(args: argparse.Namespace) -> int:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from exchanges.venue import Venue
     from feed.candles.venue_candles import VenueCandles
 
-LIMIT = 10_000  # most candles of one call: ten requests if a request returns a thousand
+LIMIT = 10_000  # the most candles of one call: ten requests if a request returns a thousand
 WARM = 61  # candles that volatility's default window needs: sixty closed candles and the open one
 AT_ONCE = 4  # requests at a time for volatility's candles; ccxt waits between them as the venue requires
 AGAIN = 30.0  # seconds until coins whose candles could not be fetched are tried again

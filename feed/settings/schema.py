@@ -108,7 +108,7 @@ _UNPRINTABLE = r"\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-
 _UNSEEN = rf"{_UNPRINTABLE}\xad\u180e\u200b-\u200f\u2060-\u206f\ufeff\U000e0000-\U000e007f"  # invisible
 _WORD = rf"\A[^\s/:,{_UNSEEN}]{{1,30}}\Z"
 _MARKET = rf"\A[^\s/:{_UNSEEN}]{{1,30}}/[^\s/:{_UNSEEN}]{{1,30}}(:[^\s/:{_UNSEEN}]{{1,30}})?\Z"
-MAX_DEPTH = 1000  # most levels of each side of an order book
+MAX_DEPTH = 1000  # the most levels of each side of an order book
 UPPER: dict[str, Any] = {"read": str.upper}  # a field's reader, for symbols of coins and currencies
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400, description="a number of seconds above 0, at most 86400")]

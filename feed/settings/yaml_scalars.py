@@ -22,7 +22,7 @@ _SWITCHES = {
 }
 _NUMBER = re.compile(r"[-+]?(\d+(_\d+)*(\.(\d+(_\d+)*)?)?|\.\d+)([eE][-+]?\d{1,4})?", re.ASCII)
 _NOT_FINITE = re.compile(r"([-+]?)\.(inf|Inf|INF|nan|NaN|NAN)")
-_LONGEST = 400  # most characters of a number: no setting allows more, and Python refuses to read 4,300 digits
+_LONGEST = 400  # the most characters of a number: no setting allows more, and Python refuses to read 4,300 digits
 
 
 class Plain(str):

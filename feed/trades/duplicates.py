@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from exchanges.events import TradeEvent
 
 REACH = 600.0  # seconds for which an id is remembered
-LIMIT = 20_000  # most ids that are remembered, per coin
+LIMIT = 20_000  # the most ids that are remembered, per coin
 STEP = 20.0  # seconds between two removals of ids that are older than REACH
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from exchanges.events import TradeEvent
 from feed.trades.gaps import Gap, number_of
 
-REORDER_LIMIT = 100  # most missing trades that may be only out of order
+REORDER_LIMIT = 100  # the most missing trades that may be only out of order
 SLACK = 2_000  # ms by which two stamps may be further apart than the arrivals of their trades
 
 Content = tuple[int, float, float, bool]

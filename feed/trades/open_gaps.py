@@ -11,7 +11,7 @@ from exchanges.events import TradeEvent
 from feed.trades.gaps import Gap, number_of
 from feed.trades.wrong_stamps import is_disproved
 
-MAX_OPEN = 64  # most open gaps per coin; if there is one more, the oldest is given up
+MAX_OPEN = 64  # the most open gaps per coin; if there is one more, the oldest is given up
 
 
 @dataclass(slots=True, eq=False)

@@ -23,11 +23,11 @@ from feed.trades.open_gaps import MAX_OPEN, GivenUpGaps, OpenGap, OpenGaps, Outa
 from feed.trades.wrong_ids import DoubtfulIds, correction
 from feed.trades.wrong_stamps import StampDoubt, is_disproved
 
-HOLD_FOR = 2.0  # most seconds for which trades wait for a fetch
-HOLD_LIMIT = 10_000  # most trades that wait, per coin
+HOLD_FOR = 2.0  # the most seconds for which trades wait for a fetch
+HOLD_LIMIT = 10_000  # the most trades that wait, per coin
 REORDER_FOR = 0.25  # seconds that trades wait if nothing is fetched: trades may only be out of order
 LEAP = 1_000_000  # an id this far ahead of the expected id is believed only if the next trade continues from it
-MAX_MISSING = 50_000  # most missing trades to wait for, per coin: more would come too late and need too much memory
+MAX_MISSING = 50_000  # the most missing trades to wait for, per coin: more would come too late and need too much memory
 RESTART_MS = 1000  # a trade with a lower id near the newest id is a duplicate unless its stamp is this much later
 PROOFS = 3  # after this many gaps that were shown to be no gaps, the coin's ids don't count as consecutive
 PROOFS_WITHIN = 3600.0  # seconds within which these gaps are counted: a venue may skip some ids during maintenance

@@ -21,7 +21,7 @@ from feed.sessions.feed_context import FeedContext
 from feed.sessions.shared_venue import SharedVenue
 from feed.trades.backfiller import TradeBackfiller
 
-NAMED = 5  # most coins that an error names
+NAMED = 5  # the most coins that an error names
 
 
 class PoolOwner(Protocol):

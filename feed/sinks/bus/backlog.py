@@ -10,8 +10,8 @@ from typing import Any
 from exchanges.events import Candle, TradeEvent
 
 KEEP = 60.0  # seconds for which trades are kept
-MOST = 100_000  # most trades that are kept
-GAPS = 1000  # most gaps that are remembered
+MOST = 100_000  # the most trades that are kept
+GAPS = 1000  # the most gaps that are remembered
 CLOSED = 3  # closed candles kept per coin and timeframe
 
 

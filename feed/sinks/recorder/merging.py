@@ -22,7 +22,7 @@ from exchanges.recording.files import (
 )
 from exchanges.recording.writing import replace
 
-LARGEST = 8_000_000  # most rows of a file
+LARGEST = 8_000_000  # the most rows of a file
 
 
 def merge_recent(folder: Path, may_go_on: Callable[[], bool] = lambda: True) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Recorder", "RecorderStatus"]
 
-START_TIMEOUT = 10.0  # most seconds that ``async with`` waits for the first writing: the disk may be full
+START_TIMEOUT = 10.0  # the most seconds that ``async with`` waits for the first writing: the disk may be full
 QUEUE_SIZE = 200_000  # events that may wait for the disk
 STATES = ("state", "exchange", "reconnect_count", "failover_count", "errors", "tradable")
 

@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from feed.market_feed import MarketFeed
     from feed.settings import Settings
 
-CONNECTIONS = 512  # most sockets at a time; further ones are cut at once
+CONNECTIONS = 512  # the most sockets at a time; further ones are cut at once
 FIRST_REQUEST = 10.0  # seconds that a connection has to send its first request
 KEEP_ALIVE = 15.0  # seconds that a connection has to send each further request
 UNREAD = 30.0  # seconds that a client has to read an answer
 INBOUND = 64 * 1024  # bytes a second that a client may send on average
 BURST = 16  # seconds over which that average is taken
-HEADER = 8190  # most bytes of a header, and of the path
+HEADER = 8190  # the most bytes of a header, and of the path
 TEND = 1.0  # seconds between two rounds of housekeeping
 SHUTDOWN = 1.0  # seconds that requests have to end
 OPEN = "/health"  # the one path that needs no token

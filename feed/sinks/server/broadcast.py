@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 HIGH = 64 * 1024  # bytes that wait in a client's socket; while there are more, nothing is written to it
 LOOK = 0.02  # seconds between two checks of clients whose sockets are full
 TURN = 256  # after this many events the server writes to its clients, even if the feed has read more at once
-AT_ONCE = 1024  # most events that are sent to a client at once; the rest is sent at the next check
-LOGS = 200  # most different selections at a time
+AT_ONCE = 1024  # the most events that are sent to a client at once; the rest is sent at the next check
+LOGS = 200  # the most different selections at a time
 IDLE = 60.0  # seconds for which the events of a selection are kept without a client
 STALLED = 60.0  # seconds after which a client that reads nothing is cut
 

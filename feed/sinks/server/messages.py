@@ -15,7 +15,7 @@ EVENT_TYPES: Mapping[str, str] = {  # channel of the stream -> the ``type`` of i
     STATUS: "status",
 }
 POLICIES = ("drop_oldest", "latest", "error")
-SHOWN = 100  # most characters of a wrong value that an answer repeats
+SHOWN = 100  # the most characters of a wrong value that an answer repeats
 
 
 class RequestError(Exception):

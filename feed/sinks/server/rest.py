@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from feed.sinks.metrics import FeedCollector
 
 ASKING = 4  # requests for candles that may run at the exchange at the same time
-WAITING = 32  # most further requests for candles that may wait
+WAITING = 32  # the most further requests for candles that may wait
 NUMBER = re.compile(r"[0-9]{0,20}\.?[0-9]{1,20}(e-?[0-9]{1,3})?\Z", re.ASCII)
 
 

@@ -18,8 +18,8 @@ from feed.sinks.server.broadcast import HIGH, STALLED, Broadcast, Client
 from feed.sinks.server.messages import RequestError, Resume
 from feed.sinks.server.rest import failure
 
-CLIENTS = 400  # most streams at a time
-MESSAGE = 16 * 1024  # most bytes of a client's message
+CLIENTS = 400  # the most streams at a time
+MESSAGE = 16 * 1024  # the most bytes of a client's message
 REQUESTS, WITHIN = 20, 10.0  # one client may send this many messages within this many seconds
 PING = 20.0  # seconds between two pings; a client that does not answer within half of this time is gone
 CLOSING = 2.0  # seconds that a client has to answer a close
