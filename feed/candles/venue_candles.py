@@ -17,7 +17,7 @@ from feed.candles.overdue import GRACE, Overdue, Timing
 from feed.candles.tracker import CandleTracker
 from feed.settings.timeframes import next_open
 
-AT_ONCE = 5  # the most requests at a time to one venue: after an outage, candles of all coins and timeframes are requested
+AT_ONCE = 5  # the most requests at a time to one venue: an outage leaves candles of all coins and timeframes to fetch
 MEND_DELAYS = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 30.0, 60.0, 120.0)  # seconds before each attempt at fetching
 AT_ABOUT = 0.01  # seconds by which a candle may be requested early, so that one request can cover several candles
 SETTLED = 3  # attempts after which the record's newest row is taken if the stream has shown nothing later

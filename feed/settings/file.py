@@ -41,7 +41,7 @@ _FILE_LIMIT = 256 * 1024  # bytes; a usual settings file has a few thousand
 _PIPE_WITHIN = 5.0  # the most seconds to wait for the next bytes if the file is a pipe
 _PIPE_WHOLE = 60.0  # seconds within which the writer of a pipe must end
 _QUOTE_LIMIT = 300  # the most characters of PyYAML's message: it quotes a tag of any length
-_VALUE_LIMIT = 10_000  # the most values after YAML's anchors are expanded: a few lines of anchors can stand for billions
+_VALUE_LIMIT = 10_000  # the most values after YAML's anchors are expanded: a few anchors can stand for billions
 
 
 def settings_source(path: str | os.PathLike[str] | None = None) -> str | os.PathLike[str] | Traversable:

@@ -21,7 +21,7 @@ from feed.sinks.bus.writer import Fenced
 LOOK = 0.05  # seconds between two checks whether to take the lease
 ASKED = 0.2  # seconds that the holder of an overdue lease has to answer
 NOBODY = 503  # the code of the answer if nobody has subscribed to the request's subject
-HAND_OVER = 1.0  # the most seconds to wait for the next publisher at the end, and then for the last messages to be stored
+HAND_OVER = 1.0  # the most seconds to wait at the end: for the next publisher, then until the last messages are stored
 GONE = 3.0  # seconds of silence after which a shard of another layout (N in I/N) counts as ended
 
 
