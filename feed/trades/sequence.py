@@ -181,7 +181,7 @@ class TradeSequence:
     def add(self, trades: Sequence[TradeEvent]) -> None:
         """Take one page of trades from REST, oldest first, before the other pages: they may come too late."""
         if (doubts := self._doubtful_ids) is not None:
-            doubts.judge(trades)
+            doubts.judge(trades, self.open_gaps)
         for trade in self._recent.after_first(trades) if self._recent is not None else trades:
             number = number_of(trade)
             floor = self._floor if self.numbered else 0

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from exchanges.events import TradeEvent
-from feed.trades.gaps import Filled, Gap
+from feed.trades.gaps import Filled, Gap, number_of
 from feed.trades.leaps import REORDER_LIMIT, Content, Leap, content
-from feed.trades.open_gaps import OpenGap
+from feed.trades.open_gaps import OpenGap, OpenGaps
 
 MANY = 8  # so many leaps, and so many trades with wrong ids, are remembered at most
 
@@ -66,12 +66,35 @@ class DoubtfulIds:
         new = [leap for leap in leaps if leap not in self.suspects]
         self.suspects = [*self.suspects, *new][-MANY:]
 
-    def judge(self, page: Sequence[TradeEvent]) -> None:
-        """Decide about the suspects by a page of REST, trades without a break: is the id right, or wrong?"""
+    def judge(self, page: Sequence[TradeEvent], gaps: OpenGaps) -> None:
+        """Decide about the suspects by a page of REST, trades without a break: is the id right, or wrong?
+
+        A waiting trade with a wrong id is replaced by the trade that REST has under this id.
+        """
         for leap in self.suspects[:]:
-            if (shown := leap.is_shown_by([page])) is not None:
-                self.suspects.remove(leap)
-                self.misnumber(() if shown else (leap.content,))
+            if (shown := leap.is_shown_by([page])) is None:
+                continue
+            self.suspects.remove(leap)
+            if shown:
+                continue
+            if self._put_right(leap, page, gaps):
+                self.leaps = [each for each in self.leaps if each.gap is not leap.gap]  # its id is another trade's
+            else:
+                self.misnumber((leap.content,))
+
+    def _put_right(self, leap: Leap, page: Sequence[TradeEvent], gaps: OpenGaps) -> bool:
+        """Replace the leap's trade, if it waits and REST has it under another id; returns whether it was replaced."""
+        gap = next((each for each in gaps if each.gap is leap.gap), None)
+        right = next((trade for trade in page if number_of(trade) == leap.number), None)
+        if gap is None or right is None or not gap.held or content(gap.held[0]) != leap.content:
+            return False
+        if all(content(trade) != leap.content for trade in (*page, *gap.fill.values())):
+            return False
+        if content(right) in self.misnumbered:
+            return False  # it came with a wrong id too
+        right.backfilled = True
+        gap.held[0] = right
+        return True
 
     def knows(self, trade: TradeEvent, number: int) -> bool | None:
         """Whether the trade was delivered with a wrong id; True only once for each trade.

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from feed.trades.sequence import HOLD_FOR, TradeSequence
 from tests.feed.trades.leaps_support import FIRST, HOUR, Feed, good, good_trades, run
+from tests.feed.trades.sequence_support import Owner
 
 PAUSES = st.lists(st.sampled_from([0, 1, 5, 40, 300, 2500]), min_size=4, max_size=30)
 AHEAD = st.sampled_from([1, 2, 3, 50, 101, 40_000, 60_000, 999_000, 1_500_000, 10**12])
@@ -131,6 +132,32 @@ def test_a_jump_of_ids_is_a_gap_if_later_trades_continue_from_it() -> None:
     feed.stream(good(FIRST + 1, HOUR + 5, 1.0))
     feed.stream(good(FIRST + 5, HOUR + 40, 5.0))
     assert feed.prices == [0.0, 3.0, 4.0, 5.0]
+
+
+@pytest.mark.parametrize("answers", [[(0, 3), (0, 10)], [(0, 10)], [(0, 3), (3, 10)]])
+def test_a_waiting_trade_with_a_wrong_id_gives_way_to_the_trade_that_rest_has_under_this_id(
+    answers: list[tuple[int, int]],
+) -> None:
+    """Before REST shows the id to be wrong, a newer trade opens another gap."""
+    truth = [good(number, 1_000_000 + number, 100.0 + number) for number in range(10)]
+    it = Owner(TradeSequence(True, 300))
+    for item in (truth[0], truth[1], replace(truth[2], trade_id="5")):
+        it.stream(item)
+    for place, (first, end) in enumerate(answers):
+        if place == len(answers) - 1:
+            it.stream(truth[9])
+        it.carry_out(it.policy.answered([[replace(item) for item in truth[first:end]]], 0.0))
+    assert [(item.trade_id, item.price) for item in it.delivered] == [(item.trade_id, item.price) for item in truth]
+    assert [filled.complete for filled in it.filled] == [True, True]
+
+
+def test_a_trade_that_came_with_a_wrong_id_is_not_delivered_again_in_place_of_another_wrong_id() -> None:
+    truth = [good(number, 1_000_000 + number, 100.0 + number) for number in range(10)]
+    it = Owner(TradeSequence(True, 300))
+    for item in (*truth[:3], replace(truth[5], trade_id="7"), replace(truth[7], trade_id="10"), *truth[8:]):
+        it.stream(item)
+    it.carry_out(it.policy.answered([[replace(item) for item in truth]], 0.0))
+    assert Counter(item.price for item in it.delivered) == Counter(item.price for item in truth)
 
 
 # --- many late trades, after the venue became active ----------------------------------------------------------------
