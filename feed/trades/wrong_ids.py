@@ -67,26 +67,29 @@ class DoubtfulIds:
         self.suspects = [*self.suspects, *new][-MANY:]
 
     def judge(self, page: Sequence[TradeEvent], gaps: OpenGaps) -> None:
-        """Decide about the suspects by a page of REST, trades without a break: is the id right, or wrong?
+        """Decide about the suspects by a page of REST: which trade has the suspect's id there?
 
-        A waiting trade with a wrong id is replaced by the trade that REST has under this id.
+        A waiting trade with a wrong id is replaced by the trade that REST has under this id. A page that leaves the id
+        out decides nothing: it may come from a replica that is behind.
         """
         for leap in self.suspects[:]:
-            if (shown := leap.is_shown_by([page])) is None:
+            right = next((trade for trade in page if number_of(trade) == leap.number), None)
+            if right is None:
                 continue
             self.suspects.remove(leap)
-            if shown:
+            if content(right) == leap.content:
                 continue
-            if self._put_right(leap, page, gaps):
+            if self._put_right(leap, right, page, gaps):
                 self.leaps = [each for each in self.leaps if each.gap is not leap.gap]  # its id is another trade's
             else:
                 self.misnumber((leap.content,))
 
-    def _put_right(self, leap: Leap, page: Sequence[TradeEvent], gaps: OpenGaps) -> bool:
-        """Replace the leap's trade, if it waits and REST has it under another id; returns whether it was replaced."""
+    def _put_right(self, leap: Leap, right: TradeEvent, page: Sequence[TradeEvent], gaps: OpenGaps) -> bool:
+        """Replace the leap's trade by ``right``, if it waits and REST has it under another id; returns whether it was
+        replaced.
+        """
         gap = next((each for each in gaps if each.gap is leap.gap), None)
-        right = next((trade for trade in page if number_of(trade) == leap.number), None)
-        if gap is None or right is None or not gap.held or content(gap.held[0]) != leap.content:
+        if gap is None or not gap.held or content(gap.held[0]) != leap.content:
             return False
         if all(content(trade) != leap.content for trade in (*page, *gap.fill.values())):
             return False

@@ -22,6 +22,17 @@ def test_missing_trades_that_differ_only_in_their_ids_are_all_delivered(answers:
     assert [filled.complete for filled in it.filled] == [True] * 3
 
 
+def test_one_answer_without_a_trade_does_not_show_that_its_id_is_wrong() -> None:
+    """The answer may come from a replica that is behind."""
+    it = Owner(TradeSequence(True, 300))
+    for number in (1, 3, 5):
+        it.stream(trade(number, 1_000))
+    for answer in ([1, 2, 4, 5], [1, 2, 3, 4, 5]):
+        it.carry_out(it.policy.answered([[trade(number, 1_000) for number in answer]], 0.0))
+    assert it.ids == ["1", "2", "3", "4", "5"]
+    assert [filled.complete for filled in it.filled] == [True, True]
+
+
 @given(
     st.sets(st.integers(2, 40), min_size=1),
     st.lists(st.sampled_from([0, 0, 0, 1, 250]), min_size=41, max_size=41),
