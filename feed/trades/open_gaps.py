@@ -182,12 +182,12 @@ class OpenGaps(list[OpenGap]):
         return self.pop(0) if self and (self[0].full or not self[0].open) else None
 
     def place_numbered(
-        self, trade: TradeEvent, number: int | None, floor: int, is_known: Callable[[TradeEvent, int], bool | None]
+        self, trade: TradeEvent, number: int | None, floor: int, is_known: Callable[[TradeEvent], bool | None]
     ) -> bool:
         """Put a trade from REST into the gap to which it belongs by its id; returns False if there is none.
 
         A trade whose id is not a number can't be compared with the delivered trades. ``is_known`` tells whether a trade
-        was delivered with another id.
+        was delivered with another id; while that is None, not known yet, the trade is not put into the gap.
         """
         if number is None or number < floor:
             return False
@@ -196,7 +196,7 @@ class OpenGaps(list[OpenGap]):
                 continue
             if number in each.fill or number in each.elsewhere:
                 return True
-            known = is_known(trade, number)
+            known = is_known(trade)
             if known:
                 each.elsewhere.add(number)
             elif known is False:

@@ -465,5 +465,5 @@ class TradeSequence:
         return self._recent.add(trade_id, now, keep=bool(self.open_gaps))
 
 
-def _is_unknown(trade: TradeEvent, number: int) -> bool:
+def _is_unknown(trade: TradeEvent) -> bool:
     return False

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from exchanges.events import TradeEvent
 from feed.trades.gaps import Filled, Gap, number_of
-from feed.trades.leaps import REORDER_LIMIT, Content, Leap, content
+from feed.trades.leaps import Content, Leap, content
 from feed.trades.open_gaps import OpenGap, OpenGaps
 
 MANY = 8  # so many leaps, and so many trades with wrong ids, are remembered at most
@@ -99,7 +99,7 @@ class DoubtfulIds:
         gap.held[0] = right
         return True
 
-    def knows(self, trade: TradeEvent, number: int) -> bool | None:
+    def knows(self, trade: TradeEvent) -> bool | None:
         """Whether the trade was delivered with a wrong id; True only once for each trade.
 
         None if that is not known yet: a suspect is equal to this trade, and no page has reached the suspect's id.
@@ -108,13 +108,7 @@ class DoubtfulIds:
         if known in self.misnumbered:
             self.misnumbered.remove(known)
             return True
-        for leap in self.suspects:
-            if leap.content == known:
-                if leap.number - number <= REORDER_LIMIT:
-                    return None
-                self.suspects.remove(leap)
-                return True
-        return False
+        return None if any(leap.content == known for leap in self.suspects) else False
 
 
 @dataclass(frozen=True, slots=True)

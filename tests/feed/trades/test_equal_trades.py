@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feed.trades.sequence import TradeSequence
+from feed.trades.gaps import DELIVER
+from feed.trades.sequence import HOLD_FOR, TradeSequence
 from tests.feed.trades.leaps_support import Feed, good, run
 from tests.feed.trades.sequence_support import Owner, trade
 
@@ -31,6 +32,37 @@ def test_one_answer_without_a_trade_does_not_show_that_its_id_is_wrong() -> None
         it.carry_out(it.policy.answered([[trade(number, 1_000) for number in answer]], 0.0))
     assert it.ids == ["1", "2", "3", "4", "5"]
     assert [filled.complete for filled in it.filled] == [True, True]
+
+
+def test_equal_trades_of_a_long_gap_are_all_delivered_if_rest_is_behind() -> None:
+    it = Owner(TradeSequence(True, 300))
+    for number in (1, 152, 154):
+        it.stream(trade(number, 1_000))
+    for answer in (range(1, 101), range(1, 155)):
+        it.carry_out(it.policy.answered([[trade(number, 1_000) for number in answer]], 0.0))
+    assert it.ids == [str(number) for number in range(1, 155)]
+    assert [filled.complete for filled in it.filled] == [True, True]
+
+
+def test_an_equal_trade_before_an_older_gap_does_not_take_the_newest_trade_away_when_time_is_over() -> None:
+    """The answers end before the ids after both gaps, so they do not show whether these ids are right."""
+    it = Owner(TradeSequence(True, 300))
+    it.stream(trade(1, 900))
+    it.stream(trade(4, 1_000))
+    it.carry_out(it.policy.answered([[trade(1, 900), trade(2, 950), trade(3, 1_000)]], 0.0))
+    it.stream(trade(9, 2_000))
+    it.carry_out(it.policy.expire(HOLD_FOR))
+    assert it.stream(trade(10, 2_100)) is DELIVER
+    assert it.ids == ["1", "2", "3", "4", "9", "10"]
+
+
+def test_a_trade_whose_id_is_far_too_high_does_not_wait_once_rest_has_it_under_another_id() -> None:
+    it = Owner(TradeSequence(True, 300))
+    it.stream(trade(1, 900))
+    it.stream(trade(500, 1_000))
+    it.carry_out(it.policy.answered([[trade(1, 900), trade(2, 1_000)]], 0.0))
+    assert it.ids == ["1", "2"]
+    assert it.stream(trade(3, 1_100)) is DELIVER
 
 
 @given(

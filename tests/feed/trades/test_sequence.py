@@ -301,3 +301,20 @@ def test_a_stamp_from_the_future_does_not_change_the_time_of_later_trades() -> N
     it.stream(arrives("d", 10 * hour + 30, 9 * hour))  # an old trade: the previous trade is still the newest
     assert it.policy.stamp == 10 * hour + 20
     assert it.ids == ["a", "b", "c", "d"]
+
+
+def test_a_sequence_has_delivered_until_the_trade_before_its_first_open_gap() -> None:
+    it = owner(1)
+    it.stream(trade(4))
+    assert it.policy.delivered_until == trade(1).timestamp
+    it.carry_out(it.policy.answered([trades(1, 2, 3, 4)], 0.1))
+    assert it.policy.delivered_until == trade(4).timestamp
+
+
+@pytest.mark.parametrize("numbered", [True, False])
+def test_the_first_trade_after_another_venues_trades_opens_a_gap_by_time(numbered: bool) -> None:
+    policy = TradeSequence(numbered, 300)
+    policy.follow(1_000)
+    gap = policy.accept(trade(7, 2_000), 0.0).gap
+    assert gap is not None
+    assert (gap.from_ts, gap.to_ts, gap.fetch) == (1_000, 2_000, True)
